@@ -1,0 +1,36 @@
+"""Durations as people write them in settings and rules: ``500ms``, ``1s``, ``5m``, ``36h``, ``40d``, ``2w``."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read one duration, a positive number followed by its unit.
+
+    Raises:
+        ValueError: the text is no duration, is zero, or is longer than a timedelta can hold.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 500ms, 1s, 5m, 36h or 40d")
+    try:
+        length = timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is too long for a duration") from error
+    if length <= timedelta(0):
+        raise ValueError(f"{text!r} must be longer than zero")
+    return length
+
+
+def _from_setting(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_from_setting)]
+"""A pydantic field that reads the notation above."""

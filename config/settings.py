@@ -1,0 +1,85 @@
+"""Every setting of the product, read once from the environment; no other module reads the environment.
+
+The names are the upper-cased field names. Those of the system that Questline replaces are kept: ``DB_*``,
+``GRPC_PORT``, ``METRICS_PORT``, ``BUFFER_FLUSH_INTERVAL``, ``BUFFER_MAX_SIZE``, ``DB_BATCH_SIZE``, ``AB_NAMESPACE``.
+"""
+
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.durations import Duration
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Field names are the environment's names in lower case."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    # Where the servers are. An empty DB_HOST or URL means: the embedded one that `questline up` starts.
+    db_host: str | None = None
+    db_port: Port = 5432
+    db_name: str = "challenge_db"
+    db_user: str = "postgres"
+    db_password: str = "postgres"  # noqa: S105 - the default of the system this replaces; `up` makes its own
+    broker_url: str | None = None
+    state_url: str | None = None
+
+    # Where we listen.
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8000
+    grpc_port: Port = 6566
+    metrics_port: Port = 8081
+    flower_port: Port = 5555
+    flower_user: str = "questline"
+    flower_password: str | None = None
+
+    # What we work on.
+    shards: Annotated[int, Field(ge=1, le=1024)] = 16
+    shard_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    challenges_file: Path = Path(str(files("config") / "challenges.json"))
+    questline_data_dir: Path = Path(".questline")
+    ab_namespace: str | None = None
+    max_lateness: Duration = timedelta(days=7)
+    record_ttl: Duration = timedelta(days=1)
+
+    # Group commit and journal.
+    commit_linger: Duration = timedelta(milliseconds=5)
+    commit_max_events: Annotated[int, Field(ge=1, le=500)] = 250
+    journal_max_bytes: Annotated[int, Field(ge=65536)] = 256 * 1024 * 1024
+    journal_sweep_interval: Duration = timedelta(seconds=5)
+    journal_retry_after: Duration = timedelta(seconds=10)
+    journal_max_attempts: Count = 20
+
+    # Flush.
+    buffer_flush_interval: Duration = timedelta(seconds=1)
+    buffer_max_size: Count = 10_000
+    db_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+
+    # Seeing.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    apply_task_events: bool = False
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL as a libpq URL, which SQLAlchemy and psql both read."""
+        credentials = f"{quote(self.db_user, safe='')}:{quote(self.db_password, safe='')}"
+        return f"postgresql://{credentials}@{self.db_host or '127.0.0.1'}:{self.db_port}/{quote(self.db_name, safe='')}"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL; the state Redis where no other is named."""
+        return self.broker_url or self.state_url or "redis://127.0.0.1:6379/0"
+
+    @property
+    def state(self) -> str:
+        """The state Redis' URL; the broker where no other is named."""
+        return self.state_url or self.broker_url or "redis://127.0.0.1:6379/0"

@@ -1,0 +1,58 @@
+"""The one way to reach PostgreSQL, and the one place where its driver's errors enter our tree."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from models.errors import DatabaseUnavailableError
+
+
+def connect_database(
+    url: str,
+    *,
+    pool_size: int = 2,
+    application: str = "questline",
+    statement_timeout: timedelta = timedelta(seconds=30),
+) -> Engine:
+    """An engine for PostgreSQL; opens nothing until it is used. Must not be shared over a fork."""
+    milliseconds = statement_timeout // timedelta(milliseconds=1)
+    return create_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://", 1),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": application,
+            "options": f"-c timezone=UTC -c statement_timeout={milliseconds}",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn a lost or refused connection into ``DatabaseUnavailableError``; refused data stays what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise DatabaseUnavailableError(f"PostgreSQL did not answer: {error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailableError(f"PostgreSQL went away: {error}") from error
+        raise
+
+
+@cache
+def statement(name: str) -> str:
+    """The statement of ``sql/<name>.sql``, in psycopg2's notation."""
+    return (files("models.cold") / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,74 @@
+"""Every error Questline raises, as one tree, split into "try again" and "do not".
+
+QuestlineError
+├── RetryableError
+│   ├── StateUnavailableError
+│   ├── DatabaseUnavailableError
+│   ├── BrokerUnavailableError
+│   ├── JournalFullError
+│   ├── HydrationRacedError
+│   └── ReceiverUnavailableError
+└── PermanentError
+    ├── ConfigurationError
+    │   └── InvalidChallengesError
+    ├── MalformedBatchError
+    └── ServiceFailedError
+
+Drivers' errors enter the tree at the one place that talks to the driver, with the original as their cause.
+"""
+
+
+class QuestlineError(Exception):
+    """Anything that Questline itself reports as wrong."""
+
+
+class RetryableError(QuestlineError):
+    """The same call may succeed later; nothing was lost."""
+
+
+class StateUnavailableError(RetryableError):
+    """The state Redis did not answer."""
+
+
+class DatabaseUnavailableError(RetryableError):
+    """PostgreSQL did not answer."""
+
+
+class BrokerUnavailableError(RetryableError):
+    """The Celery broker did not take the message; the journal keeps the batch."""
+
+
+class JournalFullError(RetryableError):
+    """The journal has reached its bound, so nothing more is accepted until workers catch up."""
+
+
+class HydrationRacedError(RetryableError):
+    """A user's record kept changing while it was being loaded from PostgreSQL."""
+
+
+class ReceiverUnavailableError(RetryableError):
+    """The running product did not answer one of our own client commands."""
+
+
+class PermanentError(QuestlineError):
+    """The same call would fail again."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting is missing or wrong."""
+
+
+class InvalidChallengesError(ConfigurationError):
+    """A challenges file has faults; ``faults`` holds one line for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class MalformedBatchError(PermanentError):
+    """The bytes of a batch are not a list of events."""
+
+
+class ServiceFailedError(PermanentError):
+    """A server or process of the product could not be started."""

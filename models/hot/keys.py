@@ -1,0 +1,84 @@
+"""Every Redis key Questline uses, made here and nowhere else.
+
+All keys of one shard share its hash tag, so that each script stays in one cluster slot:
+
+| key | type | holds |
+|---|---|---|
+| ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record: the fields of ``records.py`` and one packed row per goal and period |
+| ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
+| ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
+| ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
+| ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
+| ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
+| ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
+| ``…:journal:index``, ``…:journal:due`` | zset | batch id by the time (ms) it was accepted; by the time the sweep may publish it again |
+| ``…:journal:bytes``, ``…:journal:attempts`` | int, hash | size of the journal; how often the sweep published a batch |
+| ``ql:meters`` | hash | counters and histograms of the fleet |
+| ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
+
+Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
+so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
+limits), the meters (a fixed set of fields), and the record of a dirty user until the flush has settled it.
+"""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+METERS = "ql:meters"
+FLUSH_LOCK = "ql:flush:lock"
+FLUSH_ASKED = "ql:flush:asked"
+
+
+class ShardKeys(NamedTuple):
+    """The keys that belong to a shard as a whole."""
+
+    stamp: str
+    dirty: str
+    counts: str
+    log: str
+    journal: str
+    journal_index: str
+    journal_due: str
+    journal_bytes: str
+    journal_attempts: str
+
+
+def shard_keys(shard: int) -> ShardKeys:
+    """The keys of one shard."""
+    tag = f"ql:{{s{shard:02d}}}"
+    journal = f"{tag}:journal"
+    return ShardKeys(
+        stamp=f"{tag}:stamp",
+        dirty=f"{tag}:dirty",
+        counts=f"{tag}:counts",
+        log=f"{tag}:log",
+        journal=journal,
+        journal_index=f"{journal}:index",
+        journal_due=f"{journal}:due",
+        journal_bytes=f"{journal}:bytes",
+        journal_attempts=f"{journal}:attempts",
+    )
+
+
+def member(tenant_id: str, user_id: str) -> str:
+    """A user's name within the shard: the member of the dirty set and the end of the record's key."""
+    return f"{tenant_id}:{user_id}"
+
+
+def record_key(shard: int, user: str) -> str:
+    """The record of a user, named by ``member``."""
+    return f"ql:{{s{shard:02d}}}:u:{user}"
+
+
+def seen_key(shard: int, user: str, generation: int) -> str:
+    """The event ids of a user, named by ``member``, that were applied in one dedup generation."""
+    return f"ql:{{s{shard:02d}}}:seen:{user}:{generation}"
+
+
+def generation_at(now_us: int, window: timedelta) -> int:
+    """The dedup generation of a moment. An id is looked up in its own generation and both neighbours.
+
+    So it is remembered for at least ``window`` after it was applied, whatever ``occurred_at`` a redelivery
+    claims, and the clocks of two workers may differ by as much as a whole generation.
+    """
+    return now_us // (window // timedelta(microseconds=1))

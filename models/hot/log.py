@@ -1,0 +1,83 @@
+"""The shard's log: batches as they were applied, on their way to PostgreSQL.
+
+One stream entry holds the batch as it arrived, the places of the events that counted, the stamp of the call and the
+unlocks it made. Entries leave only after PostgreSQL has committed them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+from redis import Redis
+
+from models.events import Event, unpack_batch
+from models.hot.connection import state_errors
+from models.hot.keys import shard_keys
+
+
+class Unlock(NamedTuple):
+    """A goal completed by an event. Times are microseconds since the epoch."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    completed_at: int
+
+
+class LogEntry(NamedTuple):
+    """One applied batch."""
+
+    entry_id: bytes
+    shard: int
+    stamp: int
+    applied_at: int
+    events: list[Event]
+    """Those events of the batch that counted."""
+    unlocks: list[Unlock]
+
+
+class ShardLog:
+    """The logs of all shards."""
+
+    def __init__(self, redis: "Redis[bytes]") -> None:
+        self._redis = redis
+
+    def read(self, shard: int, limit: int, *, after: bytes | None = None) -> list[LogEntry]:
+        """The oldest entries, or those after an entry already read.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        start = b"-" if after is None else b"(" + after
+        with state_errors():
+            entries = self._redis.xrange(shard_keys(shard).log, min=start, count=limit)
+        return [_entry(shard, entry_id, fields) for entry_id, fields in entries]
+
+    def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:
+        """Drop entries that PostgreSQL has committed."""
+        with state_errors():
+            self._redis.xdel(shard_keys(shard).log, *(entry.entry_id for entry in entries))
+
+    def lengths(self, shards: int) -> list[int]:
+        """The number of entries of each shard's log, in one round trip."""
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for shard in range(shards):
+                pipeline.xlen(shard_keys(shard).log)
+            lengths: list[int] = pipeline.execute()
+        return lengths
+
+
+def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
+    batch = unpack_batch(fields[b"batch"])
+    places: list[int] = msgpack.unpackb(fields[b"places"])
+    unlocks: list[list[Any]] = msgpack.unpackb(fields.get(b"unlocks", b"\x90"))
+    return LogEntry(
+        entry_id=entry_id,
+        shard=shard,
+        stamp=int(fields[b"stamp"]),
+        applied_at=int(fields[b"at"]),
+        events=[batch[place] for place in places],
+        unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
+    )

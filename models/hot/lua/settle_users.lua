@@ -1,0 +1,31 @@
+--[[
+Settles what PostgreSQL has committed: a user that has not changed since it was read leaves the dirty set, and the
+rows of past periods leave its record; one that has changed stays dirty and only remembers how far it was flushed.
+
+KEYS[1] dirty        zset
+KEYS[2...] record    hash    for each user
+
+ARGV[1] record_ttl   int     milliseconds a clean record is kept
+ARGV[2] users        msgpack array of {member, stamp read, {field of a past period, ...}}, in the order of KEYS
+
+RETURNS number of users that are clean now
+]]
+assert(#KEYS >= 2 and #ARGV == 2)
+local dirty, record_ttl, users = KEYS[1], ARGV[1], cmsgpack.unpack(ARGV[2])
+assert(#users == #KEYS - 1)
+
+local settled = 0
+for index, user in ipairs(users) do
+  local record, member, stamp, past = KEYS[index + 1], user[1], user[2], user[3]
+  local current = tonumber(redis.call('ZSCORE', dirty, member) or '0')
+  if current == stamp then
+    redis.call('ZREM', dirty, member)
+    redis.call('HDEL', record, '@dirty', unpack(past))
+    redis.call('PEXPIRE', record, record_ttl)
+    settled = settled + 1
+  end
+  if redis.call('EXISTS', record) == 1 then
+    redis.call('HSET', record, '@flushed', string.format('%.0f', stamp))
+  end
+end
+return settled

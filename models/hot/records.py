@@ -1,0 +1,176 @@
+"""Users' records in the state Redis: applying batches, loading cold users, reading, and settling what was flushed.
+
+A record is a hash with one field per goal and period, holding a packed ``Row``, and these fields of its own:
+
+* ``@loaded``: ``1`` once the record holds what PostgreSQL knows, else the token of the load under way
+* ``@tenant``, ``@user``: whose record it is
+* ``@dirty``: when (µs) it began to differ from PostgreSQL; absent while it does not
+* ``@flushed``: the stamp up to which PostgreSQL has it
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgpack
+from redis import Redis
+
+from models.hot.connection import state_errors
+from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
+from models.hot.plan import Plan, UserPlan, field_of
+from models.hot.scripts import register
+from models.rules.rows import Row, Snapshot
+
+_ROW_MARK = b"\x1f"
+
+
+class ColdUser(NamedTuple):
+    """A user whose record must be loaded from PostgreSQL first, and the token that loading must present."""
+
+    plan: UserPlan
+    token: bytes
+
+
+class Applied(NamedTuple):
+    """What one call of the apply script did."""
+
+    events: int
+    duplicates: int
+    unlocks: int
+    dirty_users: int
+    """Of the whole shard, after the call."""
+    cold: list[ColdUser]
+
+
+class DirtyRecord(NamedTuple):
+    """A user's rows that PostgreSQL does not have yet, as read for a flush."""
+
+    shard: int
+    member: str
+    tenant_id: str
+    user_id: str
+    rows: list[Row]
+    stamp: int
+    """The newest stamp read; the user may be settled only while this is its newest."""
+    dirty_since: int
+    """Microseconds since the epoch."""
+    past_fields: list[str]
+    """Fields of past periods that the record need not keep once they are flushed."""
+
+
+class Records:
+    """The records of all shards."""
+
+    def __init__(self, redis: "Redis[bytes]", *, window: timedelta, record_ttl: timedelta) -> None:
+        self._redis = redis
+        self._window = window
+        self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
+        self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
+        self._apply = register(redis, "apply_events")
+        self._hydrate = register(redis, "hydrate_user")
+        self._settle = register(redis, "settle_users")
+
+    def apply(self, shard: int, batch_id: str, plan: Plan, *, now_us: int) -> Applied:
+        """Apply a batch, or the part of it that ``plan`` names, in one atomic step (promise P2).
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer. Applying again is safe.
+        """
+        keys: list[str] = list(shard_keys(shard))
+        generation = generation_at(now_us, self._window)
+        for user in plan.users:
+            keys.append(record_key(shard, user.member))
+            keys.extend(seen_key(shard, user.member, generation + shift) for shift in (-1, 0, 1))
+        args = [plan.pack(), plan.packed, batch_id, now_us, self._seen_ttl_ms, self._record_ttl_ms]
+        with state_errors():
+            reply = self._apply(keys=keys, args=args + [user.member for user in plan.users])
+        events, duplicates, unlocks, dirty, cold = reply
+        return Applied(events, duplicates, unlocks, dirty, [ColdUser(plan.users[i], token) for i, token in cold])
+
+    def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
+        """Fill cold records with what PostgreSQL knows; returns how many were still waiting for it."""
+        generation = generation_at(now_us, self._window)
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for token, known in loads:
+                user = member(known.tenant_id, known.user_id)
+                rows: list[Any] = []
+                for row in known.rows:
+                    rows += [field_of(row.goal_id, row.period), msgpack.packb(row)]
+                floor = max((row.stamp for row in known.rows), default=0)
+                self._hydrate(
+                    keys=[record_key(shard, user), seen_key(shard, user, generation), shard_keys(shard).stamp],
+                    args=[
+                        token,
+                        known.tenant_id,
+                        known.user_id,
+                        self._seen_ttl_ms,
+                        floor,
+                        msgpack.packb(known.hashes),
+                        *rows,
+                    ],
+                    client=pipeline,
+                )
+            return sum(pipeline.execute())
+
+    def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
+        """A user's rows, or None if the record is not in Redis (or not loaded yet)."""
+        with state_errors():
+            fields = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
+        return _rows_of(fields) if fields.get(b"@loaded") == b"1" else None
+
+    def dirty_members(self, shard: int, limit: int) -> list[bytes]:
+        """Users of a shard that PostgreSQL is behind on, those waiting longest first."""
+        with state_errors():
+            members: list[bytes] = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
+        return members
+
+    def read_dirty(self, shard: int, members: Sequence[bytes], *, past_before: str) -> list[DirtyRecord]:
+        """What must be flushed of these users. Rows of periods before ``past_before`` may leave Redis afterwards."""
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for name in members:
+                pipeline.hgetall(record_key(shard, name.decode()))
+            records = pipeline.execute()
+        return [
+            _dirty_record(shard, name.decode(), fields, past_before)
+            for name, fields in zip(members, records, strict=True)
+            if fields
+        ]
+
+    def settle(self, shard: int, records: Sequence[DirtyRecord]) -> int:
+        """Mark records as flushed up to what was read; returns how many users are clean now (promise P6)."""
+        if not records:
+            return 0
+        users = [(record.member, record.stamp, record.past_fields) for record in records]
+        with state_errors():
+            settled: int = self._settle(
+                keys=[shard_keys(shard).dirty, *(record_key(shard, record.member) for record in records)],
+                args=[self._record_ttl_ms, msgpack.packb(users)],
+            )
+        return settled
+
+    def dirty_counts(self, shards: int) -> list[int]:
+        """The number of dirty users of each shard, in one round trip."""
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for shard in range(shards):
+                pipeline.zcard(shard_keys(shard).dirty)
+            counts: list[int] = pipeline.execute()
+        return counts
+
+
+def _rows_of(fields: dict[bytes, bytes]) -> list[Row]:
+    return [Row(*msgpack.unpackb(packed)) for field, packed in fields.items() if _ROW_MARK in field]
+
+
+def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], past_before: str) -> DirtyRecord:
+    flushed = int(fields.get(b"@flushed", b"0"))
+    rows = _rows_of(fields)
+    return DirtyRecord(
+        shard=shard,
+        member=name,
+        tenant_id=fields[b"@tenant"].decode(),
+        user_id=fields[b"@user"].decode(),
+        rows=[row for row in rows if row.stamp > flushed],
+        stamp=max((row.stamp for row in rows), default=0),
+        dirty_since=int(fields.get(b"@dirty", b"0")),
+        past_fields=[field_of(row.goal_id, row.period) for row in rows if "" < row.period < past_before],
+    )

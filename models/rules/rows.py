@@ -1,0 +1,37 @@
+"""A user's progress on one goal in one period: the row that Redis packs, PostgreSQL stores and the API shows."""
+
+from typing import Any, NamedTuple
+
+from models.rules.goals import Operator
+
+
+class Row(NamedTuple):
+    """Progress with the operator state it is computed from. Times are microseconds since the epoch.
+
+    Redis holds it as a msgpack array in this order, so a new field goes to the end.
+    """
+
+    goal_id: str
+    period: str
+    """The period's key, such as ``2026-11-21``; empty for a goal without periods."""
+    challenge_id: str
+    operator: Operator
+    rule_version: int
+    stamp: int
+    """The shard's change counter when the row last changed (promise P5)."""
+    completed_at: int
+    """Event time of the event that completed the goal; 0 while it is not complete."""
+    created_at: int
+    updated_at: int
+    state: list[Any]
+    """What the operator remembers; see ``models/rules/operators.py``."""
+
+
+class Snapshot(NamedTuple):
+    """What PostgreSQL knows of a user: all that the hot path needs to go on from there."""
+
+    tenant_id: str
+    user_id: str
+    rows: list[Row]
+    hashes: list[str]
+    """Identity hashes of the events of the last dedup window."""

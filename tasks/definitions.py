@@ -1,0 +1,57 @@
+"""The Celery tasks: thin, named, acknowledged late, over plain functions that tests call without Celery.
+
+Every task takes unknown keyword arguments, so that a newer sender may run beside an older worker.
+"""
+
+from typing import Any
+
+import structlog
+from celery import shared_task
+
+from models.errors import RetryableError
+from tasks.runtime import runtime
+
+APPLY_EVENTS = "questline.apply_events"
+FLUSH = "questline.flush"
+SWEEP = "questline.sweep"
+MAKE_PARTITIONS = "questline.make_partitions"
+
+log = structlog.get_logger()
+
+
+@shared_task(name=APPLY_EVENTS, ignore_result=True, acks_late=True)
+def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
+    """Apply one batch of a shard. Its journal entry brings it back when this fails."""
+    try:
+        applier = runtime().applier
+    except RetryableError as error:
+        log.warning("worker_not_ready", shard=shard, batch_id=batch_id, error=str(error))
+        return
+    applier.apply(shard, batch_id, events)
+
+
+@shared_task(name=FLUSH, ignore_result=True, acks_late=True)
+def flush(**_newer: Any) -> None:
+    """Drain what changed into PostgreSQL; the next tick goes on where a fault stopped this one."""
+    try:
+        runtime().flusher.flush()
+    except RetryableError as error:
+        log.warning("flush_put_off", error=str(error))
+
+
+@shared_task(name=SWEEP, ignore_result=True, acks_late=True)
+def sweep(**_newer: Any) -> None:
+    """Publish again what waits in the journal too long."""
+    try:
+        runtime().sweeper.sweep()
+    except RetryableError as error:
+        log.warning("sweep_put_off", error=str(error))
+
+
+@shared_task(name=MAKE_PARTITIONS, ignore_result=True, acks_late=True)
+def make_partitions(**_newer: Any) -> None:
+    """Make the event log's partitions of the days ahead."""
+    try:
+        runtime().make_partitions()
+    except RetryableError as error:
+        log.warning("partitions_put_off", error=str(error))

@@ -1,0 +1,179 @@
+"""The flush: read what changed, write it to PostgreSQL, settle it (promise P6).
+
+For each shard the log is read before the records, so that in one transaction PostgreSQL gets events together with
+progress that already contains them. Nothing leaves Redis before the commit, and then only what has not changed since.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import perf_counter
+
+import structlog
+from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
+
+from models.cold.reading import oldest_period
+from models.cold.writing import EventRow, Flush, FlushWriter, ProgressRow, UnlockRow
+from models.errors import StateUnavailableError
+from models.hot.connection import state_errors
+from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
+from models.hot.log import LogEntry, ShardLog
+from models.hot.meters import SIZE_BUCKETS, Meters
+from models.hot.records import DirtyRecord, Records
+
+LOCK_SECONDS = 60
+LOG_ENTRIES = 40
+"""Applied batches read of a shard at a time: up to 10,000 events."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ShardWork:
+    """What was read of one shard. ``more`` tells that the shard held more than was read."""
+
+    shard: int
+    entries: list[LogEntry]
+    records: list[DirtyRecord]
+    more: bool
+
+
+@dataclass(slots=True)
+class FlushReport:
+    """What a flush did."""
+
+    rows: int = 0
+    events: int = 0
+    users_settled: int = 0
+    refused: int = 0
+    transactions: int = 0
+    overlapped: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    works: list[ShardWork] = field(default_factory=list)
+    rows: int = 0
+    events: int = 0
+
+    def add(self, work: ShardWork) -> None:
+        self.works.append(work)
+        self.rows += sum(len(record.rows) for record in work.records)
+        self.events += sum(len(entry.events) for entry in work.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Flusher:
+    """Drains all shards into PostgreSQL."""
+
+    redis: "Redis[bytes]"
+    shards: int
+    batch_size: int
+    window: timedelta
+    records: Records
+    shard_log: ShardLog
+    writer: FlushWriter
+    meters: Meters
+    now_us: Callable[[], int]
+
+    def flush(self) -> FlushReport:
+        """Flush until drained; returns at once if another flush runs.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: what was not settled is flushed next time.
+        """
+        report = FlushReport()
+        lock = self.redis.lock(FLUSH_LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        with state_errors():
+            if not lock.acquire():
+                report.overlapped = True
+                return report
+            self.redis.delete(FLUSH_ASKED)
+        try:
+            while self._pass(report):
+                with state_errors():
+                    lock.reacquire()
+        except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
+            log.warning("flush_lock_lost")
+        finally:
+            self._release(lock)
+        if report.transactions:
+            log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
+        return report
+
+    def _release(self, lock: Lock) -> None:
+        try:
+            with state_errors():
+                lock.release()
+        except (LockError, StateUnavailableError) as error:
+            log.warning("flush_lock_not_released", error=str(error), seconds=LOCK_SECONDS)
+
+    def _pass(self, report: FlushReport) -> bool:
+        """Flush every shard once; tells whether any held more than was read."""
+        more = False
+        for group in self._groups():
+            self._commit(group, report)
+            more = more or any(work.more for work in group.works)
+        return more
+
+    def _groups(self) -> Iterator[_Group]:
+        """Shards with work, gathered into transactions of about ``batch_size`` rows."""
+        group = _Group()
+        for shard in self._busy_shards():
+            group.add(self._read(shard))
+            if group.rows >= self.batch_size or group.events >= 2 * self.batch_size:
+                yield group
+                group = _Group()
+        if group.works:
+            yield group
+
+    def _busy_shards(self) -> list[int]:
+        dirty, logged = self.records.dirty_counts(self.shards), self.shard_log.lengths(self.shards)
+        return [shard for shard in range(self.shards) if dirty[shard] or logged[shard]]
+
+    def _read(self, shard: int) -> ShardWork:
+        entries = self.shard_log.read(shard, LOG_ENTRIES)
+        members = self.records.dirty_members(shard, 2 * self.batch_size)
+        past = oldest_period(self.now_us(), self.window)
+        records = self.records.read_dirty(shard, members, past_before=past)
+        more = len(entries) == LOG_ENTRIES or len(members) == 2 * self.batch_size
+        return ShardWork(shard, entries, records, more)
+
+    def _commit(self, group: _Group, report: FlushReport) -> None:
+        started = perf_counter()
+        refused = self.writer.write(_flush_of(group.works))
+        self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
+        self._observe(group)
+        for work in group.works:
+            report.users_settled += self.records.settle(work.shard, work.records)
+            if work.entries:
+                self.shard_log.settle(work.shard, work.entries)
+        report.rows += group.rows
+        report.events += group.events
+        report.transactions += 1
+        report.refused += len(refused)
+        for letter in refused:
+            self.meters.count("challenge_event_handler_events_failed_total")
+            log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
+
+    def _observe(self, group: _Group) -> None:
+        self.meters.count("questline_flushed_rows_total", group.rows)
+        self.meters.count("questline_flushed_events_total", group.events)
+        self.meters.observe("challenge_event_handler_db_batch_size", group.rows, buckets=SIZE_BUCKETS)
+        now = self.now_us()
+        waits = [now - record.dirty_since for work in group.works for record in work.records if record.dirty_since]
+        if waits:
+            self.meters.observe("questline_flush_lag_seconds", max(waits) / 1e6)
+
+
+def _flush_of(works: list[ShardWork]) -> Flush:
+    flush = Flush()
+    for work in works:
+        for record in work.records:
+            flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
+        for entry in work.entries:
+            flush.events += [EventRow(event, work.shard, entry.stamp, entry.applied_at) for event in entry.events]
+            flush.unlocks += [UnlockRow(*unlock) for unlock in entry.unlocks]
+    return flush

@@ -1,0 +1,58 @@
+"""What the tasks of this process work with. The composition root installs how to build it; the first task builds it.
+
+Built late on purpose: a prefork child must open its own connections, after the fork.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+
+from models.errors import ConfigurationError
+from models.hot.meters import Meters
+from tasks.applying import BatchApplier
+from tasks.flushing import Flusher
+from tasks.sweeping import Sweeper
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The plain functions behind the tasks."""
+
+    applier: BatchApplier
+    flusher: Flusher
+    sweeper: Sweeper
+    make_partitions: Callable[[], None]
+    meters: Meters
+
+
+class _Holder:
+    build: Callable[[], Runtime] | None = None
+    built: Runtime | None = None
+    lock = Lock()
+
+
+def install(build: Callable[[], Runtime]) -> None:
+    """Say how to build the runtime of this process."""
+    _Holder.build, _Holder.built = build, None
+
+
+def runtime() -> Runtime:
+    """The runtime of this process, built at the first call.
+
+    Raises:
+        RetryableError: a server it needs is away; the next call tries again.
+        ConfigurationError: nothing was installed.
+    """
+    with _Holder.lock:
+        if _Holder.built is None:
+            if _Holder.build is None:
+                raise ConfigurationError("no runtime is installed; start tasks through `questline worker`")
+            _Holder.built = _Holder.build()
+        return _Holder.built
+
+
+def close() -> None:
+    """Push the last counts at the end of the process."""
+    if _Holder.built is not None:
+        _Holder.built.meters.stop()
+        _Holder.built = None

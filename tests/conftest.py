@@ -1,0 +1,69 @@
+"""Fixtures on real servers. Each test starts on an empty Redis and on empty tables."""
+
+
+import pytest
+from redis import Redis
+
+from models.cold.connection import connect_database
+from models.cold.tables import metadata
+from models.hot.connection import connect_state
+from tests.stack import Stack
+from tests.servers import embedded_postgres, embedded_redis, given
+from worker.migrating import migrate
+
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """The URL of a real Redis or Valkey for this run."""
+    url = given("TEST_STATE_URL")
+    if url:
+        yield url
+        return
+    with embedded_redis(tmp_path_factory.mktemp("redis-server")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory):
+    """The URL of a migrated database on a real PostgreSQL for this run."""
+    url = given("TEST_DATABASE_URL")
+    if url:
+        _migrated(url)
+        yield url
+        return
+    with embedded_postgres(tmp_path_factory.mktemp("postgres-server")) as url:
+        _migrated(url)
+        yield url
+
+
+def _migrated(url):
+    engine = connect_database(url)
+    migrate(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def redis(redis_url) -> "Redis[bytes]":
+    """A client on an empty Redis."""
+    client = connect_state(redis_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def engine(database_url):
+    """An engine on empty tables."""
+    engine = connect_database(database_url)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def stack(redis, engine) -> Stack:
+    """The hot and cold path on empty servers."""
+    return Stack(redis, engine)

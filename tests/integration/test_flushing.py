@@ -1,0 +1,162 @@
+"""Read, write, settle: what a flush guarantees, on a real Redis and a real PostgreSQL."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event as sa_event
+
+from models.cold.connection import connect_database
+from models.cold.writing import FlushWriter
+from models.errors import DatabaseUnavailableError
+from models.hot.keys import FLUSH_LOCK
+from tests.stack import NOON, SHARDS, Stack
+
+
+def test_a_flush_brings_rows_events_and_unlocks_to_postgresql(stack):
+    stack.post(stack.event("login", payload=b'{"device":"phone"}'), stack.event("workout", value=12.5))
+    report = stack.flusher.flush()
+    assert (report.rows, report.events, report.refused) == (3, 2, 0)
+    assert stack.rows() == {
+        ("daily-login", "2026-11-21"): (1, True),
+        ("logins", ""): (1, False),
+        ("minutes", ""): (12.5, False),
+    }
+    assert (stack.count("events"), stack.count("unlocks")) == (2, 1)
+
+
+def test_a_flush_leaves_nothing_dirty_and_the_next_writes_nothing(stack):
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert sum(stack.records.dirty_counts(SHARDS)) + sum(stack.shard_log.lengths(SHARDS)) == 0
+    assert stack.flusher.flush().transactions == 0
+
+
+def test_a_change_between_read_and_settle_stays_dirty(stack):
+    stack.post(stack.event("login"))
+    shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
+    read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), past_before="")
+    stack.post(stack.event("login"))
+    assert stack.records.settle(shard, read) == 0
+    assert stack.records.dirty_counts(SHARDS)[shard] == 1
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (2, False)
+
+
+def test_a_flush_cut_off_before_settling_is_repeated_without_harm(stack, monkeypatch):
+    stack.post(stack.event("login"))
+    with monkeypatch.context() as cut:
+        cut.setattr(type(stack.records), "settle", _cut_off)
+        with pytest.raises(ConnectionResetError):
+            stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert (stack.count("events"), stack.count("unlocks")) == (1, 1)
+
+
+def _cut_off(*_arguments):
+    raise ConnectionResetError
+
+
+def test_an_older_stamp_never_overwrites_a_newer_row(stack):
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    with stack.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE user_goal_progress SET stamp = stamp + 1000000, progress = 99")
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (99, False)
+
+
+def test_postgresql_away_loses_nothing_and_keeps_the_marks(stack):
+    stack.post(stack.event("login"))
+    away = connect_database("postgresql://nobody:x@127.0.0.1:1/none")
+    good, bad = stack.flusher, FlushWriter(away, batch_size=10)
+    object.__setattr__(good, "writer", bad)
+    with pytest.raises(DatabaseUnavailableError):
+        good.flush()
+    assert sum(stack.records.dirty_counts(SHARDS)) == 1
+    object.__setattr__(good, "writer", stack.writer)
+    good.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+
+
+def test_a_row_postgresql_refuses_is_kept_aside_and_the_others_land(stack):
+    with stack.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "ALTER TABLE user_goal_progress ADD CONSTRAINT ck_test_bad CHECK (user_id <> 'bad')"
+        )
+    try:
+        stack.post(*(stack.event("login", user) for user in ("a", "bad", "c", "d")))
+        report = stack.flusher.flush()
+    finally:
+        with stack.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE user_goal_progress DROP CONSTRAINT ck_test_bad")
+    assert report.refused == 2
+    assert all(stack.rows(user) for user in ("a", "c", "d"))
+    with stack.engine.connect() as connection:
+        letters = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").all()
+    assert {(letter.kind, letter.user_id, letter.reason) for letter in letters} == {
+        ("row", "bad", "refused_by_postgresql")
+    }
+    assert "ck_test_bad" in letters[0].error
+    assert stack.flusher.flush().transactions == 0
+
+
+def test_overlapping_flushes_return_at_once(stack, redis):
+    stack.post(stack.event("login"))
+    redis.set(FLUSH_LOCK, "another")
+    assert stack.flusher.flush().overlapped
+    redis.delete(FLUSH_LOCK)
+    assert stack.flusher.flush().rows == 2
+
+
+def test_two_flushers_without_the_lock_write_the_same(stack):
+    stack.post(*(stack.event("login", f"u{n}") for n in range(50)))
+    while stack.flusher._pass(_report()):
+        pass
+    assert stack.count("events") == 50
+    assert all(stack.rows(f"u{n}")[("logins", "")] == (1, False) for n in range(50))
+
+
+def _report():
+    from tasks.flushing import FlushReport
+
+    return FlushReport()
+
+
+def test_a_flush_drains_more_than_one_batch(redis, engine):
+    stack = Stack(redis, engine, batch_size=7)
+    for _ in range(3):
+        stack.post(*(stack.event("login", f"u{n}") for n in range(100)))
+    report = stack.flusher.flush()
+    assert report.transactions > 1
+    assert sum(stack.records.dirty_counts(SHARDS)) + sum(stack.shard_log.lengths(SHARDS)) == 0
+    assert stack.count("events") == 300
+    assert all(stack.rows(f"u{n}")[("logins", "")] == (3, True) for n in range(100))
+
+
+def test_statements_are_one_a_batch_not_one_a_row(stack):
+    statements = []
+    sa_event.listen(stack.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    stack.post(*(stack.event("login", f"u{n}") for n in range(200)))
+    stack.flusher.flush()
+    assert sum("INSERT INTO user_goal_progress" in text for text in statements) == 1
+
+
+def test_rows_of_past_periods_leave_redis_once_flushed_and_stay_in_postgresql(stack):
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    stack.clock.advance(days=10)
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert {period for goal, period in stack.progress() if goal == "daily-login"} == {"2026-12-01"}
+    assert {period for goal, period in stack.rows() if goal == "daily-login"} == {"2026-11-21", "2026-12-01"}
+
+
+def test_an_unlock_names_the_event_that_made_it(stack):
+    stack.post(stack.event("login", event_id="first"), stack.event("login", event_id="second", at=NOON - timedelta(minutes=5)))
+    stack.flusher.flush()
+    with stack.engine.connect() as connection:
+        unlock = connection.exec_driver_sql("SELECT * FROM unlocks").one()
+    assert (unlock.goal_id, unlock.period, unlock.event_id) == ("daily-login", "2026-11-21", "first")

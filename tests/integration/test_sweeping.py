@@ -1,0 +1,108 @@
+"""The journal and its sweep: what was accepted is applied, however often a message is lost (P1)."""
+
+from datetime import timedelta
+
+import pytest
+
+from models.errors import JournalFullError
+from models.hot.journal import Batch
+from tasks.sweeping import QueueHead
+from tests.stack import SHARDS, Stack
+
+
+def test_a_lost_message_is_published_again_after_its_wait(stack):
+    lost = stack.accept(stack.event("login"))
+    stack.clock.advance(seconds=9)
+    assert stack.sweeper.sweep() == 0
+    stack.clock.advance(seconds=2)
+    assert stack.sweeper.sweep() == 1
+    assert [(batch.batch_id, batch.packed) for batch in stack.published] == [
+        (batch.batch_id, batch.packed) for batch in lost
+    ]
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_each_attempt_waits_twice_as_long(stack):
+    stack.accept(stack.event("login"))
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.clock.advance(seconds=19)
+    assert stack.sweeper.sweep() == 0
+    stack.clock.advance(seconds=2)
+    assert stack.sweeper.sweep() == 1
+
+
+def test_a_batch_that_never_succeeds_becomes_a_dead_letter(stack):
+    stack.accept(stack.event("login", event_id="e1"))
+    for _ in range(4):
+        stack.clock.advance(minutes=6)
+        stack.sweeper.sweep()
+    assert len(stack.published) == 3
+    with stack.engine.connect() as connection:
+        letter = connection.exec_driver_sql("SELECT * FROM dead_letters").one()
+    assert (letter.kind, letter.reason, letter.event_ids, letter.attempts) == ("batch", "out_of_attempts", ["e1"], 3)
+    assert all(state.batches == 0 and state.size == 0 for state in stack.journal.states(SHARDS))
+
+
+def test_bytes_that_are_no_batch_end_as_a_dead_letter(stack):
+    stack.journal.append([Batch(0, "b1", b"\xc1junk", 1)], stack.clock() // 1000)
+    for _ in range(4):
+        stack.clock.advance(minutes=6)
+        stack.sweeper.sweep()
+    assert stack.count("dead_letters") == 1
+
+
+def test_a_passing_fault_is_no_attempt(stack):
+    batch = stack.accept(stack.event("login"))[0]
+    for _ in range(10):
+        stack.clock.advance(minutes=6)
+        stack.sweeper.sweep()
+        stack.journal.postpone(batch.shard, batch.batch_id, now_ms=stack.clock() // 1000)
+    assert stack.count("dead_letters") == 0
+
+
+def test_batches_still_queued_are_not_published_again(stack):
+    first = stack.accept(stack.event("login"))[0]
+    stack.clock.advance(seconds=1)
+    second = stack.accept(stack.event("login"))[0]
+    stack.clock.advance(minutes=1)
+    stack.head = QueueHead(2, first.batch_id)
+    assert stack.sweeper.sweep() == 0
+    stack.head = QueueHead(1, second.batch_id)
+    assert stack.sweeper.sweep() == 1
+    assert stack.published[0].batch_id == first.batch_id
+
+
+def test_a_full_journal_refuses_and_takes_again_once_it_is_drained(redis, engine):
+    stack = Stack(redis, engine, max_bytes=SHARDS * 400)
+    kept = stack.accept(stack.event("login"), stack.event("login"))
+    with pytest.raises(JournalFullError):
+        stack.accept(*(stack.event("login") for _ in range(4)))
+    stack.apply(*kept)
+    assert stack.accept(stack.event("login"))
+
+
+def test_appending_a_batch_again_changes_nothing(stack):
+    batch = stack.accept(stack.event("login"))[0]
+    before = stack.journal.states(SHARDS)
+    stack.clock.advance(seconds=3)
+    stack.journal.append([batch], stack.clock() // 1000)
+    assert stack.journal.states(SHARDS) == before
+
+
+def test_the_oldest_batch_is_told(stack):
+    stack.accept(stack.event("login"))
+    accepted = stack.clock() // 1000
+    stack.clock.advance(minutes=1)
+    stack.accept(stack.event("login"))
+    assert max(state.oldest_ms for state in stack.journal.states(SHARDS)) == accepted
+
+
+def test_waiting_is_bounded_however_many_attempts(stack):
+    batch = stack.accept(stack.event("login"))[0]
+    for _ in range(3):
+        stack.clock.advance(minutes=6)
+        stack.journal.claim_waiting(batch.shard, now_ms=stack.clock() // 1000, before_ms=stack.clock() // 1000, limit=5)
+    due = stack.journal.due_at(batch.shard, batch.batch_id)
+    assert due - stack.clock() // 1000 <= timedelta(minutes=5) // timedelta(milliseconds=1)

@@ -1,0 +1,125 @@
+"""The hot and cold path put together for tests, with a clock that tests move."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from config.shards import shard_for
+from models.cold.reading import ProgressReader
+from models.cold.writing import FlushWriter
+from models.events import Event, pack_batch
+from models.hot.journal import Batch, Journal
+from models.hot.log import ShardLog
+from models.hot.meters import Meters
+from models.hot.records import Records
+from models.rules.calendar import microseconds
+from models.rules.goals import Goal, Rulebook
+from models.rules.operators import progress_of
+from tasks.applying import BatchApplier
+from tasks.flushing import Flusher
+from tasks.sweeping import QueueHead, Sweeper
+
+WINDOW = timedelta(days=7)
+SHARDS = 4
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+GOALS = Rulebook(
+    (
+        Goal(goal_id="daily-login", challenge_id="dailies", name="Log in", operator="count", event_source="login", target=1, per="day"),
+        Goal(goal_id="logins", challenge_id="dailies", name="Log in thrice", operator="count", event_source="login", target=3),
+        Goal(goal_id="minutes", challenge_id="fitness", name="Train", operator="sum", event_source="workout", target=60),
+        Goal(goal_id="level", challenge_id="game", name="Level 10", operator="latest", event_source="statistic:level", target=10),
+    )
+)
+
+
+@dataclass
+class Clock:
+    """A clock in microseconds that only moves when told."""
+
+    now: int = microseconds(NOON)
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, **length: float) -> None:
+        self.now += int(timedelta(**length) / timedelta(microseconds=1))
+
+
+@dataclass
+class Stack:
+    """One installation without processes: events in by ``post``, rows out of PostgreSQL by ``rows``."""
+
+    redis: Redis
+    engine: Engine
+    rulebook: Rulebook = GOALS
+    clock: Clock = field(default_factory=Clock)
+    batch_size: int = 1000
+    max_bytes: int = 64 << 20
+    max_attempts: int = 3
+    dirty_reports: list[int] = field(default_factory=list)
+    published: list[Batch] = field(default_factory=list)
+    head: QueueHead = QueueHead(0, None)
+
+    def __post_init__(self) -> None:
+        self.meters = Meters(self.redis)
+        self.records = Records(self.redis, window=WINDOW, record_ttl=timedelta(hours=1))
+        self.journal = Journal(self.redis, shards=SHARDS, max_bytes=self.max_bytes, retry_after=timedelta(seconds=10))
+        self.reader = ProgressReader(self.engine, window=WINDOW)
+        self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
+        self.shard_log = ShardLog(self.redis)
+        self.applier = BatchApplier(
+            self.rulebook, self.records, self.journal, self.reader, self.meters, self.dirty_reports.append, self.clock
+        )
+        self.flusher = Flusher(
+            self.redis, SHARDS, self.batch_size, WINDOW, self.records, self.shard_log, self.writer, self.meters, self.clock
+        )
+        self.sweeper = Sweeper(
+            SHARDS, self.max_attempts, self.journal, self.writer, lambda _shard: self.head, self.published.extend,
+            self.meters, self.clock,
+        )  # fmt: skip
+
+    def event(self, event_type="login", user="u1", *, event_id=None, at=None, value=None, increment=None, tenant="t1", payload=b"") -> Event:
+        occurred = self.clock() if at is None else microseconds(at)
+        return Event(event_id or uuid4().hex, event_type, tenant, user, occurred, self.clock(), value, increment, "test", payload)
+
+    def batches(self, *events: Event) -> list[Batch]:
+        """The events cut by shard, as the receiver would."""
+        by_shard: dict[int, list[Event]] = {}
+        for event in events:
+            by_shard.setdefault(shard_for(event.tenant_id, event.user_id, SHARDS), []).append(event)
+        return [Batch(shard, uuid4().hex, pack_batch(part), len(part)) for shard, part in by_shard.items()]
+
+    def accept(self, *events: Event) -> list[Batch]:
+        """Journal events without applying them."""
+        batches = self.batches(*events)
+        self.journal.append(batches, self.clock() // 1000)
+        return batches
+
+    def apply(self, *batches: Batch) -> None:
+        for batch in batches:
+            self.applier.apply(batch.shard, batch.batch_id, batch.packed)
+
+    def post(self, *events: Event) -> None:
+        """Accept and apply."""
+        self.apply(*self.accept(*events))
+
+    def progress(self, user="u1", tenant="t1") -> dict:
+        """What Redis shows: (goal, period) to (progress, complete)."""
+        rows = self.records.read(shard_for(tenant, user, SHARDS), tenant, user)
+        return {(row.goal_id, row.period): (progress_of(row), row.completed_at > 0) for row in rows or []}
+
+    def rows(self, user="u1", tenant="t1") -> dict:
+        """What PostgreSQL has: (goal, period) to (progress, complete)."""
+        with self.engine.connect() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT * FROM user_goal_progress WHERE tenant_id = %s AND user_id = %s", (tenant, user)
+            ).all()
+        return {(row.goal_id, row.period): (row.progress, row.status == "completed") for row in found}
+
+    def count(self, table: str) -> int:
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()

@@ -1,0 +1,108 @@
+"""Batches as Celery messages: publishing them in one round trip, and looking at the head of a queue.
+
+The envelope is made by Celery itself (``as_task_v2``); only the sending is batched.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from config.shards import queue_for
+from models.errors import BrokerUnavailableError
+from models.hot.connection import connect_state
+from models.hot.journal import Batch
+from tasks.definitions import APPLY_EVENTS
+from tasks.sweeping import QueueHead
+from worker.celery_app import SERIALIZER
+
+
+class BatchPublisher:
+    """Publishes journaled batches to their shards' queues."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def publish(self, batches: Sequence[Batch]) -> None:
+        """Send one message a batch, all in one pipeline. The task's id is the batch's.
+
+        Raises:
+            BrokerUnavailableError: some or all were not sent; the journal has them.
+        """
+        try:
+            with self._app.producer_or_acquire() as producer, producer.batch():
+                for batch in batches:
+                    message = self._app.amqp.as_task_v2(
+                        batch.batch_id,
+                        APPLY_EVENTS,
+                        args=(batch.shard, batch.batch_id, batch.packed),
+                        argsrepr=f"(shard {batch.shard}, {batch.count} events)",
+                        kwargsrepr="{}",
+                        ignore_result=True,
+                    )
+                    producer.publish(
+                        message.body,
+                        headers=message.headers,
+                        exchange="",
+                        routing_key=queue_for(batch.shard),
+                        serializer=SERIALIZER,
+                        retry=False,
+                        **message.properties,
+                    )
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            raise BrokerUnavailableError(f"the broker did not take {len(batches)} batches: {error}") from error
+
+
+class QueuePeek:
+    """Looks at queues without taking anything from them. Knows how kombu keeps a queue: a list, oldest at the end."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._redis: Redis[bytes] = connect_state(broker_url)
+
+    def head(self, shard: int) -> QueueHead:
+        """The oldest message of a shard's queue.
+
+        Raises:
+            BrokerUnavailableError: the broker did not answer.
+        """
+        try:
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.llen(queue_for(shard))
+            pipeline.lindex(queue_for(shard), -1)
+            length, oldest = pipeline.execute()
+        except RedisError as error:
+            raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
+        return QueueHead(length, _batch_id(oldest) if oldest else None)
+
+    def lengths(self, shards: int) -> list[int]:
+        """The number of messages waiting for each shard, in one round trip."""
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for shard in range(shards):
+                pipeline.llen(queue_for(shard))
+            lengths: list[int] = pipeline.execute()
+        except RedisError as error:
+            raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
+        return lengths
+
+    def ping(self) -> None:
+        """Ask the broker whether it is there.
+
+        Raises:
+            BrokerUnavailableError: it is not.
+        """
+        try:
+            self._redis.ping()
+        except RedisError as error:
+            raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
+
+
+def _batch_id(message: bytes) -> str | None:
+    try:
+        batch_id = orjson.loads(message)["headers"]["id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return batch_id if isinstance(batch_id, str) else None

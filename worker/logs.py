@@ -1,0 +1,44 @@
+"""JSON logs: one object a line on standard error, with the fields of the system this replaces."""
+
+import logging
+import sys
+from typing import cast
+
+import structlog
+from structlog.types import Processor
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logs(level: str, *, process: str) -> None:
+    """Send structlog's and the standard library's records through one JSON renderer."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.EventRenamer("message", "event"),
+                cast("Processor", structlog.processors.JSONRenderer()),
+            ],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    # Celery writes two lines a task at info; ours say more.
+    for noisy in ("celery.app.trace", "celery.worker.strategy", "celery.beat", "kombu", "alembic"):
+        logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))

@@ -1,0 +1,159 @@
+"""The composition root: builds every process' parts from the settings. Nothing below knows how it is put together."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import sleep, time_ns
+
+from celery import Celery
+from redis import Redis
+
+from config.settings import Settings
+from models.cold.connection import connect_database
+from models.cold.partitions import days_around, ensure_partitions
+from models.cold.reading import ProgressReader
+from models.cold.rule_versions import publish
+from models.cold.writing import FlushWriter
+from models.errors import ConfigurationError
+from models.hot.connection import connect_state, state_errors
+from models.hot.journal import Journal
+from models.hot.keys import FLUSH_ASKED
+from models.hot.log import ShardLog
+from models.hot.meters import Meters
+from models.hot.records import Records
+from models.rules.challenges import parse_challenges
+from models.rules.goals import Rulebook
+from tasks.applying import BatchApplier
+from tasks.definitions import FLUSH
+from tasks.flushing import Flusher
+from tasks.runtime import Runtime
+from tasks.sweeping import Sweeper
+from worker.broker import BatchPublisher, QueuePeek
+
+
+def now_us() -> int:
+    """The clock of this process: microseconds since the epoch."""
+    return time_ns() // 1000
+
+
+def load_rulebook(settings: Settings) -> Rulebook:
+    """Read the challenges file.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+        InvalidChallengesError: it has faults, one line each.
+    """
+    path = settings.challenges_file
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"CHALLENGES_FILE {path}: {error.strerror}") from error
+    return parse_challenges(text, str(path))
+
+
+def make_journal(settings: Settings, redis: "Redis[bytes]") -> Journal:
+    """The journal within the bounds of the settings."""
+    return Journal(
+        redis,
+        shards=settings.shards,
+        max_bytes=settings.journal_max_bytes,
+        retry_after=settings.journal_retry_after,
+    )
+
+
+def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtime:
+    """What the tasks of one worker process work with.
+
+    Raises:
+        DatabaseUnavailableError: the goals' versions could not be read.
+    """
+    redis = connect_state(settings.state)
+    engine = connect_database(settings.database_url, application="questline-worker")
+    meters = Meters(redis)
+    records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+    writer = FlushWriter(engine, batch_size=settings.db_batch_size)
+    journal = make_journal(settings, redis)
+    runtime = Runtime(
+        applier=BatchApplier(
+            rulebook=publish(engine, rulebook),
+            records=records,
+            journal=journal,
+            reader=ProgressReader(engine, window=settings.max_lateness),
+            meters=meters,
+            buffer_limit=flush_trigger(settings, app, redis, records),
+            now_us=now_us,
+        ),
+        flusher=Flusher(
+            redis=redis,
+            shards=settings.shards,
+            batch_size=settings.db_batch_size,
+            window=settings.max_lateness,
+            records=records,
+            shard_log=ShardLog(redis),
+            writer=writer,
+            meters=meters,
+            now_us=now_us,
+        ),
+        sweeper=Sweeper(
+            shards=settings.shards,
+            max_attempts=settings.journal_max_attempts,
+            journal=journal,
+            writer=writer,
+            queue_head=QueuePeek(settings.broker).head,
+            publish=BatchPublisher(app).publish,
+            meters=meters,
+            now_us=now_us,
+        ),
+        make_partitions=lambda: ensure_partitions(engine, days_around(datetime.now(UTC), settings.max_lateness)),
+        meters=meters,
+    )
+    meters.start()
+    return runtime
+
+
+def flush_trigger(
+    settings: Settings, app: Celery, redis: "Redis[bytes]", records: Records
+) -> Callable[[int], None]:
+    """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
+
+    def check(dirty_in_shard: int) -> None:
+        # The total can only pass the limit when some shard passes its share of it.
+        if dirty_in_shard * settings.shards <= settings.buffer_max_size:
+            return
+        if sum(records.dirty_counts(settings.shards)) <= settings.buffer_max_size:
+            return
+        with state_errors():
+            asked = redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
+        if asked:
+            app.send_task(FLUSH, expires=5, ignore_result=True, retry=False)
+
+    return check
+
+
+def backlog(settings: Settings) -> int:
+    """What is on its way to PostgreSQL: journaled batches, dirty users and log entries.
+
+    Raises:
+        StateUnavailableError: the state Redis did not answer.
+    """
+    redis = connect_state(settings.state, socket_timeout=2)
+    try:
+        journal = sum(state.batches for state in make_journal(settings, redis).states(settings.shards))
+        records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+        logged = sum(ShardLog(redis).lengths(settings.shards))
+        return journal + sum(records.dirty_counts(settings.shards)) + logged
+    finally:
+        redis.close()
+
+
+def wait_for(attempt: Callable[[], None], errors: type[Exception], *, seconds: float) -> None:
+    """Repeat an attempt until it succeeds; raises its last error when the time is up."""
+    deadline = time_ns() + int(seconds * 1e9)
+    while True:
+        try:
+            attempt()
+        except errors:
+            if time_ns() > deadline:
+                raise
+            sleep(0.2)
+        else:
+            return
