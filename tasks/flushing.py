@@ -37,6 +37,7 @@ class ShardWork:
     shard: int
     entries: list[LogEntry]
     records: list[DirtyRecord]
+    read_us: int
     more: bool
 
 
@@ -136,10 +137,11 @@ class Flusher:
     def _read(self, shard: int) -> ShardWork:
         entries = self.shard_log.read(shard, LOG_ENTRIES)
         members = self.records.dirty_members(shard, 2 * self.batch_size)
-        past = oldest_period(self.now_us(), self.window)
+        read_us = self.now_us()
+        past = oldest_period(read_us, self.window)
         records = self.records.read_dirty(shard, members, past_before=past)
         more = len(entries) == LOG_ENTRIES or len(members) == 2 * self.batch_size
-        return ShardWork(shard, entries, records, more)
+        return ShardWork(shard, entries, records, read_us, more)
 
     def _commit(self, group: _Group, report: FlushReport) -> None:
         started = perf_counter()
@@ -147,7 +149,7 @@ class Flusher:
         self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
         self._observe(group)
         for work in group.works:
-            report.users_settled += self.records.settle(work.shard, work.records)
+            report.users_settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
             if work.entries:
                 self.shard_log.settle(work.shard, work.entries)
         report.rows += group.rows

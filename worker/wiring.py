@@ -1,14 +1,19 @@
 """The composition root: builds every process' parts from the settings. Nothing below knows how it is put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import sleep, time_ns
+from time import time_ns
 
 from celery import Celery
 from redis import Redis
+from sqlalchemy import Engine
 
+from api.health import Check
+from api.metrics import FleetCollector
+from api.progress import ProgressService
 from config.settings import Settings
-from models.cold.connection import connect_database
+from models.cold.connection import connect_database, database_errors
 from models.cold.partitions import days_around, ensure_partitions
 from models.cold.reading import ProgressReader
 from models.cold.rule_versions import publish
@@ -60,6 +65,53 @@ def make_journal(settings: Settings, redis: "Redis[bytes]") -> Journal:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiverParts:
+    """What the receiver process is made of."""
+
+    journal: Journal
+    publisher: BatchPublisher
+    meters: Meters
+    progress: ProgressService
+    collector: FleetCollector
+    needed: Mapping[str, Check]
+    useful: Mapping[str, Check]
+
+
+def make_receiver_parts(settings: Settings, app: Celery, rulebook: Rulebook) -> ReceiverParts:
+    """The receiver's parts; contacts no server."""
+    redis = connect_state(settings.state)
+    engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
+    peek = QueuePeek(settings.broker)
+    journal = make_journal(settings, redis)
+    records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+    return ReceiverParts(
+        journal=journal,
+        publisher=BatchPublisher(app),
+        meters=Meters(redis),
+        progress=ProgressService(
+            rulebook=rulebook,
+            versions=_once(lambda: publish(engine, rulebook)),
+            records=records,
+            reader=ProgressReader(engine, window=settings.max_lateness),
+            shards=settings.shards,
+            now_us=now_us,
+        ),
+        collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
+        needed={"state": lambda: _ping(redis)},
+        useful={"broker": peek.ping, "database": lambda: _ask(engine)},
+    )
+
+
+def prepare_database(engine: Engine, settings: Settings) -> None:
+    """Make the event log's partitions for every day that events may be accepted for.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    ensure_partitions(engine, days_around(datetime.now(UTC), settings.max_lateness))
+
+
 def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtime:
     """What the tasks of one worker process work with.
 
@@ -103,7 +155,7 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
             meters=meters,
             now_us=now_us,
         ),
-        make_partitions=lambda: ensure_partitions(engine, days_around(datetime.now(UTC), settings.max_lateness)),
+        make_partitions=lambda: prepare_database(engine, settings),
         meters=meters,
     )
     meters.start()
@@ -129,6 +181,28 @@ def flush_trigger(
     return check
 
 
+def _once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
+    """Remember the first result; a failure is not remembered."""
+    found: list[Rulebook] = []
+
+    def remembered() -> Rulebook:
+        if not found:
+            found.append(find())
+        return found[0]
+
+    return remembered
+
+
+def _ping(redis: "Redis[bytes]") -> None:
+    with state_errors():
+        redis.ping()
+
+
+def _ask(engine: Engine) -> None:
+    with database_errors(), engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+
+
 def backlog(settings: Settings) -> int:
     """What is on its way to PostgreSQL: journaled batches, dirty users and log entries.
 
@@ -143,17 +217,3 @@ def backlog(settings: Settings) -> int:
         return journal + sum(records.dirty_counts(settings.shards)) + logged
     finally:
         redis.close()
-
-
-def wait_for(attempt: Callable[[], None], errors: type[Exception], *, seconds: float) -> None:
-    """Repeat an attempt until it succeeds; raises its last error when the time is up."""
-    deadline = time_ns() + int(seconds * 1e9)
-    while True:
-        try:
-            attempt()
-        except errors:
-            if time_ns() > deadline:
-                raise
-            sleep(0.2)
-        else:
-            return

@@ -136,7 +136,7 @@ class Records:
             if fields
         ]
 
-    def settle(self, shard: int, records: Sequence[DirtyRecord]) -> int:
+    def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int) -> int:
         """Mark records as flushed up to what was read; returns how many users are clean now (promise P6)."""
         if not records:
             return 0
@@ -144,7 +144,7 @@ class Records:
         with state_errors():
             settled: int = self._settle(
                 keys=[shard_keys(shard).dirty, *(record_key(shard, record.member) for record in records)],
-                args=[self._record_ttl_ms, msgpack.packb(users)],
+                args=[self._record_ttl_ms, read_us, msgpack.packb(users)],
             )
         return settled
 
@@ -155,6 +155,18 @@ class Records:
                 pipeline.zcard(shard_keys(shard).dirty)
             counts: list[int] = pipeline.execute()
         return counts
+
+
+    def oldest_change(self, shards: int) -> int:
+        """Since when (µs) PostgreSQL lacks a change; 0 when it has them all. Looks at one user a shard."""
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for shard in range(shards):
+                pipeline.zrange(shard_keys(shard).dirty, 0, 0)
+            firsts = pipeline.execute()
+            for shard, names in enumerate(firsts):
+                for name in names:
+                    pipeline.hget(record_key(shard, name.decode()), "@dirty")
+            return min((int(since) for since in pipeline.execute() if since), default=0)
 
 
 def _rows_of(fields: dict[bytes, bytes]) -> list[Row]:

@@ -52,7 +52,8 @@ def _exact_number(value: Any) -> float:
         raise ValueError(f"must be a number, is {in_words(value)}")  # noqa: TRY004 - pydantic collects ValueErrors
     if not isfinite(value):
         raise ValueError("must be a finite number")
-    if abs(value) > MAX_EXACT:
+    # A float of 2**53 may be what a parser left of 2**53 + 1; written as a whole number it is what it says.
+    if abs(value) > MAX_EXACT or (abs(value) == MAX_EXACT and isinstance(value, float)):
         raise ValueError(f"must be at most 2**53 ({MAX_EXACT}), beyond which numbers are no longer exact")
     return value
 

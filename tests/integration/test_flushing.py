@@ -36,7 +36,7 @@ def test_a_change_between_read_and_settle_stays_dirty(stack):
     shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
     read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), past_before="")
     stack.post(stack.event("login"))
-    assert stack.records.settle(shard, read) == 0
+    assert stack.records.settle(shard, read, read_us=stack.clock()) == 0
     assert stack.records.dirty_counts(SHARDS)[shard] == 1
     stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (2, False)

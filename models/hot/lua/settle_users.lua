@@ -6,12 +6,13 @@ KEYS[1] dirty        zset
 KEYS[2...] record    hash    for each user
 
 ARGV[1] record_ttl   int     milliseconds a clean record is kept
-ARGV[2] users        msgpack array of {member, stamp read, {field of a past period, ...}}, in the order of KEYS
+ARGV[2] read_at      int     microseconds since the epoch; what a user changed later is unflushed since then
+ARGV[3] users        msgpack array of {member, stamp read, {field of a past period, ...}}, in the order of KEYS
 
 RETURNS number of users that are clean now
 ]]
-assert(#KEYS >= 2 and #ARGV == 2)
-local dirty, record_ttl, users = KEYS[1], ARGV[1], cmsgpack.unpack(ARGV[2])
+assert(#KEYS >= 2 and #ARGV == 3)
+local dirty, record_ttl, read_at, users = KEYS[1], ARGV[1], ARGV[2], cmsgpack.unpack(ARGV[3])
 assert(#users == #KEYS - 1)
 
 local settled = 0
@@ -23,6 +24,8 @@ for index, user in ipairs(users) do
     redis.call('HDEL', record, '@dirty', unpack(past))
     redis.call('PEXPIRE', record, record_ttl)
     settled = settled + 1
+  elseif current > stamp then
+    redis.call('HSET', record, '@dirty', read_at)
   end
   if redis.call('EXISTS', record) == 1 then
     redis.call('HSET', record, '@flushed', string.format('%.0f', stamp))

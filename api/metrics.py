@@ -1,0 +1,139 @@
+"""Prometheus metrics of the whole fleet: what all processes counted into the state Redis, and what it holds now.
+
+Any one process can answer for all of them, and a restarted process takes nothing away.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis import Redis
+
+from models.errors import RetryableError
+from models.hot.connection import state_errors
+from models.hot.journal import Journal
+from models.hot.keys import METERS, shard_keys
+from models.hot.meters import BUCKETS, SIZE_BUCKETS
+from models.hot.records import Records
+
+SEED = "challenge_event_handler"
+"""Prefix of the names kept from the system this replaces."""
+
+COUNTERS: Mapping[str, tuple[str, str | None]] = {
+    f"{SEED}_events_total": ("Events received, accepted or not", None),
+    f"{SEED}_events_failed_total": ("Events that were accepted but could not be processed", None),
+    "questline_events_accepted_total": ("Events accepted", None),
+    "questline_events_rejected_total": ("Events refused, by reason", "code"),
+    "questline_events_ignored_total": ("Events of other namespaces, acknowledged and ignored", None),
+    "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),
+    "questline_batches_republished_total": ("Batches the sweep published again", None),
+    "questline_users_loaded_total": ("Records loaded from PostgreSQL", None),
+    "questline_unlocks_total": ("Goals completed", None),
+    "questline_flushed_rows_total": ("Progress rows written to PostgreSQL", None),
+    "questline_flushed_events_total": ("Events written to PostgreSQL", None),
+}
+
+HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    f"{SEED}_event_processing_duration_seconds": ("Time a worker spends on an event", BUCKETS),
+    f"{SEED}_flush_duration_seconds": ("Duration of a flush transaction", BUCKETS),
+    f"{SEED}_db_batch_size": ("Progress rows of a flush transaction", SIZE_BUCKETS),
+    "questline_commit_seconds": ("Duration of a group commit into the journal", BUCKETS),
+    "questline_apply_latency_seconds": ("From accepted to applied, so readable", BUCKETS),
+    "questline_flush_lag_seconds": ("From the oldest unflushed change to its commit, by transaction", BUCKETS),
+}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCollector(Collector):
+    """Reads everything at each scrape; keeps nothing."""
+
+    redis: "Redis[bytes]"
+    shards: int
+    journal: Journal
+    records: Records
+    queue_lengths: Callable[[int], list[int]]
+    now_us: Callable[[], int]
+
+    def describe(self) -> list[Metric]:
+        """Nothing is read before the first scrape."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics; only ``questline_state_up 0`` while Redis is away."""
+        try:
+            with state_errors():
+                counted = {name.decode(): float(value) for name, value in self.redis.hgetall(METERS).items()}
+            found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now()]
+        except RetryableError as error:
+            log.warning("metrics_not_read", error=str(error))
+            yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=0)
+            return
+        yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=1)
+        yield from found
+
+    def _applied(self) -> Iterator[Metric]:
+        with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
+            for shard in range(self.shards):
+                pipeline.hmget(shard_keys(shard).counts, "applied", "duplicate")
+            counts = pipeline.execute()
+        applied, duplicate = (sum(int(row[place] or 0) for row in counts) for place in (0, 1))
+        yield CounterMetricFamily(f"{SEED}_events_processed", "Distinct events applied", value=applied)
+        yield CounterMetricFamily("questline_events_duplicate", "Events that had been applied before", value=duplicate)
+
+    def _now(self) -> Iterator[Metric]:
+        journal = self.journal.states(self.shards)
+        dirty = sum(self.records.dirty_counts(self.shards))
+        oldest = [state.oldest_ms * 1000 for state in journal if state.oldest_ms]
+        yield _gauge(f"{SEED}_buffer_size", "Users with changes PostgreSQL does not have yet", dirty)
+        yield _gauge("questline_dirty_users", "Users with changes PostgreSQL does not have yet", dirty)
+        yield _gauge("questline_journal_batches", "Accepted batches not applied yet", sum(s.batches for s in journal))
+        yield _gauge("questline_journal_bytes", "Their size in bytes", sum(s.size for s in journal))
+        yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
+        lag = self._age(self.records.oldest_change(self.shards))
+        yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
+        queues = GaugeMetricFamily("questline_queue_length", "Batches queued, by shard", labels=["shard"])
+        for shard, length in enumerate(self.queue_lengths(self.shards)):
+            queues.add_metric([str(shard)], length)
+        yield queues
+
+    def _age(self, since_us: int) -> float:
+        return max(0.0, (self.now_us() - since_us) / 1e6) if since_us else 0.0
+
+
+def fleet_registry(collector: FleetCollector) -> CollectorRegistry:
+    """A registry that holds the fleet's metrics and nothing of this one process."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counters(counted: Mapping[str, float]) -> Iterator[Metric]:
+    for name, (text, label) in COUNTERS.items():
+        family = CounterMetricFamily(name.removesuffix("_total"), text, labels=[label] if label else [])
+        if label is None:
+            family.add_metric([], counted.get(name, 0))
+        else:
+            for field, value in counted.items():
+                if field.startswith(f"{name}{{"):
+                    family.add_metric([field[len(name) + 1 : -1]], value)
+        yield family
+
+
+def _histograms(counted: Mapping[str, float]) -> Iterator[Metric]:
+    for name, (text, bounds) in HISTOGRAMS.items():
+        cumulative, total = [], 0.0
+        for bound in (*map(repr, bounds), "+Inf"):
+            total += counted.get(f"{name}|{bound}", 0)
+            cumulative.append((bound, total))
+        family = HistogramMetricFamily(name, text, labels=[])
+        family.add_metric([], cumulative, counted.get(f"{name}|sum", 0))
+        yield family

@@ -1,0 +1,157 @@
+"""The long-running processes of the product, and the migration that precedes them."""
+
+from typing import Annotated
+
+import structlog
+import typer
+from celery import Celery, signals
+from prometheus_client import start_http_server
+from rich.console import Console
+
+from api.health import health_router
+from api.metrics import fleet_registry
+from api.progress import progress_router
+from config.settings import Settings
+from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
+from models.cold.connection import connect_database
+from models.errors import ConfigurationError, RetryableError, ServiceFailedError
+from tasks import runtime
+from worker import receiver as receiver_process
+from worker.celery_app import make_app
+from worker.logs import configure_logs
+from worker.migrating import migrate as migrate_database
+from worker.services.running import running_settings
+from worker.wiring import build_runtime, load_rulebook, make_receiver_parts, prepare_database
+
+log = structlog.get_logger()
+
+
+def receiver() -> None:
+    """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
+    settings = _settings("receiver")
+    parts = make_receiver_parts(settings, make_app(settings), load_rulebook(settings))
+    try:
+        start_http_server(settings.metrics_port, settings.http_host, fleet_registry(parts.collector))
+    except OSError as error:
+        raise ServiceFailedError(f"METRICS_PORT: port {settings.metrics_port}: {error.strerror}") from error
+    parts.meters.start()
+    try:
+        receiver_process.run(
+            settings,
+            append=parts.journal.append,
+            publish=parts.publisher.publish,
+            meters=parts.meters,
+            routers=[progress_router(parts.progress), health_router(parts.needed, parts.useful)],
+        )
+    finally:
+        parts.meters.stop()
+
+
+def worker(
+    shards: Annotated[str | None, typer.Option(help="Its share of the shards, such as 0-7 or 0-3,8; or all.")] = None,
+    maintenance: Annotated[bool, typer.Option("--maintenance", help="Take flushes and sweeps instead of shards.")] = False,
+) -> None:
+    """Run a worker on its share of the shards, or on maintenance, until SIGTERM or Ctrl-C."""
+    if maintenance == (shards is not None):
+        raise typer.BadParameter("give either --shards or --maintenance")
+    settings = _settings("maintenance" if maintenance else f"worker {shards}")
+    rulebook = load_rulebook(settings)
+    app = make_app(settings)
+    runtime.install(lambda: build_runtime(settings, app, rulebook))
+    if maintenance:
+        signals.worker_ready.connect(_warm_up, weak=False)
+        signals.worker_shutdown.connect(_close, weak=False)
+        # Threads: a flush that waits for PostgreSQL must not keep the sweep waiting.
+        _run_worker(app, settings, "maintenance", [MAINTENANCE_QUEUE], "threads", concurrency=2)
+        return
+    share = _share(str(shards), settings)
+    signals.worker_process_init.connect(_warm_up, weak=False)
+    signals.worker_process_shutdown.connect(_close, weak=False)
+    # One child: batches of a shard are applied one after another, and a crash of the child spares the worker.
+    _run_worker(app, settings, f"shards-{shards}", [queue_for(shard) for shard in share], "prefork", concurrency=1)
+
+
+def beat() -> None:
+    """Run the clock of the periodic tasks: flush, sweep, partitions."""
+    settings = _settings("beat")
+    folder = settings.questline_data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    signals.setup_logging.connect(_logs_are_set_up, weak=False)
+    make_app(settings).start(
+        ["beat", "--schedule", str(folder / "beat-schedule"), "--pidfile=", "--loglevel", settings.log_level]
+    )
+
+
+def flower() -> None:
+    """Run Flower behind its password."""
+    settings = _settings("flower")
+    if not settings.flower_password:
+        raise ConfigurationError("FLOWER_PASSWORD: Flower is not started without a password")
+    signals.setup_logging.connect(_logs_are_set_up, weak=False)
+    make_app(settings).start(
+        [
+            "flower",
+            f"--address={settings.http_host}",
+            f"--port={settings.flower_port}",
+            f"--basic-auth={settings.flower_user}:{settings.flower_password}",
+            "--max-tasks=5000",
+        ]
+    )
+
+
+def migrate() -> None:
+    """Bring PostgreSQL to this version's tables, and make the event log's partitions of the coming days."""
+    settings = running_settings(Settings())
+    engine = connect_database(settings.database_url, application="questline-migrate")
+    with Console(stderr=True).status("migrating"):
+        migrate_database(engine)
+        prepare_database(engine, settings)
+    Console(stderr=True).print("the database is up to date")
+
+
+def _settings(process: str) -> Settings:
+    settings = running_settings(Settings())
+    configure_logs(settings.log_level, process=process)
+    return settings
+
+
+def _share(shards: str, settings: Settings) -> list[int]:
+    try:
+        return parse_shards(shards, settings.shards)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--shards") from error
+
+
+def _run_worker(
+    app: Celery, settings: Settings, name: str, queues: list[str], pool: str, *, concurrency: int
+) -> None:
+    signals.setup_logging.connect(_logs_are_set_up, weak=False)
+    app.worker_main(
+        [
+            "worker",
+            f"--pool={pool}",
+            f"--concurrency={concurrency}",
+            f"--queues={','.join(queues)}",
+            f"--hostname={name}@%h",
+            f"--loglevel={settings.log_level}",
+            # Workers need nothing from one another; the heartbeat stays, for Flower.
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+def _logs_are_set_up(**_signal: object) -> None:
+    """A receiver of ``setup_logging`` keeps Celery from setting up logs of its own."""
+
+
+def _warm_up(**_signal: object) -> None:
+    """Connect before the first batch comes; if a server is away, the first batch tries again."""
+    try:
+        runtime.runtime()
+    except RetryableError as error:
+        log.warning("worker_not_ready", error=str(error))
+
+
+def _close(**_signal: object) -> None:
+    runtime.close()
