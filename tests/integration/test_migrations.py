@@ -1,0 +1,102 @@
+"""Migrations lead to exactly the tables that the code describes, and back."""
+
+import os
+import sys
+from subprocess import PIPE, Popen
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from models.cold.connection import connect_database
+from models.cold.partitions import days_around, ensure_partitions, partition_name
+from models.cold.tables import metadata
+from tests.stack import NOON, WINDOW
+from worker.migrating import alembic_config, migrate
+
+
+def _unmanaged(name, kind, _parents):
+    return not (kind == "table" and name is not None and name.startswith("events_"))
+
+
+def _differences(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_name": _unmanaged, "compare_type": True, "compare_server_default": True}
+        )
+        return compare_metadata(context, metadata)
+
+
+def test_migrations_equal_the_tables(engine):
+    assert _differences(engine) == []
+
+
+def test_a_missing_column_would_be_noticed(engine):
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE unlocks DROP COLUMN event_id")
+    try:
+        assert len(_differences(engine)) == 1
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE unlocks ADD COLUMN event_id text NOT NULL")
+            connection.exec_driver_sql(
+                "COMMENT ON COLUMN unlocks.event_id IS 'the event that completed the goal'"
+            )
+
+
+def test_migrations_go_down_and_up_again(engine, database_url):
+    fresh = _database(engine, database_url)
+    try:
+        migrate(fresh)
+        with fresh.connect() as connection:
+            command.downgrade(alembic_config(connection), "base")
+        migrate(fresh)
+        assert _differences(fresh) == []
+    finally:
+        fresh.dispose()
+        _drop(engine)
+
+
+def _database(engine, url):
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS down_and_up")
+        connection.exec_driver_sql("CREATE DATABASE down_and_up")
+    return connect_database(url.rsplit("/", 1)[0] + "/down_and_up")
+
+
+def _drop(engine):
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("DROP DATABASE down_and_up")
+
+
+def test_partitions_are_made_once_however_often_they_are_asked_for(engine):
+    days = days_around(NOON, WINDOW)
+    assert len(days) == 10
+    ensure_partitions(engine, days)
+    ensure_partitions(engine, days)
+    with engine.connect() as connection:
+        names = connection.exec_driver_sql(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'events'::regclass"
+        ).scalars()
+        assert {partition_name(day) for day in days} <= set(names)
+
+
+def test_two_migrators_at_once_do_not_collide(engine, database_url):
+    fresh = _database(engine, database_url)
+    url = fresh.url
+    env = os.environ | {
+        "DB_HOST": url.host,
+        "DB_PORT": str(url.port),
+        "DB_NAME": url.database,
+        "DB_USER": url.username,
+        "DB_PASSWORD": url.password,
+    }
+    command_line = [sys.executable, "-m", "worker.cli", "migrate"]
+    try:
+        migrators = [Popen(command_line, env=env, stderr=PIPE, text=True) for _ in range(2)]
+        ended = [(migrator.communicate(timeout=60)[1], migrator.returncode) for migrator in migrators]
+        assert [code for _, code in ended] == [0, 0], ended
+        assert _differences(fresh) == []
+    finally:
+        fresh.dispose()
+        _drop(engine)

@@ -1,0 +1,136 @@
+"""The receiver as a process of its own: ports, signals, and what it holds when it is told to stop."""
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import Popen
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from config.settings import Settings
+from ingest.grpc_server import LOGIN_SERVICE
+from ingest.protos import account_pb2
+from models.errors import ServiceFailedError
+from models.events import unpack_batch
+from models.hot.keys import shard_keys
+from models.hot.meters import Meters
+from worker.receiver import listen, serve
+from worker.services.ports import free_port
+
+SHARDS = 16
+PROGRAM = textwrap.dedent("""
+    from config.settings import Settings
+    from models.hot.connection import connect_state
+    from models.hot.journal import Journal
+    from models.hot.meters import Meters
+    from worker.receiver import run
+
+    settings = Settings()
+    redis = connect_state(settings.state)
+    journal = Journal(redis, shards=settings.shards, max_bytes=settings.journal_max_bytes,
+                      retry_after=settings.journal_retry_after)
+    run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis))
+""")
+
+
+class Process:
+    """A receiver with a linger so long that only the end of the process writes what it holds."""
+
+    def __init__(self, redis_url: str, *, linger: str) -> None:
+        self.http, self.grpc = free_port(), free_port()
+        settings = {
+            "STATE_URL": redis_url,
+            "HTTP_PORT": str(self.http),
+            "GRPC_PORT": str(self.grpc),
+            "COMMIT_LINGER": linger,
+            "SHARDS": str(SHARDS),
+        }
+        command = [sys.executable, "-c", PROGRAM]
+        self.process = Popen(command, env={**os.environ, **settings})
+        self._wait_until_it_listens()
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{self.http}/openapi.json", timeout=5)
+            except httpx.TransportError:
+                assert self.process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
+
+    def post(self, number: int) -> httpx.Response:
+        event = {"event_id": f"h{number}", "event_type": "login", "user_id": f"user-{number}"}
+        return httpx.post(f"http://127.0.0.1:{self.http}/v1/events", json=event, timeout=30)
+
+    def call(self, number: int) -> Any:
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc}") as channel:
+            message = account_pb2.UserLoggedIn(id=f"g{number}", user_id="ada")
+            method: Any = channel.unary_unary  # its stub asks for serializers, which gRPC does without
+            return method(f"/{LOGIN_SERVICE}/OnMessage")(message.SerializeToString(), timeout=30)
+
+
+@pytest.fixture
+def start(redis_url):
+    started = []
+
+    def _start(linger):
+        started.append(Process(redis_url, linger=linger))
+        return started[-1]
+
+    yield _start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.wait()
+
+
+def journaled(redis: Any) -> set[str]:
+    journals = [redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
+    return {event.event_id for journal in journals for packed in journal for event in unpack_batch(packed)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_after_what_it_held_was_written_and_answered(redis, start, number):
+    receiver = start("4s")
+    with ThreadPoolExecutor(8) as pool:
+        posts = [pool.submit(receiver.post, one) for one in range(4)]
+        calls = [pool.submit(receiver.call, one) for one in range(4)]
+        time.sleep(1.5)  # they are held now: the linger is four seconds
+        assert journaled(redis) == set()
+        receiver.process.send_signal(number)
+        assert [one.result().status_code for one in posts] == [202] * 4
+        assert [one.result() for one in calls] == [b""] * 4
+    assert receiver.process.wait(timeout=15) == 0
+    assert journaled(redis) == {f"{kind}{one}" for kind in "hg" for one in range(4)}
+
+
+def test_answers_say_nothing_about_the_server(redis, start):
+    answer = start("5ms").post(1)
+    assert answer.status_code == 202
+    assert "server" not in answer.headers
+    assert journaled(redis) == {"h1"}
+
+
+@pytest.mark.parametrize("setting", ["HTTP_PORT", "GRPC_PORT"])
+def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
+    with listen("127.0.0.1", 0, setting) as taken:
+        port = taken.getsockname()[1]
+        ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
+        with pytest.raises(ServiceFailedError) as caught:
+            asyncio.run(
+                serve(Settings(**ports), append=lambda *_: None, publish=lambda _: None, meters=Meters(redis))
+            )
+    assert (
+        str(caught.value)
+        == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"
+    )

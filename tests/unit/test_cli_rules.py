@@ -1,0 +1,57 @@
+"""``questline rules validate``."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from config.settings import Settings
+from models.errors import ConfigurationError
+from worker.cli import app
+from worker.cli.rules import read_rulebook
+
+
+def validate(*arguments):
+    return CliRunner().invoke(app, ["rules", "validate", *map(str, arguments)])
+
+
+@pytest.fixture
+def wrong(tmp_path):
+    """A file with two faults."""
+    path = tmp_path / "wrong.json"
+    goal = {"id": "g", "type": "x", "event_source": "login", "requirement": {"target": 0}}
+    path.write_text(json.dumps({"challenges": [{"id": "c", "goals": [goal]}]}))
+    return path
+
+
+def test_the_shipped_file_has_no_faults():
+    answer = validate(Settings().challenges_file)
+
+    assert answer.exit_code == 0
+    assert answer.output.rstrip().endswith("5 challenges, 20 goals on 12 event types, no faults")
+
+
+def test_each_fault_is_a_line_and_the_exit_code_is_1(wrong):
+    answer = validate(wrong)
+
+    assert answer.exit_code == 1
+    assert answer.output.splitlines() == [
+        f"{wrong}: challenge 'c', goal 'g': type: must be absolute, increment or daily, is 'x'",
+        f"{wrong}: challenge 'c', goal 'g': requirement.target: must be greater than 0, is 0",
+    ]
+
+
+def test_the_answer_can_be_json(wrong):
+    good, bad = validate(Settings().challenges_file, "--json"), validate(wrong, "--json")
+
+    assert json.loads(good.output) == {"valid": True, "challenges": 5, "goals": 20, "event_types": 12}
+    assert json.loads(bad.output)["valid"] is False
+    assert len(json.loads(bad.output)["faults"]) == 2
+    assert (good.exit_code, bad.exit_code) == (0, 1)
+
+
+def test_a_file_that_cannot_be_read_is_said_so(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"nowhere.json: cannot be read: No such file or directory"):
+        read_rulebook(tmp_path / "nowhere.json")
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        read_rulebook(tmp_path)

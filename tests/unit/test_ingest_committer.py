@@ -1,0 +1,235 @@
+"""The order and the errors of group commit. Journal and broker are the two callables that are handed in."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from threading import Event as Flag
+from time import monotonic
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from config.shards import shard_for
+from ingest.committer import GroupCommitter
+from ingest.group import CommitLimits
+from models.errors import BrokerUnavailableError, JournalFullError, StateUnavailableError
+from models.events import Event, unpack_batch
+from models.hot.journal import Batch
+from models.hot.meters import Meters
+
+pytestmark = pytest.mark.anyio
+SHARDS = 4
+NOW = 1_762_770_600_000_000
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def event(number: int, user: str = "ada", payload: bytes = b"") -> Event:
+    return Event(f"e{number}", "login", "default", user, NOW, NOW, payload=payload)
+
+
+class Outlets:
+    """Both callables, the record of their calls, and the errors they are to raise."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        self.append_error: Exception | None = None
+        self.publish_error: Exception | None = None
+        self.append_gate, self.publish_gate = Flag(), Flag()
+        self.appending, self.publishing = Flag(), Flag()
+        self.append_gate.set()
+        self.publish_gate.set()
+
+    def append(self, batches: Sequence[Batch], now_ms: int) -> None:
+        self.calls.append(("append", list(batches), now_ms))
+        self.appending.set()
+        assert self.append_gate.wait(10)
+        if self.append_error:
+            raise self.append_error
+
+    def publish(self, batches: Sequence[Batch]) -> None:
+        self.calls.append(("publish", list(batches)))
+        self.publishing.set()
+        assert self.publish_gate.wait(10)
+        if self.publish_error:
+            raise self.publish_error
+
+    def steps(self) -> list[str]:
+        return [call[0] for call in self.calls]
+
+    def events(self, number: int = 0) -> list[Event]:
+        """The events of the given append."""
+        batches = [call[1] for call in self.calls if call[0] == "append"][number]
+        return [one for batch in batches for one in unpack_batch(batch.packed)]
+
+
+@pytest.fixture
+def outlets():
+    return Outlets()
+
+
+@pytest.fixture
+def meters():
+    return Meters(Redis())
+
+
+@pytest.fixture
+def make(outlets, meters):
+    made = []
+
+    def _make(linger=timedelta(milliseconds=20), max_events=250, **limits):
+        committer = GroupCommitter(
+            outlets.append,
+            outlets.publish,
+            meters,
+            CommitLimits(SHARDS, linger, max_events, **limits),
+            clock=lambda: NOW,
+        )
+        committer.start()
+        made.append(committer)
+        return committer
+
+    yield _make
+    for committer in made:
+        committer.close()
+
+
+async def test_callers_that_arrive_together_share_one_write_and_one_publish(make, outlets):
+    committer = make(linger=timedelta(milliseconds=300))
+    await asyncio.gather(*(committer.commit([event(n, f"user-{n}")]) for n in range(40)))
+    await asyncio.to_thread(committer.close)
+    assert outlets.steps() == ["append", "publish"]
+    assert outlets.calls[0][1] == outlets.calls[1][1]
+    assert outlets.calls[0][2] == NOW // 1000
+    assert len(outlets.events()) == 40
+
+
+async def test_batches_hold_one_shard_each_and_no_more_than_the_bound(make, outlets):
+    committer = make(max_events=10)
+    events = [event(n, f"user-{n % 7}") for n in range(95)]
+    await committer.commit(events)
+    batches = outlets.calls[0][1]
+    assert len({batch.batch_id for batch in batches}) == len(batches)
+    for batch in batches:
+        unpacked = unpack_batch(batch.packed)
+        assert 0 < len(unpacked) == batch.count <= 10
+        assert {shard_for(one.tenant_id, one.user_id, SHARDS) for one in unpacked} == {batch.shard}
+    assert sorted(outlets.events()) == sorted(events)
+
+
+async def test_a_full_shard_does_not_linger(make, outlets):
+    committer = make(linger=timedelta(hours=1), max_events=3)
+    started = monotonic()
+    await asyncio.gather(*(committer.commit([event(n)]) for n in range(3)))
+    assert monotonic() - started < 5
+    assert len(outlets.events()) == 3
+
+
+async def test_while_a_group_is_written_the_next_one_gathers(make, outlets):
+    committer = make(linger=timedelta(microseconds=1))
+    outlets.append_gate.clear()
+    first = asyncio.create_task(committer.commit([event(0)]))
+    await asyncio.to_thread(outlets.appending.wait, 5)
+    others = [asyncio.create_task(committer.commit([event(n)])) for n in range(1, 30)]
+    await asyncio.sleep(0)
+    assert not first.done()
+    outlets.append_gate.set()
+    await asyncio.gather(first, *others)
+    assert [len(outlets.events(0)), len(outlets.events(1))] == [1, 29]
+
+
+async def test_callers_do_not_wait_for_the_publish(make, outlets):
+    committer = make()
+    outlets.publish_gate.clear()
+    await committer.commit([event(1)])
+    outlets.publish_gate.set()
+
+
+async def test_a_failed_publish_is_counted_and_no_failure_of_the_callers(make, outlets, meters):
+    committer = make()
+    outlets.publish_error = BrokerUnavailableError("the broker is away")
+    await committer.commit([event(1)])
+    outlets.publish_error = RuntimeError("a bug")
+    await committer.commit([event(2)])
+    await asyncio.to_thread(committer.close)
+    assert outlets.steps() == ["append", "publish"] * 2
+    assert meters._pending["questline_publish_failures_total"] == 2
+
+
+@pytest.mark.parametrize("kind", [JournalFullError, StateUnavailableError])
+async def test_a_failed_write_reaches_every_caller_of_the_group_and_nothing_is_published(make, outlets, kind):
+    committer = make()
+    outlets.append_error = kind("not now")
+    results = await asyncio.gather(*(committer.commit([event(n)]) for n in range(5)), return_exceptions=True)
+    assert [(type(result), str(result)) for result in results] == [(kind, "not now")] * 5
+    assert len({id(result) for result in results}) == 5
+    assert outlets.steps() == ["append"]
+    outlets.append_error = None
+    await committer.commit([event(9)])
+
+
+async def test_an_unforeseen_error_asks_for_another_try_and_the_thread_lives_on(make, outlets):
+    committer = make()
+    outlets.append_error = ZeroDivisionError("a bug")
+    with pytest.raises(StateUnavailableError, match="a bug"):
+        await committer.commit([event(1)])
+    outlets.append_error = None
+    await committer.commit([event(2)])
+
+
+async def test_past_the_memory_bound_callers_are_refused_at_once_and_taken_again_later(make, outlets):
+    committer = make(max_held_bytes=10_000)
+    outlets.append_gate.clear()
+    held = asyncio.create_task(committer.commit([event(1, payload=b"x" * 9_000)]))
+    await asyncio.to_thread(outlets.appending.wait, 5)
+    with pytest.raises(JournalFullError):
+        await committer.commit([event(2, payload=b"x" * 500)])
+    outlets.append_gate.set()
+    await held
+    await asyncio.to_thread(outlets.publishing.wait, 5)
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                return await committer.commit([event(3, payload=b"x" * 500)])
+            except JournalFullError:
+                await asyncio.sleep(0)
+
+
+async def test_one_request_larger_than_the_bound_is_taken_when_nothing_else_waits(make, outlets):
+    await make(max_held_bytes=10).commit([event(1)])
+    assert len(outlets.events()) == 1
+
+
+async def test_closing_writes_what_is_held_without_lingering(make, outlets):
+    committer = make(linger=timedelta(hours=1))
+    waiting = asyncio.create_task(committer.commit([event(1)]))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(committer.close)
+    await waiting
+    assert outlets.steps() == ["append", "publish"]
+    with pytest.raises(StateUnavailableError, match="stopping"):
+        await committer.commit([event(2)])
+
+
+async def test_a_caller_that_goes_away_harms_nobody(make, outlets):
+    committer = make(linger=timedelta(milliseconds=50))
+    leaving = asyncio.create_task(committer.commit([event(1)]))
+    staying = asyncio.create_task(committer.commit([event(2)]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await staying
+    assert len(outlets.events()) == 2
+
+
+async def test_no_events_are_no_work(make, outlets):
+    await make().commit([])
+    assert outlets.calls == []
+
+
+async def test_every_write_is_timed(make, meters):
+    await make().commit([event(1)])
+    assert meters._pending["questline_commit_seconds|count"] == 1

@@ -1,0 +1,184 @@
+"""The plan of a load: the same for the same seed, spread as events are, and writable for both wires."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import orjson
+import pytest
+
+from config.settings import Settings
+from ingest.protos.account_pb2 import UserLoggedIn
+from ingest.protos.statistic_pb2 import StatItemUpdated
+from models.events import MAX_EXACT, Event
+from models.rules.calendar import microseconds
+from models.rules.challenges import parse_challenges
+from models.rules.goals import Goal, Rulebook
+from models.rules.reference import apply_all
+from worker.load.generate import Shape, kinds_of, make_plan
+from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD, grpc_message, grpc_requests, http_requests
+
+NOW = microseconds(datetime.fromisoformat("2026-11-21T12:00:00+00:00"))
+
+
+@pytest.fixture(scope="module")
+def rulebook():
+    path = Settings().challenges_file
+    return parse_challenges(path.read_bytes(), str(path))
+
+
+def plan_of(rulebook, run="r1", **changes):
+    shape = replace(Shape(events=2_000, users=50, tenant_id="load-test", seed=7), **changes)
+    return make_plan(rulebook, shape, run=run, now=NOW)
+
+
+def events_of(plan):
+    return [plan.event(index) for index in range(plan.distinct)]
+
+
+def test_the_same_seed_draws_the_same_events_in_the_same_order(rulebook):
+    first, second = plan_of(rulebook, duplicates=10), plan_of(rulebook, duplicates=10)
+
+    assert first.order == second.order
+    assert events_of(first) == events_of(second)
+    assert list(http_requests(first, 100)) == list(http_requests(second, 100))
+
+
+def test_another_seed_draws_other_events(rulebook):
+    assert events_of(plan_of(rulebook)) != events_of(plan_of(rulebook, seed=8))
+
+
+def test_two_runs_of_one_seed_share_no_user_and_no_event(rulebook):
+    first, second = events_of(plan_of(rulebook, run="r1")), events_of(plan_of(rulebook, run="r2"))
+
+    assert {event.user_id for event in first}.isdisjoint(event.user_id for event in second)
+    assert {event.event_id for event in first}.isdisjoint(event.event_id for event in second)
+    assert [event[4:] for event in first] == [event[4:] for event in second]
+
+
+def test_repeats_are_part_of_what_is_sent_and_repeat_the_same_event(rulebook):
+    plan = plan_of(rulebook, duplicates=10)
+
+    assert len(plan.order) == 2_000
+    assert plan.distinct == 1_800
+    assert set(plan.order) == set(range(1_800))
+
+
+@pytest.mark.parametrize(("events", "duplicates"), [(1, 99), (0, 0), (1, 0), (3, 50)])
+def test_a_load_of_few_events_sends_as_many_as_asked(rulebook, events, duplicates):
+    plan = plan_of(rulebook, events=events, duplicates=duplicates)
+
+    assert len(plan.order) == events
+    assert set(plan.order) == set(range(plan.distinct))
+
+
+def test_events_lie_in_the_past_within_the_spread_mostly_in_the_last_minutes(rulebook):
+    ages = [timedelta(microseconds=NOW - event.occurred_at) for event in events_of(plan_of(rulebook))]
+
+    assert timedelta(0) <= min(ages)
+    assert timedelta(days=1) < max(ages) < timedelta(days=3)
+    assert sum(age <= timedelta(minutes=10) for age in ages) > len(ages) / 2
+
+
+def test_a_short_lateness_bounds_every_age(rulebook):
+    ages = [NOW - event.occurred_at for event in events_of(plan_of(rulebook, spread=timedelta(seconds=5)))]
+
+    assert max(ages) < 5_000_000
+
+
+def test_events_are_sent_out_of_their_order(rulebook):
+    plan = plan_of(rulebook)
+    times = [plan.occurred_at[index] for index in plan.order]
+
+    assert times != sorted(times)
+
+
+def test_every_goal_of_the_file_is_moved_and_every_operator_completes_some(rulebook):
+    plan = plan_of(rulebook, events=20_000, users=20)
+    rows = [
+        row
+        for _, indexes in plan.by_user()
+        for row in apply_all(rulebook, (plan.event(index) for index in indexes)).values()
+    ]
+
+    assert {row.goal_id for row in rows} == set(rulebook.by_id)
+    assert {row.operator for row in rows if row.completed_at} == {"latest", "sum", "count"}
+
+
+def test_values_of_a_latest_goal_grow_and_sometimes_fall(rulebook):
+    plan = plan_of(rulebook, events=20_000, users=1)
+    levels = sorted(
+        (event.occurred_at, event.value) for event in events_of(plan) if event.event_type == "statistic:level"
+    )
+
+    assert levels[-1][1] > levels[0][1]
+    assert any(later < earlier for (_, earlier), (_, later) in pairwise(levels))
+
+
+def test_the_highest_target_leaves_values_exact():
+    goal = Goal(
+        goal_id="g", challenge_id="c", name="g", operator="latest", event_source="e", target=float(MAX_EXACT)
+    )
+    plan = plan_of(Rulebook((goal,)))
+
+    assert all(abs(event.value) < MAX_EXACT for event in events_of(plan))
+
+
+def test_for_grpc_only_logins_and_statistics_are_drawn(rulebook):
+    plan = plan_of(rulebook, platform_only=True)
+
+    for event in events_of(plan):
+        is_login = event.event_type == "login"
+        assert is_login or event.event_type.startswith("statistic:")
+        assert (event.value is None, event.increment is None) == (is_login, is_login)
+
+
+def test_rules_that_grpc_cannot_reach_leave_logins_to_send():
+    goal = Goal(goal_id="g", challenge_id="c", name="g", operator="sum", event_source="lesson", target=1)
+
+    assert [kind.event_type for kind in kinds_of(Rulebook((goal,)), platform_only=True)] == ["login"]
+
+
+def test_http_requests_carry_each_sent_event_once_as_the_receiver_reads_it(rulebook):
+    plan = plan_of(rulebook, duplicates=5)
+    requests = list(http_requests(plan, 300))
+
+    assert [len(request.events) for request in requests] == [300] * 6 + [200]
+    rows = [row for request in requests for row in orjson.loads(request.body)]
+    assert len(rows) == 2_000
+    for row, index in zip(rows, plan.order, strict=True):
+        event = plan.event(index)
+        assert (row["event_id"], row["user_id"], row["event_type"], row.get("value")) == (
+            event.event_id, event.user_id, event.event_type, event.value,
+        )  # fmt: skip
+        assert microseconds(datetime.fromisoformat(row["occurred_at"])) == event.occurred_at
+
+
+def test_a_batch_of_one_is_an_object(rulebook):
+    first = next(http_requests(plan_of(rulebook), 1))
+
+    assert orjson.loads(first.body)["tenant_id"] == "load-test"
+
+
+def test_grpc_messages_say_what_the_event_says(rulebook):
+    plan = plan_of(rulebook, platform_only=True)
+
+    for request in grpc_requests(plan):
+        event = plan.event(request.events[0])
+        if request.path == LOGIN_METHOD:
+            login = UserLoggedIn.FromString(request.body)
+            assert (login.id, login.user_id, login.namespace) == (event.event_id, event.user_id, "load-test")
+            moment = login.timestamp
+        else:
+            assert request.path == STATISTIC_METHOD
+            stat = StatItemUpdated.FromString(request.body)
+            assert (stat.id, stat.user_id, stat.namespace) == (event.event_id, event.user_id, "load-test")
+            assert f"statistic:{stat.payload.stat_code}" == event.event_type
+            assert (stat.payload.latest_value, stat.payload.inc) == (event.value, event.increment)
+            moment = stat.timestamp
+        assert microseconds(datetime.fromisoformat(moment)) == event.occurred_at
+
+
+def test_other_events_have_no_grpc_message():
+    with pytest.raises(ValueError, match="no gRPC service"):
+        grpc_message(Event("e", "lesson", "t", "u", NOW, NOW))

@@ -1,0 +1,79 @@
+"""Commands in another terminal find the running product; what the environment says wins."""
+
+import json
+import shlex
+
+import pytest
+
+from config.settings import Settings
+from models.errors import PermanentError
+from worker.services.data_folder import DataFolder
+from worker.services.running import addresses, require_servers, running_settings, write_run_file
+from worker.services.terminal import first_event
+
+RUN = {
+    "db_host": "127.0.0.1", "db_port": 41000, "db_password": "p@ss/word", "http_port": 8123,
+    "broker_url": "redis://:a@127.0.0.1:41001/0", "state_url": "redis://:a@127.0.0.1:41001/0",
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder that a run holds."""
+    folder = DataFolder(tmp_path)
+    folder.prepare()
+    write_run_file(folder, Settings(questline_data_dir=tmp_path, **RUN), tmp_path / "s.sock")
+    return folder
+
+
+def test_an_unset_setting_comes_from_the_run(data):
+    with data.locked():
+        found = running_settings(Settings(questline_data_dir=data.path))
+    assert {name: getattr(found, name) for name in RUN} == RUN
+
+
+def test_a_given_setting_wins_over_the_run(data):
+    with data.locked():
+        found = running_settings(
+            Settings(questline_data_dir=data.path, http_port=9, state_url="redis://other/1")
+        )
+    assert (found.http_port, found.broker, found.state) == (9, "redis://other/1", "redis://other/1")
+
+
+def test_a_given_database_is_never_mixed_with_the_runs_password(data):
+    with data.locked():
+        found = running_settings(Settings(questline_data_dir=data.path, db_host="elsewhere"))
+    assert (found.db_host, found.db_port, found.db_password) == ("elsewhere", 5432, "postgres")
+
+
+def test_the_file_of_a_run_that_died_counts_for_nothing(data):
+    found = running_settings(Settings(questline_data_dir=data.path))
+    assert found.broker_url is None
+    with pytest.raises(PermanentError, match="not running on .*BROKER_URL"):
+        require_servers(found)
+
+
+def test_given_servers_need_no_run(tmp_path):
+    settings = Settings(questline_data_dir=tmp_path, db_host="db", state_url="redis://r/0")
+    require_servers(running_settings(settings))
+
+
+def test_the_addresses_have_exactly_these_keys_and_can_be_connected_to():
+    found = addresses(Settings(http_host="0.0.0.0", **RUN))
+    assert list(found) == ["http", "grpc", "metrics", "flower", "database_url", "broker_url", "state_url"]
+    assert found["http"] == "http://127.0.0.1:8123"
+    assert found["database_url"] == "postgresql://postgres:p%40ss%2Fword@127.0.0.1:41000/challenge_db"
+
+
+def test_an_ipv6_address_stands_in_brackets():
+    assert addresses(Settings(http_host="::"))["grpc"] == "[::1]:6566"
+
+
+def test_the_first_event_is_one_shell_line_with_an_id_of_its_own():
+    settings = Settings(**RUN)
+    words = shlex.split(first_event(settings))
+    event = json.loads(words[words.index("-d") + 1])
+    assert event["event_type"] == "login"
+    assert (
+        event["event_id"] != json.loads(shlex.split(first_event(settings))[words.index("-d") + 1])["event_id"]
+    )
