@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
 
+from models.cold.arrays import array_literal
 from models.cold.connection import database_errors, statement
 from models.cold.partitions import ensure_partitions
 from models.events import Event
@@ -144,7 +145,7 @@ def _isolating(
 
 
 def _execute(connection: Connection, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    arrays = [list(column) for column in zip(*rows, strict=True)]
+    arrays = [array_literal(column) for column in zip(*rows, strict=True)]
     connection.exec_driver_sql(statement(name), dict(zip(columns, arrays, strict=True)))
 
 

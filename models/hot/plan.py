@@ -4,7 +4,7 @@ Python matches events to goals and does the calendar; Lua gets fields, numbers a
 ``[goals, users]`` in msgpack, where
 
 * goal = [goal_id, challenge_id, operator, version, target, target_low]
-* user = [rows, events] with row = [field, goal index, period] and event = [identity hash, occurred_at, place in the
+* user = [member, rows, events] with row = [field, goal index, period] and event = [identity hash, occurred_at, place in the
   batch, [row index, amount, low] ...], indexes counted from 1 as Lua does.
 """
 
@@ -19,6 +19,10 @@ from models.hot.keys import member
 from models.rules.amounts import split
 from models.rules.goals import Goal, Rulebook
 from models.rules.matching import Step, steps_of
+
+
+FIELD_MARK = b"\x1f"
+"""Stands between a goal's id and its period in a record's field; no id can hold it."""
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class Plan:
 
     def pack(self) -> bytes:
         """The wire form above."""
-        packed: bytes = msgpack.packb([self.goals, [[user.rows, user.events] for user in self.users]])
+        packed: bytes = msgpack.packb([self.goals, [[user.member, user.rows, user.events] for user in self.users]])
         return packed
 
     def only(self, users: list[UserPlan]) -> "Plan":

@@ -6,6 +6,10 @@ A record is a hash with one field per goal and period, holding a packed ``Row``,
 * ``@tenant``, ``@user``: whose record it is
 * ``@dirty``: when (µs) it began to differ from PostgreSQL; absent while it does not
 * ``@flushed``: the stamp up to which PostgreSQL has it
+* ``@seen``, ``@seen_before``: the dedup generations of the user's two newest sets of event ids
+
+A packed row is its stamp in 16 digits, so that a flush can tell what changed without unpacking, and then the row in
+msgpack.
 """
 
 from collections.abc import Sequence
@@ -17,11 +21,11 @@ from redis import Redis
 
 from models.hot.connection import state_errors
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
-from models.hot.plan import Plan, UserPlan, field_of
+from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
 from models.rules.rows import Row, Snapshot
 
-_ROW_MARK = b"\x1f"
+_STAMP_DIGITS = 16
 
 
 class ColdUser(NamedTuple):
@@ -81,9 +85,9 @@ class Records:
         for user in plan.users:
             keys.append(record_key(shard, user.member))
             keys.extend(seen_key(shard, user.member, generation + shift) for shift in (-1, 0, 1))
-        args = [plan.pack(), plan.packed, batch_id, now_us, self._seen_ttl_ms, self._record_ttl_ms]
+        args = [plan.pack(), plan.packed, batch_id, now_us, generation, self._seen_ttl_ms, self._record_ttl_ms]
         with state_errors():
-            reply = self._apply(keys=keys, args=args + [user.member for user in plan.users])
+            reply = self._apply(keys=keys, args=args)
         events, duplicates, unlocks, dirty, cold = reply
         return Applied(events, duplicates, unlocks, dirty, [ColdUser(plan.users[i], token) for i, token in cold])
 
@@ -95,7 +99,7 @@ class Records:
                 user = member(known.tenant_id, known.user_id)
                 rows: list[Any] = []
                 for row in known.rows:
-                    rows += [field_of(row.goal_id, row.period), msgpack.packb(row)]
+                    rows += [field_of(row.goal_id, row.period), pack_row(row)]
                 floor = max((row.stamp for row in known.rows), default=0)
                 self._hydrate(
                     keys=[record_key(shard, user), seen_key(shard, user, generation), shard_keys(shard).stamp],
@@ -104,6 +108,7 @@ class Records:
                         known.tenant_id,
                         known.user_id,
                         self._seen_ttl_ms,
+                        generation,
                         floor,
                         msgpack.packb(known.hashes),
                         *rows,
@@ -116,7 +121,9 @@ class Records:
         """A user's rows, or None if the record is not in Redis (or not loaded yet)."""
         with state_errors():
             fields = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
-        return _rows_of(fields) if fields.get(b"@loaded") == b"1" else None
+        if fields.get(b"@loaded") != b"1":
+            return None
+        return [unpack_row(packed) for packed in _packed_rows(fields).values()]
 
     def dirty_members(self, shard: int, limit: int) -> list[bytes]:
         """Users of a shard that PostgreSQL is behind on, those waiting longest first."""
@@ -169,20 +176,33 @@ class Records:
             return min((int(since) for since in pipeline.execute() if since), default=0)
 
 
-def _rows_of(fields: dict[bytes, bytes]) -> list[Row]:
-    return [Row(*msgpack.unpackb(packed)) for field, packed in fields.items() if _ROW_MARK in field]
+def pack_row(row: Row) -> bytes:
+    """The stored form of a row; see the module's text."""
+    packed: bytes = msgpack.packb(row)
+    return b"%016d" % row.stamp + packed
+
+
+def unpack_row(packed: bytes) -> Row:
+    """Read the stored form of a row."""
+    return Row(*msgpack.unpackb(packed[_STAMP_DIGITS:]))
+
+
+def _packed_rows(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {field: packed for field, packed in fields.items() if FIELD_MARK in field}
 
 
 def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], past_before: str) -> DirtyRecord:
     flushed = int(fields.get(b"@flushed", b"0"))
-    rows = _rows_of(fields)
+    rows = _packed_rows(fields)
+    stamps = {field: int(packed[:_STAMP_DIGITS]) for field, packed in rows.items()}
+    past = past_before.encode()
     return DirtyRecord(
         shard=shard,
         member=name,
         tenant_id=fields[b"@tenant"].decode(),
         user_id=fields[b"@user"].decode(),
-        rows=[row for row in rows if row.stamp > flushed],
-        stamp=max((row.stamp for row in rows), default=0),
+        rows=[unpack_row(packed) for field, packed in rows.items() if stamps[field] > flushed],
+        stamp=max(stamps.values(), default=0),
         dirty_since=int(fields.get(b"@dirty", b"0")),
-        past_fields=[field_of(row.goal_id, row.period) for row in rows if "" < row.period < past_before],
+        past_fields=[field.decode() for field in rows if b"" < field.rpartition(FIELD_MARK)[2] < past],
     )

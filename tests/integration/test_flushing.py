@@ -54,7 +54,7 @@ def test_a_flush_cut_off_before_settling_is_repeated_without_harm(stack, monkeyp
     assert (stack.count("events"), stack.count("unlocks")) == (1, 1)
 
 
-def _cut_off(*_arguments):
+def _cut_off(*_arguments, **_options):
     raise ConnectionResetError
 
 

@@ -1,10 +1,10 @@
 """The embedded servers, started for real: data, passwords and settings are kept and honoured."""
 
-import os
 import stat
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -48,7 +48,7 @@ def closed_folder(tmp_path):
     return tmp_path / "closed" / "data"
 
 
-def _query(url, statement):
+def _query(url: str, statement: str) -> Any:
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True
@@ -106,7 +106,7 @@ def test_given_servers_are_used_and_none_is_started(tmp_path):
 def test_postgres_never_runs_as_root(tmp_path):
     with servers_of(tmp_path) as settings:
         [(pid_file,)] = _query(settings.database_url, "SELECT pg_read_file('postmaster.pid')")
-        owner = os.stat(f"/proc/{pid_file.splitlines()[0]}").st_uid
+        owner = Path(f"/proc/{pid_file.splitlines()[0]}").stat().st_uid
     assert owner != 0
     assert owner == (tmp_path / "postgres" / "data").stat().st_uid
 

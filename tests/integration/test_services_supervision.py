@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -18,6 +20,7 @@ from worker.services.data_folder import DataFolder
 from worker.services.interrupts import Interrupts, StoppedError
 from worker.services.launch import Product, Run
 from worker.services.programs import Program
+from worker.services.servers import Question, Servers
 from worker.services.supervision import stop_leftover
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -26,38 +29,42 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 class Recorder:
     """A voice that keeps what it is told."""
 
-    def __init__(self):
-        self.lines = []
+    def __init__(self) -> None:
+        self.lines: list[str] = []
 
-    def say(self, line):
+    def say(self, line: str) -> None:
         self.lines.append(line)
 
-    def doing(self, what):
+    def doing(self, what: str) -> None:
         self.lines.append(f"({what})")
 
 
-class NoServers:
+class NoServers(Servers):
     """The servers of a run whose programs need none."""
 
-    programs: list[Program] = []  # noqa: RUF012 - never changed
-
-    def __init__(self, settings):
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def questions(self):
+    @property
+    def programs(self) -> list[Program]:
+        return []
+
+    def questions(self) -> Iterator[Question]:
         return iter(())
 
-    def complete(self):
+    def complete(self) -> None:
         pass
 
-    def environment(self):
+    def environment(self) -> dict[str, str]:
         return {"QUESTLINE_TOLD": "by the launcher"}
 
 
 class Trial:
     """A run under test and all it said."""
 
-    def __init__(self, folder, programs, backlog=lambda _: 0):
+    def __init__(
+        self, folder: Path, programs: list[Program], backlog: Callable[[Settings], int] = lambda _: 0
+    ) -> None:
         self.data = DataFolder(folder)
         self.data.prepare()
         self.voice = Recorder()
@@ -65,7 +72,7 @@ class Trial:
         servers = NoServers(Settings(questline_data_dir=folder))
         self.run = Run(self.data, servers, Product(programs, backlog), self.voice, self.interrupts)
 
-    def pid(self, name):
+    def pid(self, name: str) -> int:
         return self.run._supervisor.states()[name].pid
 
 
@@ -83,14 +90,12 @@ def trial(tmp_path):
         each.run.stop(drain=False)
 
 
-def _watching(trial):
+def _watching(trial: Trial) -> Thread:
     """Watch in a thread until a stop is asked for."""
 
-    def watch():
-        try:
+    def watch() -> None:
+        with suppress(StoppedError):
             trial.run.watch()
-        except StoppedError:
-            pass
 
     thread = Thread(target=watch)
     thread.start()
@@ -207,13 +212,15 @@ def test_a_stop_while_starting_is_heeded(trial):
 @pytest.mark.parametrize("victim", ["launcher", "supervisor"])
 def test_killing_whoever_is_above_leaves_no_orphan(tmp_path, victim):
     code = (
-        "from pathlib import Path; from tests.integration.test_services_supervision import Trial, SLEEPER, Program;"
-        f"t = Trial(Path({str(tmp_path)!r}), [Program('sleeper', SLEEPER)]); t.run.start();"
+        "from pathlib import Path\n"
+        "from tests.integration.test_services_supervision import Trial, SLEEPER, Program\n"
+        f"t = Trial(Path({str(tmp_path)!r}), [Program('sleeper', SLEEPER)]); t.run.start()\n"
         "print(t.run._supervisor._process.pid, t.pid('sleeper'), flush=True); t.run.watch()"
     )
     launcher = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    assert launcher.stdout is not None
     supervisor, sleeper = map(int, launcher.stdout.readline().split())
     os.kill(launcher.pid if victim == "launcher" else supervisor, signal.SIGKILL)
     wait_until(lambda: not _alive(sleeper) and not _alive(supervisor))
@@ -222,14 +229,14 @@ def test_killing_whoever_is_above_leaves_no_orphan(tmp_path, victim):
     stop_leftover(Path(tmp_path / "supervisor.sock"))
 
 
-def _alive(pid):
+def _alive(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def _start_without_asking(one):
+def _start_without_asking(one: Trial) -> None:
     """Start programs named like the product's without the questions only the product answers."""
     one.run._supervisor.launch(one.run._servers.environment())
     one.run._start(program.name for program in one.run._product.programs)

@@ -1,6 +1,9 @@
 """The client commands, against an HTTP and a gRPC server that show what was sent and answer as told."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +17,8 @@ from typer.testing import CliRunner
 
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.protos.statistic_pb2 import StatItemUpdated
-from models.errors import PermanentError, ReceiverUnavailableError
+from models.errors import ConfigurationError, PermanentError, ReceiverUnavailableError
+from tests.servers import wait_until
 from worker.cli import app
 from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD
 from worker.services.ports import free_port
@@ -261,3 +265,36 @@ def test_nobody_there_is_one_line_at_once(monkeypatch, tmp_path, arguments):
 
     assert isinstance(answer.exception, ReceiverUnavailableError)
     assert "is `questline up` running?" in str(answer.exception)
+
+
+def test_watching_goes_on_until_ctrl_c(receiver):
+    receiver.answer = (200, PROGRESS)
+    command = [sys.executable, "-m", "worker.cli", "progress", "ada", "--watch"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(receiver.calls) >= 2)
+
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=20)
+
+    assert watching.returncode == 130
+    assert "Traceback" not in said
+
+
+def test_a_load_that_grpc_would_ignore_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("AB_NAMESPACE", "mygame")
+    monkeypatch.setenv("DB_HOST", "127.0.0.1")
+    monkeypatch.setenv("QUESTLINE_DATA_DIR", str(tmp_path))
+
+    answer = run("load-test", "--events", "10", "--grpc")
+
+    assert isinstance(answer.exception, ConfigurationError)
+    assert "AB_NAMESPACE is mygame" in str(answer.exception)
+
+
+def test_a_load_needs_to_know_the_database(monkeypatch, tmp_path):
+    monkeypatch.setenv("QUESTLINE_DATA_DIR", str(tmp_path))
+
+    answer = run("load-test", "--events", "10")
+
+    assert isinstance(answer.exception, PermanentError)
+    assert "questline up" in str(answer.exception)

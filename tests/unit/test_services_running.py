@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from worker.services.data_folder import DataFolder
 from worker.services.running import addresses, require_servers, running_settings, write_run_file
 from worker.services.terminal import first_event
 
-RUN = {
+RUN: dict[str, Any] = {
     "db_host": "127.0.0.1", "db_port": 41000, "db_password": "p@ss/word", "http_port": 8123,
     "broker_url": "redis://:a@127.0.0.1:41001/0", "state_url": "redis://:a@127.0.0.1:41001/0",
 }  # fmt: skip
@@ -49,7 +50,7 @@ def test_a_given_database_is_never_mixed_with_the_runs_password(data):
 def test_the_file_of_a_run_that_died_counts_for_nothing(data):
     found = running_settings(Settings(questline_data_dir=data.path))
     assert found.broker_url is None
-    with pytest.raises(PermanentError, match="not running on .*BROKER_URL"):
+    with pytest.raises(PermanentError, match=r"not running on .*BROKER_URL"):
         require_servers(found)
 
 

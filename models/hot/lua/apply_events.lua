@@ -14,36 +14,56 @@ KEYS[7]  journal_due        zset
 KEYS[8]  journal_bytes      int
 KEYS[9]  journal_attempts   hash
 KEYS[10...] for each user of the plan, in its order:
-         record             hash    @loaded, @dirty, and one packed row per goal and period
-         seen_before        set     event ids of the previous dedup generation
-         seen_now           set     of this generation
-         seen_after         set     of the next one (another worker's clock may be ahead)
+         record             hash    see models/hot/records.py
+         seen_before        set     event ids of the dedup generation before the one of ARGV[5]
+         seen_now           set     of that generation
+         seen_after         set     of the next one: another worker's clock may be ahead
 
 ARGV[1]  plan               msgpack see models/hot/plan.py
 ARGV[2]  packed             bytes   the batch, for the log
 ARGV[3]  batch_id           string
 ARGV[4]  now                int     microseconds since the epoch
-ARGV[5]  seen_ttl           int     milliseconds
-ARGV[6]  record_ttl         int     milliseconds, for records that are not dirty
-ARGV[7...] for each user: member, the user's name in the dirty set
+ARGV[5]  generation         int     the dedup generation of now
+ARGV[6]  seen_ttl           int     milliseconds
+ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]
-assert(#KEYS >= 13 and #KEYS % 4 == 1 and #ARGV == 6 + (#KEYS - 9) / 4)
+assert(#KEYS >= 9 and #KEYS % 4 == 1 and #ARGV == 7)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts = KEYS[8], KEYS[9]
-local FIRST_USER_KEY, KEYS_PER_USER, FIRST_MEMBER = 10, 4, 7
-local packed, batch_id, now = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local seen_ttl, record_ttl = ARGV[5], ARGV[6]
+local FIRST_USER_KEY, KEYS_PER_USER = 10, 4
 local goals, users = unpack(cmsgpack.unpack(ARGV[1]))
+local packed, batch_id, now_text, now = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[4])
+local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 local SUM_BASE = 1e15 -- models/rules/amounts.py
 local CHUNK = 1000 -- arguments of one command; Lua's stack holds about 8,000
+local STAMP_DIGITS = 16 -- in front of every packed row, models/hot/records.py
 
--- A goal and a row of the plan and of a record, by position.
+-- By position: a goal, a user and an event of the plan; a row of a record; the fields of a record read first.
 local GOAL_ID, CHALLENGE_ID, OPERATOR, VERSION, TARGET, TARGET_LOW = 1, 2, 3, 4, 5, 6
+local MEMBER, ROWS, EVENTS = 1, 2, 3
+local HASH, AT, PLACE, FIRST_STEP = 1, 2, 3, 4
 local R_CHALLENGE, R_VERSION, R_STAMP, R_COMPLETED, R_UPDATED, R_STATE = 3, 5, 6, 7, 9, 10
+local META = { '@loaded', '@dirty', '@seen', '@seen_before' }
+local LOADED, DIRTY, SEEN, SEEN_BEFORE = 1, 2, 3, 4
+
+-- One command with a list of arguments of any length; the replies of a reading command are joined.
+local function call(command, key, arguments)
+  if #arguments <= CHUNK then
+    return redis.call(command, key, unpack(arguments))
+  end
+  local replies = {}
+  for first = 1, #arguments, CHUNK do
+    local reply = redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+    for index = 1, type(reply) == 'table' and #reply or 0 do
+      replies[#replies + 1] = reply[index]
+    end
+  end
+  return replies
+end
 
 local function draw_stamp()
   local drawn = redis.call('INCR', stamp_key)
@@ -76,149 +96,130 @@ function advance.latest(state, goal, value, _, at, hash)
   return value >= goal[TARGET]
 end
 
+local first_state = {
+  count = function() return { 0 } end,
+  sum = function() return { 0, 0 } end,
+  latest = function() return {} end,
+}
+
+local stamp = draw_stamp()
+local stamp_text = string.format('%016.0f', stamp)
+local applied, duplicates, cold, unlocks, marks = {}, 0, {}, {}, {}
+
 local function first_row(goal, period)
-  local state = {}
-  if goal[OPERATOR] == 'count' then
-    state = { 0 }
-  elseif goal[OPERATOR] == 'sum' then
-    state = { 0, 0 }
-  end
+  local state = first_state[goal[OPERATOR]]()
   return { goal[GOAL_ID], period, goal[CHALLENGE_ID], goal[OPERATOR], goal[VERSION], 0, 0, now, now, state }
 end
 
-local function in_chunks(list, call)
-  local replies = {}
-  for first = 1, #list, CHUNK do
-    local reply = call(unpack(list, first, math.min(first + CHUNK - 1, #list)))
-    if type(reply) == 'table' then
-      for _, value in ipairs(reply) do
-        replies[#replies + 1] = value
-      end
-    end
-  end
-  return replies
-end
-
-local stamp = draw_stamp()
-local stamp_text = string.format('%.0f', stamp)
-local applied, duplicates, cold, unlocks = {}, 0, {}, {}
-
-local function load_rows(record, plan_rows)
-  local fields = {}
-  for index, row in ipairs(plan_rows) do
-    fields[index] = row[1]
-  end
-  local rows = in_chunks(fields, function(...)
-    return redis.call('HMGET', record, ...)
-  end)
-  for index, row in ipairs(plan_rows) do
-    rows[index] = rows[index] and cmsgpack.unpack(rows[index]) or first_row(goals[row[2]], row[3])
-  end
-  return rows
-end
-
-local function new_events(events, seen_before, seen_now, seen_after)
+-- The events of a user that were not applied before, and the fields that remember where their ids are kept.
+local function new_events(user, base, seen, seen_before)
+  local at = math.max(generation, seen or generation) -- a clock that is behind follows the record
+  assert(at <= generation + 1, 'the clock is behind by more than a dedup window')
+  local now_key, before_key = KEYS[base + 2 + at - generation], KEYS[base + 1 + at - generation]
+  local before = at == seen and seen_before or seen
   local hashes, fresh, added = {}, {}, {}
-  for index, event in ipairs(events) do
-    hashes[index] = event[1]
+  for index, event in ipairs(user[EVENTS]) do
+    hashes[index] = event[HASH]
   end
-  local known = {}
-  for _, seen in ipairs({ seen_before, seen_now, seen_after }) do
-    local flags = in_chunks(hashes, function(...)
-      return redis.call('SMISMEMBER', seen, ...)
-    end)
-    for index, flag in ipairs(flags) do
-      known[hashes[index]] = known[hashes[index]] or flag == 1
-    end
-  end
-  for _, event in ipairs(events) do
-    if known[event[1]] then
+  local known_before = before == at - 1 and call('SMISMEMBER', before_key, hashes) or {}
+  local known_now = #hashes > 1 and call('SMISMEMBER', now_key, hashes) or {}
+  local taken = {}
+  for index, event in ipairs(user[EVENTS]) do
+    local hash = event[HASH]
+    if known_before[index] == 1 or known_now[index] == 1 or taken[hash] then
       duplicates = duplicates + 1
     else
-      known[event[1]] = true
-      fresh[#fresh + 1] = event
-      added[#added + 1] = event[1]
+      taken[hash] = true
+      fresh[#fresh + 1], added[#added + 1] = event, hash
     end
   end
-  if #added > 0 then
-    in_chunks(added, function(...)
-      return redis.call('SADD', seen_now, ...)
-    end)
-    redis.call('PEXPIRE', seen_now, seen_ttl)
+  if #added > 0 and call('SADD', now_key, added) == 0 then -- the only event of this user, and it is known
+    duplicates = duplicates + 1
+    return {}, {}
   end
-  return fresh
+  if #added == 0 or at == seen then
+    return fresh, {}
+  end
+  redis.call('PEXPIRE', now_key, seen_ttl)
+  return fresh, seen and { '@seen', at, '@seen_before', seen } or { '@seen', at }
 end
 
-local function advance_rows(user, rows, events)
+local function advance_rows(user, record, rows, events)
   local changed = {}
   for _, event in ipairs(events) do
-    local hash, at, place = event[1], event[2], event[3]
-    applied[#applied + 1] = place
-    for step = 4, #event do
+    applied[#applied + 1] = event[PLACE]
+    for step = FIRST_STEP, #event do
       local index, amount, low = event[step][1], event[step][2], event[step][3]
-      local goal, row = goals[user[1][index][2]], rows[index]
-      local reached = advance[goal[OPERATOR]](row[R_STATE], goal, amount, low, at, hash)
+      local goal = goals[user[ROWS][index][2]]
+      local row = changed[index]
+      if not row then
+        local stored = rows[#META + index]
+        row = stored and cmsgpack.unpack(string.sub(stored, STAMP_DIGITS + 1)) or first_row(goal, user[ROWS][index][3])
+        changed[index] = row
+      end
+      local reached = advance[goal[OPERATOR]](row[R_STATE], goal, amount, low, event[AT], event[HASH])
       if reached and row[R_COMPLETED] == 0 then
-        unlocks[#unlocks + 1] = { place, row[1], row[2], goal[CHALLENGE_ID], goal[VERSION], at }
-        row[R_COMPLETED] = at
-      elseif reached and goal[OPERATOR] == 'latest' and at < row[R_COMPLETED] then
-        row[R_COMPLETED] = at
+        unlocks[#unlocks + 1] = { event[PLACE], row[1], row[2], goal[CHALLENGE_ID], goal[VERSION], event[AT] }
+        row[R_COMPLETED] = event[AT]
+      elseif reached and goal[OPERATOR] == 'latest' and event[AT] < row[R_COMPLETED] then
+        row[R_COMPLETED] = event[AT]
       end
       row[R_CHALLENGE], row[R_VERSION] = goal[CHALLENGE_ID], goal[VERSION]
       row[R_STAMP], row[R_UPDATED] = stamp, now
-      changed[index] = true
     end
   end
   return changed
 end
 
-local function save_rows(record, member, user, rows, changed, was_dirty)
-  local pairs_to_set = {}
-  for index in pairs(changed) do
-    pairs_to_set[#pairs_to_set + 1] = user[1][index][1]
-    pairs_to_set[#pairs_to_set + 1] = cmsgpack.pack(rows[index])
+local function save(user, record, changed, fields, was_dirty)
+  for index, row in pairs(changed) do
+    fields[#fields + 1] = user[ROWS][index][1]
+    fields[#fields + 1] = stamp_text .. cmsgpack.pack(row)
   end
-  if #pairs_to_set == 0 then
-    if not was_dirty then
-      redis.call('PEXPIRE', record, record_ttl)
-    end
-    return
+  local touched = next(changed) ~= nil
+  if touched then
+    marks[#marks + 1], marks[#marks + 2] = stamp_text, user[MEMBER]
   end
-  if not was_dirty then -- from here on only the flush may let the record go
+  if touched and not was_dirty then -- from here on only the flush may let the record go
     redis.call('PERSIST', record)
-    pairs_to_set[#pairs_to_set + 1] = '@dirty'
-    pairs_to_set[#pairs_to_set + 1] = ARGV[4]
+    fields[#fields + 1], fields[#fields + 2] = '@dirty', now_text
   end
-  in_chunks(pairs_to_set, function(...)
-    redis.call('HSET', record, ...)
-  end)
-  redis.call('ZADD', dirty, stamp_text, member)
+  if #fields > 0 then
+    call('HSET', record, fields)
+  end
+  if not touched and not was_dirty then
+    redis.call('PEXPIRE', record, record_ttl)
+  end
 end
 
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
-  local meta = redis.call('HMGET', record, '@loaded', '@dirty')
-  if meta[1] ~= '1' then
-    local token = meta[1] or ('?' .. stamp_text)
+  local fields = { unpack(META) }
+  for place, row in ipairs(user[ROWS]) do
+    fields[#META + place] = row[1]
+  end
+  local read = call('HMGET', record, fields)
+  if read[LOADED] ~= '1' then
+    local token = read[LOADED] or ('?' .. stamp_text)
     redis.call('HSET', record, '@loaded', token)
     redis.call('PEXPIRE', record, record_ttl)
     cold[#cold + 1] = { index - 1, token }
   else
-    local events = new_events(user[2], KEYS[base + 1], KEYS[base + 2], KEYS[base + 3])
+    local events, seen_fields = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
     if #events > 0 then
-      local rows = load_rows(record, user[1])
-      local changed = advance_rows(user, rows, events)
-      save_rows(record, ARGV[FIRST_MEMBER + index - 1], user, rows, changed, meta[2])
+      save(user, record, advance_rows(user, record, read, events), seen_fields, read[DIRTY])
     end
   end
 end
 
+if #marks > 0 then
+  call('ZADD', dirty, marks)
+end
 if #applied > 0 then
-  local entry = { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', ARGV[4] }
+  local entry = { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text }
   if #unlocks > 0 then
-    entry[#entry + 1] = 'unlocks'
-    entry[#entry + 1] = cmsgpack.pack(unlocks)
+    entry[#entry + 1], entry[#entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
   end
   redis.call('XADD', log, '*', unpack(entry))
   redis.call('HINCRBY', counts, 'applied', #applied)

@@ -10,22 +10,23 @@ ARGV[1] token        string
 ARGV[2] tenant_id    string
 ARGV[3] user_id      string
 ARGV[4] seen_ttl     int     milliseconds
-ARGV[5] stamp_floor  int     the highest stamp among the rows; new stamps must be above it
-ARGV[6] hashes       msgpack identity hashes of the user's recent events
-ARGV[7...]           field, packed row, for each row
+ARGV[5] generation   int     the dedup generation of seen_now
+ARGV[6] stamp_floor  int     the highest stamp among the rows; new stamps must be above it
+ARGV[7] hashes       msgpack identity hashes of the user's recent events
+ARGV[8...]           field, packed row, for each row
 
 RETURNS 1 loaded, 0 refused: the record has moved on
 ]]
-assert(#KEYS == 3 and #ARGV >= 6 and #ARGV % 2 == 0)
+assert(#KEYS == 3 and #ARGV >= 7 and #ARGV % 2 == 1)
 local record, seen_now, stamp = KEYS[1], KEYS[2], KEYS[3]
 local token, tenant_id, user_id = ARGV[1], ARGV[2], ARGV[3]
-local seen_ttl, stamp_floor, hashes = ARGV[4], tonumber(ARGV[5]), cmsgpack.unpack(ARGV[6])
-local FIRST_ROW, CHUNK = 7, 1000
+local seen_ttl, generation, stamp_floor, hashes = ARGV[4], ARGV[5], tonumber(ARGV[6]), cmsgpack.unpack(ARGV[7])
+local FIRST_ROW, CHUNK = 8, 1000
 
 if redis.call('HGET', record, '@loaded') ~= token then
   return 0
 end
-redis.call('HSET', record, '@loaded', '1', '@tenant', tenant_id, '@user', user_id, '@flushed', ARGV[5])
+redis.call('HSET', record, '@loaded', '1', '@tenant', tenant_id, '@user', user_id, '@flushed', ARGV[6])
 for first = FIRST_ROW, #ARGV, CHUNK do
   redis.call('HSET', record, unpack(ARGV, first, math.min(first + CHUNK - 1, #ARGV)))
 end
@@ -34,9 +35,10 @@ for first = 1, #hashes, CHUNK do
 end
 if #hashes > 0 then
   redis.call('PEXPIRE', seen_now, seen_ttl)
+  redis.call('HSET', record, '@seen', generation)
 end
 -- A shard whose counter is missing or behind (SHARDS was changed) must not draw stamps that PostgreSQL would refuse.
 if tonumber(redis.call('GET', stamp) or '0') < stamp_floor then
-  redis.call('SET', stamp, ARGV[5])
+  redis.call('SET', stamp, ARGV[6])
 end
 return 1

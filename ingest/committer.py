@@ -1,0 +1,170 @@
+"""Group commit: requests that arrive together share one journal write and one publish.
+
+In come accepted events from coroutines; out go batches, one journal call and one publish for a whole group,
+from one thread of our own, because both calls block. While a group is being written the next one gathers,
+so batches grow with the load. It knows neither HTTP nor Redis: the two calls are handed in.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
+
+import structlog
+
+from config.shards import shard_for
+from ingest.clock import now_us
+from ingest.group import EVENT_BYTES, CommitLimits, Group
+from models.errors import BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
+from models.events import Event
+from models.hot.journal import Batch
+from models.hot.meters import Meters
+
+Append = Callable[[Sequence[Batch], int], None]
+"""Journals batches at a time in milliseconds, or raises JournalFullError or StateUnavailableError."""
+Publish = Callable[[Sequence[Batch]], None]
+"""Sends batches to their queues, or raises BrokerUnavailableError."""
+
+log = structlog.get_logger()
+
+
+class GroupCommitter:
+    """Takes events from coroutines and returns when the journal has them."""
+
+    def __init__(
+        self,
+        append: Append,
+        publish: Publish,
+        meters: Meters,
+        limits: CommitLimits,
+        *,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        self._append = append
+        self._publish = publish
+        self._meters = meters
+        self._limits = limits
+        self._clock = clock
+        self._changed = Condition()
+        self._gathering: Group | None = None
+        self._held_bytes = 0
+        self._closing = False
+        self._healthy = {"journal": True, "publish": True}
+        self._thread = Thread(target=self._run, name="group-commit", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread that writes."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is held, then end the thread. Blocks; events that come later are refused."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    async def commit(self, events: Sequence[Event]) -> None:
+        """Wait until the journal has the events.
+
+        Raises:
+            JournalFullError: the journal, or the memory for events that wait for it, has reached its bound.
+            StateUnavailableError: the journal did not answer, or the receiver is stopping. The events may
+                be in the journal all the same; sent again they are known by their ids.
+        """
+        if not events:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[RetryableError | None] = loop.create_future()
+        self._join(events, loop, waiter)
+        failure = await waiter
+        if failure is not None:
+            # Each caller raises an error of its own: a shared one would gather the tracebacks of all of them.
+            raise type(failure)(*failure.args) from failure
+
+    def _join(
+        self,
+        events: Sequence[Event],
+        loop: asyncio.AbstractEventLoop,
+        waiter: asyncio.Future[RetryableError | None],
+    ) -> None:
+        size = EVENT_BYTES * len(events) + sum([len(event.payload) for event in events])
+        with self._changed:
+            if self._closing:
+                raise StateUnavailableError("the receiver is stopping")
+            if self._held_bytes and self._held_bytes + size > self._limits.max_held_bytes:
+                raise JournalFullError("too many events wait for the journal")
+            wake = self._gathering is None
+            group = self._gathering = self._gathering or Group()
+            was_full = group.full
+            for event in events:
+                shard_events = group.by_shard[shard_for(event.tenant_id, event.user_id, self._limits.shards)]
+                shard_events.append(event)
+                if len(shard_events) >= self._limits.max_events:
+                    group.full = True
+            group.bytes += size
+            self._held_bytes += size
+            group.waiters.append((loop, waiter))
+            if wake or group.full is not was_full:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while (group := self._next_group()) is not None:
+            self._commit_group(group)
+            with self._changed:
+                self._held_bytes -= group.bytes
+
+    def _next_group(self) -> Group | None:
+        """Wait for a first event, then for company: the linger, or a full shard, or the end."""
+        with self._changed:
+            while self._gathering is None:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            group = self._gathering
+            deadline = group.since + self._limits.linger.total_seconds()
+            while not (group.full or self._closing) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._gathering = None
+            return group
+
+    def _commit_group(self, group: Group) -> None:
+        batches: list[Batch] = []
+        failure: RetryableError | None = None
+        try:
+            batches.extend(group.batches(self._limits.max_events))
+            self._append(batches, self._clock() // 1_000)
+        except (JournalFullError, StateUnavailableError) as error:
+            failure = error
+        except Exception as error:
+            log.exception("group_commit_broke", batches=len(batches))
+            failure = StateUnavailableError(f"the group commit failed: {error!r}")
+        self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
+        self._note("journal", failure)
+        group.resolve(failure)
+        if failure is None:
+            self._send(batches)
+
+    def _send(self, batches: Sequence[Batch]) -> None:
+        """Publish what the journal has; what does not go out now is published again by the sweep."""
+        failure: Exception | None = None
+        try:
+            self._publish(batches)
+        except BrokerUnavailableError as error:
+            failure = error
+        except Exception as error:
+            log.exception("publish_broke", batches=len(batches))
+            failure = error
+        if failure is not None:
+            self._meters.count("questline_publish_failures_total", len(batches))
+        self._note("publish", failure)
+
+    def _note(self, step: str, failure: Exception | None) -> None:
+        """Log when a step begins to fail and when it works again, not every group between."""
+        healthy = failure is None
+        if healthy is self._healthy[step]:
+            return
+        self._healthy[step] = healthy
+        if failure is None:
+            log.info("group_commit_recovered", step=step)
+        else:
+            log.warning("group_commit_failing", step=step, error=str(failure), kind=type(failure).__name__)

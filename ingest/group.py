@@ -1,0 +1,72 @@
+"""A group of requests on its way to the journal: what they brought, cut into batches, and who waits for them.
+
+In come events by shard; out go packed batches and, when their fate is known, the callers. It holds no lock:
+the committer fills a group under its own, and is alone with it afterwards.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import uuid4
+
+import structlog
+
+from models.errors import RetryableError
+from models.events import Event, pack_batch
+from models.hot.journal import Batch
+
+EVENT_BYTES = 512
+"""About what an event takes in memory without its payload: ten objects and their texts."""
+
+log = structlog.get_logger()
+
+
+class CommitLimits(NamedTuple):
+    """How events are grouped: the shards, how long a first event waits, how large a batch grows."""
+
+    shards: int
+    linger: timedelta
+    max_events: int
+    max_held_bytes: int = 64 * 1024 * 1024
+    """About how much memory the events may take that wait for the journal."""
+
+
+class Group:
+    """What is written together: events by shard, and the callers that wait for them."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.by_shard: defaultdict[int, list[Event]] = defaultdict(list)
+        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[RetryableError | None]]] = []
+        self.bytes = 0
+        self.full = False
+
+    def batches(self, max_events: int) -> Iterator[Batch]:
+        """Pack the events of each shard, no more than ``max_events`` to a batch."""
+        for shard, events in self.by_shard.items():
+            for start in range(0, len(events), max_events):
+                part = events[start : start + max_events]
+                yield Batch(shard, uuid4().hex, pack_batch(part), len(part))
+
+    def resolve(self, failure: RetryableError | None) -> None:
+        """Wake the callers with one hop to each event loop."""
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[RetryableError | None]]]
+        by_loop = defaultdict(list)
+        for loop, waiter in self.waiters:
+            by_loop[loop].append(waiter)
+        for loop, waiters in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_set_results, waiters, failure)
+            except RuntimeError:  # the loop was closed while its callers waited: nobody is left to tell
+                log.warning("commit_outlived_its_loop", waiters=len(waiters))
+
+
+def _set_results(
+    waiters: list[asyncio.Future[RetryableError | None]], failure: RetryableError | None
+) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # a caller that went away has cancelled it
+            waiter.set_result(failure)

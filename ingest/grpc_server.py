@@ -1,0 +1,143 @@
+"""gRPC in: the two AccelByte Extend event services, with health and reflection.
+
+In comes one message a call; OK goes out once the journal has its event, or at once where its namespace is
+not ours. The identity is the outer ``user_id`` and ``namespace``; those in the payload are not read, as the
+system this replaces did not read them. A message without a namespace belongs to the default tenant.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.empty_pb2 import Empty
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
+from ingest.intake import Intake, Reader
+from ingest.protos import account_pb2, statistic_pb2
+from ingest.validation import Fault, Window
+from models.errors import JournalFullError, RetryableError, ServiceFailedError
+from models.events import Event
+
+LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
+STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # by default a second server shares a taken port in silence
+)
+_DEFAULT_TENANT = "default"
+
+log = structlog.get_logger()
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class GrpcReceiver:
+    """The gRPC server over one intake. Made and used inside a running event loop."""
+
+    def __init__(self, intake: Intake, ags: AgsReader) -> None:
+        self._intake = intake
+        self._ags = ags
+        self._server = aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stub lacks aio
+        self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services = (LOGIN_SERVICE, STATISTIC_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, self._server)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen and report SERVING.
+
+        Raises:
+            ServiceFailedError: the port is taken, or the address is not ours.
+        """
+        try:
+            self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise ServiceFailedError(
+                f"port {port} on {host} is already taken: free it, or set GRPC_PORT to another"
+            ) from error
+        await self._server.start()
+        for service in (health.OVERALL_HEALTH, LOGIN_SERVICE, STATISTIC_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: timedelta) -> None:
+        """Take no more calls; those under way have ``grace`` to end."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace.total_seconds())
+
+    async def on_login(self, message: account_pb2.UserLoggedIn, context: Context) -> Empty:
+        """Take a login."""
+        return await self._take(message, self._read_login, context)
+
+    async def on_statistic(self, message: statistic_pb2.StatItemUpdated, context: Context) -> Empty:
+        """Take a statistic's new value."""
+        return await self._take(message, self._read_statistic, context)
+
+    async def _take(self, message: Any, read: Reader, context: Context) -> Empty:
+        try:
+            receipt = await self._intake.take([message], read)
+        except JournalFullError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except RetryableError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        for refusal in receipt.rejected:
+            code = (("questline-code", refusal.code),)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.message, code)
+        return Empty()
+
+    def _read_login(self, message: account_pb2.UserLoggedIn, window: Window) -> Event | Fault | None:
+        if not message.user_id:
+            return Fault("empty", "userId", "cannot be empty")
+        return self._ags.read_signal(_signal(LOGIN_TOPIC, message), window, MESSAGE_NAMES)
+
+    def _read_statistic(self, message: statistic_pb2.StatItemUpdated, window: Window) -> Event | Fault | None:
+        if not message.user_id:
+            return Fault("empty", "userId", "cannot be empty")
+        if not message.HasField("payload"):
+            return Fault("missing_field", "payload", "cannot be nil")
+        if not message.payload.stat_code:
+            return Fault("empty", "statCode", "cannot be empty")
+        signal = _signal(STATISTIC_TOPIC, message)._replace(
+            stat_code=message.payload.stat_code,
+            value=_whole(message.payload.latest_value),
+            increment=_whole(message.payload.inc),
+        )
+        return self._ags.read_signal(signal, window, MESSAGE_NAMES)
+
+    def _login_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        handler = grpc.unary_unary_rpc_method_handler(
+            self.on_login,
+            request_deserializer=account_pb2.UserLoggedIn.FromString,
+            response_serializer=Empty.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(LOGIN_SERVICE, {"OnMessage": handler})
+
+    def _statistic_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        handler = grpc.unary_unary_rpc_method_handler(
+            self.on_statistic,
+            request_deserializer=statistic_pb2.StatItemUpdated.FromString,
+            response_serializer=Empty.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(STATISTIC_SERVICE, {"OnMessage": handler})
+
+
+def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated) -> AgsSignal:
+    return AgsSignal(
+        kind=kind,
+        event_id=message.id,
+        namespace=message.namespace or _DEFAULT_TENANT,
+        user_id=message.user_id,
+        timestamp=message.timestamp,
+        content=message.SerializeToString(deterministic=True),
+    )
+
+
+def _whole(number: float) -> float:
+    """An integral double as an integer: protobuf carries it unrounded, so 2^53 itself is no rounding here."""
+    return int(number) if number.is_integer() else number

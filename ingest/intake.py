@@ -1,0 +1,98 @@
+"""The way in that HTTP and gRPC share: read each item, commit what is good, count everything.
+
+In come parsed items and the function that reads one of them; out goes a receipt. It knows no transport.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from ingest.clock import now_us
+from ingest.committer import GroupCommitter
+from ingest.validation import Fault, Window, read_event, window_at
+from models.events import Event
+from models.hot.meters import Meters
+
+Reader = Callable[[Any, Window], Event | Fault | None]
+"""Reads one item; None means: acknowledged, but none of ours."""
+_MAX_ECHO = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One refused event of a request: where it stood, its id where that could be read, and why."""
+
+    index: int
+    event_id: str | None
+    code: str
+    field: str
+    message: str
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What became of the items of one request."""
+
+    accepted: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+    ignored: int = 0
+
+
+class Intake:
+    """Takes the items of one request at a time from any number of coroutines."""
+
+    def __init__(
+        self,
+        committer: GroupCommitter,
+        meters: Meters,
+        *,
+        max_lateness: timedelta,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        self._committer = committer
+        self._meters = meters
+        self._max_lateness = max_lateness
+        self._clock = clock
+
+    async def take(
+        self, items: Sequence[Any], read: Reader = read_event, *, id_field: str = "event_id"
+    ) -> Receipt:
+        """Return when the journal has every good item.
+
+        Raises:
+            JournalFullError: nothing is accepted until workers catch up.
+            StateUnavailableError: the journal did not answer.
+        """
+        self._meters.count("challenge_event_handler_events_total", len(items))
+        window = window_at(self._clock(), self._max_lateness)
+        receipt, events = Receipt(), []
+        for index, item in enumerate(items):
+            outcome = read(item, window)
+            if type(outcome) is Event:
+                events.append(outcome)
+            elif type(outcome) is Fault:
+                event_id = _readable_id(item, id_field)
+                receipt.rejected.append(
+                    Rejection(index, event_id, outcome.code, outcome.field, outcome.message)
+                )
+            else:
+                receipt.ignored += 1
+        await self._committer.commit(events)
+        receipt.accepted = len(events)
+        self._count(receipt)
+        return receipt
+
+    def _count(self, receipt: Receipt) -> None:
+        if receipt.accepted:
+            self._meters.count("questline_events_accepted_total", receipt.accepted)
+        if receipt.ignored:
+            self._meters.count("questline_events_ignored_total", receipt.ignored)
+        for code, times in Counter(rejection.code for rejection in receipt.rejected).items():
+            self._meters.count("questline_events_rejected_total", times, label=code)
+
+
+def _readable_id(item: Any, id_field: str) -> str | None:
+    event_id = item.get(id_field) if type(item) is dict else None
+    return event_id if type(event_id) is str and len(event_id) <= _MAX_ECHO else None

@@ -1,0 +1,143 @@
+"""What OpenAPI says of the receiver: bodies, answers, problems.
+
+The handlers read bodies themselves, so the framework cannot derive the description; it is made here from
+the same models that validate. ``install_openapi`` also puts right what the framework assumes of errors in
+the routes of every room.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC
+from ingest.intake import Rejection
+from ingest.problems import PROBLEM_JSON, Problem, RejectedBatch
+from ingest.schema import EventIn
+
+_REF = "#/components/schemas/"
+
+
+class EventsAnswer(BaseModel):
+    """What became of the events of a request."""
+
+    accepted: int = Field(
+        description="How many events are durable now; duplicates are found later and count once."
+    )
+    rejected: list[Rejection]
+
+
+class AgsAnswer(EventsAnswer):
+    """What became of AccelByte events."""
+
+    ignored: int = Field(description="How many belong to another namespace than AB_NAMESPACE.")
+
+
+class AgsPayload(BaseModel):
+    """The fields Questline reads from a payload; others are tolerated."""
+
+    model_config = ConfigDict(extra="allow")
+
+    userId: str | None = Field(default=None, description="Where absent: the event's own userId.")  # noqa: N815
+    namespace: str | None = Field(
+        default=None, description="Where absent: the event's own, then the topic's."
+    )
+    statCode: str | None = Field(default=None, description="Required on statItemUpdated.")  # noqa: N815
+    value: float | None = Field(
+        default=None, description="Required on statItemUpdated, here or as latestValue."
+    )
+    latestValue: float | None = Field(default=None, description="Read where there is no value.")  # noqa: N815
+    inc: float | None = Field(default=None, description="How far the statistic moved.")
+
+
+class AgsEventIn(BaseModel):
+    """An event as AccelByte publishes it."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        title="AgsEvent",
+        json_schema_extra={
+            "example": {
+                "id": "event-456",
+                "payload": {
+                    "userId": "abc123",
+                    "namespace": "mygame",
+                    "statCode": "match_wins",
+                    "value": 42.0,
+                },
+            }
+        },
+    )
+
+    id: str | None = Field(default=None, description="Without it: derived from the content, or made up.")
+    timestamp: str | None = Field(
+        default=None, description="When it happened, RFC 3339. Without it: on arrival."
+    )
+    payload: AgsPayload
+
+
+def _one_or_many(name: str) -> dict[str, Any]:
+    many = {"type": "array", "items": {"$ref": _REF + name}, "minItems": 1, "maxItems": 1000}
+    schema = {"oneOf": [{"$ref": _REF + name}, many]}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+EVENTS_BODY = _one_or_many("Event")
+AGS_BODY = _one_or_many("AgsEvent")
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body is not JSON."},
+    413: {"model": Problem, "description": "The body is larger than 1 MiB or holds more than 1,000 events."},
+    422: {"model": RejectedBatch, "description": "No event was accepted; each is named with what is wrong."},
+    503: {
+        "model": Problem,
+        "description": "The journal is full or Redis is away; nothing was lost by trying again later.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    },
+}
+UNKNOWN_TOPIC: dict[int | str, dict[str, Any]] = {
+    404: {
+        "model": Problem,
+        "description": f"Not one of <namespace>.{LOGIN_TOPIC}, <namespace>.{STATISTIC_TOPIC}.",
+    }
+}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Describe the bodies that handlers read themselves, and errors as the problems they are."""
+    derive = app.openapi
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = derive()
+            _add_models(schema)
+            _errors_are_problems(schema)
+        return derive()
+
+    app.openapi = describe  # type: ignore[method-assign] # FastAPI's documented way to extend the schema
+
+
+def _add_models(schema: dict[str, Any]) -> None:
+    models = schema.setdefault("components", {}).setdefault("schemas", {})
+    for model in (EventIn, AgsEventIn, Problem):
+        described = model.model_json_schema(ref_template=_REF + "{model}")
+        models.update(described.pop("$defs", {}))
+        models[described["title"]] = described
+    for unused in ("HTTPValidationError", "ValidationError"):
+        models.pop(unused, None)
+
+
+def _errors_are_problems(schema: dict[str, Any]) -> None:
+    for path in schema.get("paths", {}).values():
+        for operation in path.values():
+            for status, answer in operation.get("responses", {}).items():
+                if status[0] in "45":
+                    answer["content"] = {PROBLEM_JSON: {"schema": _problem_schema(answer)}}
+
+
+def _problem_schema(answer: dict[str, Any]) -> dict[str, Any]:
+    """The schema an error answer names itself; the framework's own 422 becomes a plain problem."""
+    for content in answer.get("content", {}).values():
+        reference: dict[str, Any] = content.get("schema", {})
+        if reference and not reference.get("$ref", "").endswith("/HTTPValidationError"):
+            return reference
+    return {"$ref": _REF + "Problem"}

@@ -1,0 +1,92 @@
+"""Every error answer of the HTTP side as RFC 9457 ``application/problem+json``.
+
+In come the exceptions that leave a handler, out goes one shape. ``install_problems`` covers the whole app:
+the receiver's routes, those of other rooms, and what the framework itself refuses (404, 405, a bad
+parameter, a bug).
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from ingest.intake import Rejection
+from models.errors import JournalFullError, RetryableError
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+"""When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
+
+log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: str = Field(description="What kind of problem it is; about:blank where the status says it all.")
+    title: str
+    status: int
+    detail: str
+
+
+class RejectedBatch(Problem):
+    """The problem of a request none of whose events was accepted."""
+
+    accepted: int = Field(default=0, description="Always 0.")
+    rejected: list[Rejection]
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """A problem answer; ``kind`` names a problem of our own, ``more`` are its extension members."""
+    content = {
+        "type": f"urn:questline:problem:{kind}" if kind else "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return Response(orjson.dumps(content), status, dict(headers or {}), PROBLEM_JSON)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make every error answer of the app a problem."""
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(RetryableError, _try_again)
+    app.add_exception_handler(Exception, _broken)
+
+
+def _http_exception(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _invalid_request(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+    return problem(422, "; ".join(faults), kind="invalid-request")
+
+
+def _try_again(_request: Request, error: Exception) -> Response:
+    kind = "journal-full" if isinstance(error, JournalFullError) else "unavailable"
+    return problem(503, str(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    log.error("request_broke", method=request.method, path=request.url.path, error=repr(error))
+    return problem(500, "The server failed to answer this request; its log says why.")

@@ -1,0 +1,178 @@
+"""The event as senders write it: the one model behind both the validation and the OpenAPI description.
+
+In comes parsed JSON, out goes an ``EventIn`` whose time is already a number and whose payload is text
+again. It knows neither the clock nor the transport. Codes that are raised here are listed in
+``ingest.validation``.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from models.events import MAX_EXACT
+
+MAX_PAYLOAD_BYTES = 16 * 1024
+"""The size of a payload, counted as compact UTF-8 JSON, which is the form it is kept in."""
+MAX_PAYLOAD_DEPTH = 32
+"""How deep a payload nests; the payload object itself is level 1."""
+
+_PRINTABLE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# datetime.fromisoformat also reads dates alone, any separator and seconds in the offset; ISO 8601 does not.
+_ISO_MOMENT = re.compile(r"[0-9W-]+[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)")
+
+
+def read_moment(value: Any) -> int:
+    """An ISO 8601 date and time with its offset, as microseconds since the epoch; finer digits are dropped.
+
+    Raises:
+        PydanticCustomError: the value is no such text.
+    """
+    if type(value) is not str:
+        raise PydanticCustomError("wrong_type", "must be an ISO 8601 string")
+    # The slice bounds the work on a text of any length.
+    if _ISO_MOMENT.fullmatch(value[:64]):
+        try:
+            return (datetime.fromisoformat(value.upper()) - _EPOCH) // _MICROSECOND
+        except (ValueError, OverflowError):
+            pass
+    raise PydanticCustomError(
+        "invalid_time", "must be an ISO 8601 date and time with an offset, such as 2025-11-10T10:30:00Z"
+    )
+
+
+def read_number(value: Any) -> float:
+    """A number that a double holds exactly.
+
+    Raises:
+        PydanticCustomError: it is no number, is not finite, or lies beyond 2^53.
+    """
+    if not is_exact(value):
+        if type(value) is not int and type(value) is not float:
+            raise PydanticCustomError("wrong_type", "must be a number")
+        raise PydanticCustomError("number_too_large", "must lie within -2^53 and 2^53")
+    return float(value)
+
+
+def is_exact(value: Any) -> bool:
+    """Whether it is a number that was not rounded on its way here.
+
+    A float of exactly 2^53 may be what a parser left of 2^53 + 1, so that must be written as an integer.
+    """
+    if type(value) is float:
+        return -MAX_EXACT < value < MAX_EXACT
+    return type(value) is int and -MAX_EXACT <= value <= MAX_EXACT
+
+
+def pack_payload(value: Any) -> bytes:
+    """The payload object as compact JSON text.
+
+    Raises:
+        PydanticCustomError: it is no object, or is too large, too deep, or holds what PostgreSQL cannot keep.
+    """
+    if type(value) is not dict:
+        raise PydanticCustomError("wrong_type", "must be an object")
+    _inspect(value)
+    text = orjson.dumps(value)
+    if len(text) > MAX_PAYLOAD_BYTES:
+        raise PydanticCustomError("payload_too_large", "must not be larger than 16 KiB of JSON text")
+    return text
+
+
+def _inspect(payload: dict[str, Any]) -> None:
+    """Walk a payload level by level, so that no depth of nesting can exhaust the stack."""
+    level: list[Any] = [payload]
+    for _ in range(MAX_PAYLOAD_DEPTH):
+        level = _next_level(level)
+        if not level:
+            return
+    raise PydanticCustomError("payload_too_deep", "must not nest deeper than 32 levels")
+
+
+def _next_level(containers: list[Any]) -> list[Any]:
+    deeper: list[Any] = []
+    for container in containers:
+        children = container
+        if type(container) is dict:
+            children = container.values()
+            for key in container:
+                _refuse_nul(key)
+        for child in children:
+            kind = type(child)
+            if kind is str:
+                _refuse_nul(child)
+            elif kind is dict or kind is list:
+                deeper.append(child)
+            elif (kind is int or kind is float) and not is_exact(child):
+                raise PydanticCustomError("number_too_large", "must not hold a number beyond 2^53")
+    return deeper
+
+
+def _refuse_nul(text: str) -> None:
+    if "\0" in text:
+        raise PydanticCustomError(
+            "unprintable", "must not hold the character NUL, which PostgreSQL cannot store"
+        )
+
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PRINTABLE)]
+TenantId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Source = Annotated[str, StringConstraints(max_length=256, pattern=_PRINTABLE)]
+Moment = Annotated[
+    int, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Number = Annotated[
+    float,
+    PlainValidator(read_number),
+    WithJsonSchema({"type": "number", "minimum": -MAX_EXACT, "maximum": MAX_EXACT}),
+]
+Payload = Annotated[
+    bytes, PlainValidator(pack_payload), WithJsonSchema({"type": "object", "additionalProperties": True})
+]
+
+
+class EventIn(BaseModel):
+    """One event. Its identity is (tenant_id, user_id, event_id): sent again, it counts once."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        title="Event",
+        json_schema_extra={
+            "example": {
+                "event_id": "evt-1",
+                "event_type": "lesson_finished",
+                "user_id": "ada",
+                "tenant_id": "default",
+                "occurred_at": "2025-11-10T10:30:00Z",
+                "source": "app",
+                "value": 1,
+                "payload": {"course": "algebra"},
+            }
+        },
+    )
+
+    event_id: Identifier = Field(description="The sender's own id of this event; any printable Unicode.")
+    event_type: Identifier = Field(description="What goals match on, such as login or statistic:match_wins.")
+    user_id: Identifier = Field(description="Whose progress the event moves; any printable Unicode.")
+    tenant_id: TenantId = Field(
+        default="default", description="The customer or namespace the user belongs to."
+    )
+    occurred_at: Moment | None = Field(
+        default=None,
+        description="When it happened, to the microsecond: ISO 8601 with an offset. Without it: on arrival.",
+    )
+    source: Source | None = Field(default=None, description="The system that sent the event.")
+    value: Number | None = Field(
+        default=None,
+        description="A finite number within 2^53, both ends included; 2^53 itself is written as an integer.",
+    )
+    payload: Payload | None = Field(
+        default=None,
+        description="Anything else: up to 16 KiB of JSON, 32 levels, numbers within 2^53, no NUL character.",
+    )

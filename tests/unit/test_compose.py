@@ -1,0 +1,190 @@
+"""The containers' files, held to the code by reading them: no Docker is needed."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from config.settings import Settings
+from worker.cli import VERBS, app
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+EXAMPLE = dict(re.findall(r"(?m)^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text()))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VARIABLE = re.compile(r"\$\{(\w+)(:[?-])?([^}]*)\}")
+RUN_ONCE = {"migrate"}
+SECRETS = {"DB_PASSWORD", "REDIS_PASSWORD", "FLOWER_PASSWORD"}
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Every string of a YAML tree."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value)
+    elif isinstance(node, str):
+        yield node
+
+
+def _instructions(name: str) -> list[list[str]]:
+    """The arguments of every such instruction of the Dockerfile."""
+    lines = [line for line in DOCKERFILE.splitlines() if line.startswith(f"{name} ")]
+    return [shlex.split(line.split(None, 1)[1]) for line in lines]
+
+
+def _copied() -> set[str]:
+    """What the Dockerfile takes from this repository."""
+    copies = [arguments for arguments in _instructions("COPY") if not arguments[0].startswith("--from")]
+    return {source for *sources, _target in copies for source in sources}
+
+
+def test_the_services_are_those_of_the_product():
+    assert set(OURS) == {"migrate", "receiver", "worker", "maintenance", "beat", "flower"}
+    assert set(SERVICES) - set(OURS) == {"redis", "postgres"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_a_verb_with_options_it_knows(name):
+    verb, *options = OURS[name]["command"]
+    assert verb in VERBS
+    told = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).output
+    for option in options:
+        assert not option.startswith("--") or option in told
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_a_setting(name):
+    assert {variable.lower() for variable in OURS[name]["environment"]} <= set(Settings.model_fields)
+
+
+def test_the_values_the_file_falls_back_to_are_valid_settings(monkeypatch):
+    for name, value in OURS["flower"]["environment"].items():
+        text = VARIABLE.sub(lambda found: "secret" if found[2] == ":?" else found[3], str(value))
+        monkeypatch.setenv(name, text)
+    settings = Settings()
+    assert settings.broker == "redis://:secret@redis:6379/0"
+    assert settings.database_url == "postgresql://questline:secret@postgres:5432/challenge_db"
+    for name in {name.lower() for name in set(EXAMPLE) - SECRETS} & set(Settings.model_fields):
+        assert getattr(settings, name) == Settings.model_fields[name].default, name
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_watched_bounded_and_restarted(name):
+    service = SERVICES[name]
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    if name in RUN_ONCE:
+        assert service["restart"] == "no"
+        assert service["healthcheck"] == {"disable": True}
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", sorted(set(OURS) - RUN_ONCE))
+def test_the_health_check_of_a_service_is_one_that_exists(name):
+    _, python, script, check, *rest = OURS[name]["healthcheck"]["test"]
+    assert (python, script) == ("python", "/opt/questline/healthcheck.py")
+    listed = subprocess.run(
+        [sys.executable, "-c", "import healthcheck; print(*healthcheck.CHECKS)"], cwd=ROOT / "deploy",
+        env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert check in listed.stdout.split()
+    assert rest == {"worker": ["shards-all"], "maintenance": ["maintenance"]}.get(name, [])
+
+
+def test_no_secret_stands_in_a_file():
+    for text in _texts(COMPOSE):
+        for variable, kind, _ in VARIABLE.findall(text):
+            assert (kind == ":?") == (variable in SECRETS), text
+    for service in SERVICES.values():
+        for variable, value in service["environment"].items():
+            if "PASSWORD" in variable or variable.endswith(("_URL", "AUTH")):
+                assert set(re.findall(r"\$\{(\w+):\?", value)) & SECRETS, variable
+    assert all(EXAMPLE[name] == "" for name in SECRETS)
+
+
+def test_every_variable_of_the_compose_file_is_in_the_example():
+    used = {variable for text in _texts(COMPOSE) for variable, _, _ in VARIABLE.findall(text)}
+    assert used == set(EXAMPLE)
+    for text in _texts(COMPOSE):
+        for variable, kind, default in VARIABLE.findall(text):
+            assert kind == ":?" or default == EXAMPLE[variable], variable
+
+
+def test_ports_are_published_on_this_machine_only_unless_told_otherwise():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert all(port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:") for port in published)
+    inside = {int(port.rsplit(":", 1)[1]) for port in published}
+    names = ("http_port", "grpc_port", "metrics_port", "flower_port")
+    assert inside == {Settings.model_fields[name].default for name in names}
+    assert EXAMPLE["PUBLISH_ADDRESS"] == "127.0.0.1"
+
+
+def test_processes_wait_for_the_migration_and_the_servers():
+    for name in set(OURS) - RUN_ONCE:
+        assert OURS[name]["depends_on"] == {
+            "redis": {"condition": "service_healthy"},
+            "migrate": {"condition": "service_completed_successfully"},
+        }
+    assert OURS["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+
+
+def test_workers_can_be_scaled():
+    assert not {"ports", "container_name", "hostname"} & set(SERVICES["worker"])
+
+
+def test_named_volumes_are_declared_and_mounted_files_exist():
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], (
+                volume
+            )
+
+
+def test_redis_keeps_everything_on_disk_and_evicts_nothing():
+    lines = (ROOT / "deploy/redis.conf").read_text().splitlines()
+    said = dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))
+    assert said["appendonly"] == "yes"
+    assert said["appendfsync"] == "everysec"
+    assert said["maxmemory-policy"] == "noeviction"
+    assert "requirepass" not in said
+
+
+def test_what_the_dockerfile_copies_exists_and_reaches_the_builder():
+    let_in = set(re.findall(r"(?m)^!(.+)$", (ROOT / ".dockerignore").read_text()))
+    assert let_in == _copied()
+    assert [source for source in _copied() if not (ROOT / source).exists()] == []
+
+
+def test_every_package_is_in_the_image():
+    include = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert {pattern.removesuffix("*") for pattern in include} <= _copied()
+
+
+def test_the_image_runs_questline_as_somebody_without_rights():
+    assert _instructions("USER") == [["questline"]]
+    assert 'ENTRYPOINT ["questline"]' in DOCKERFILE
+    assert 'CMD ["receiver"]' in DOCKERFILE
+    assert "HEALTHCHECK" in DOCKERFILE
+    assert "embedded" not in re.sub(r"(?m)^#.*", "", DOCKERFILE)
+    assert "-c constraints.txt" in DOCKERFILE
+
+
+def test_the_images_tag_is_the_version():
+    version = PYPROJECT["project"]["version"]
+    assert {service["image"] for service in OURS.values()} == {f"questline:{version}"}

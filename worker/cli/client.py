@@ -1,0 +1,60 @@
+"""One HTTP call from a client command to the running product."""
+
+import asyncio
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from models.errors import ReceiverUnavailableError
+
+_TIMEOUT_SECONDS = 10
+
+
+class Answer(NamedTuple):
+    """What the product answered."""
+
+    status: int
+    body: Any
+    """The JSON of the answer; its text where it is none."""
+
+    @property
+    def ok(self) -> bool:
+        """The call did what it was for."""
+        return self.status < 400
+
+
+def in_path(text: str) -> str:
+    """An id as one segment of a URL's path, whatever characters it holds."""
+    return quote(text, safe="")
+
+
+def call(method: str, url: str, body: Any = None) -> Answer:
+    """Make one HTTP request.
+
+    Raises:
+        ReceiverUnavailableError: nobody answered.
+    """
+    return asyncio.run(_call(method, url, body))
+
+
+async def _call(method: str, url: str, body: Any) -> Answer:
+    # encoded: yarl would otherwise decode what in_path has quoted.
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, URL(url, encoded=True), json=body) as response,
+        ):
+            text = await response.text()
+            is_json = response.content_type.endswith("json")
+            return Answer(response.status, await response.json(content_type=None) if is_json else text)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise ReceiverUnavailableError(
+            f"no answer from {url}: {_reason(error)}; is `questline up` running?"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

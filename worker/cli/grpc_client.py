@@ -1,0 +1,32 @@
+"""One gRPC call from a client command to the running product."""
+
+import grpc
+
+from models.errors import PermanentError, ReceiverUnavailableError
+from models.events import Event
+from worker.load.wire import grpc_message
+
+_TIMEOUT_SECONDS = 10
+_RETRYABLE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+def send_event(address: str, event: Event) -> None:
+    """Send a login or a statistic to the AccelByte services; returns once the journal has it.
+
+    Raises:
+        ReceiverUnavailableError: nobody answered, or the receiver takes nothing for now.
+        PermanentError: the receiver refused the event.
+    """
+    method, message = grpc_message(event)
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(method, None, None)(message, timeout=_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            said = f"{address} answered {error.code().name}: {error.details()}"
+            if error.code() in _RETRYABLE:
+                raise ReceiverUnavailableError(said) from error
+            raise PermanentError(said) from error

@@ -1,0 +1,66 @@
+"""Becomes one program of the product, in the way the supervisor cannot: tied to the supervisor's life, as
+another user.
+
+Run by its path, with the standard library only, so that it costs some milliseconds. Two things are done
+before exec:
+
+* On Linux the program gets a signal when the supervisor dies, however it dies, so nothing is left behind.
+* With ``--user`` the program runs as that user, and ``{folder}`` in its arguments stands for ``--folder``,
+  opened before root's rights are given up and named ``/proc/self/fd/N``. PostgreSQL, which refuses to run as
+  root, so has its data below a folder that only root may enter (such as /root), and no permission above the
+  data is touched.
+"""
+
+import argparse
+import ctypes
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Parse our own options, prepare, and exec the rest of the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--death-signal", type=int, required=True)
+    parser.add_argument("--user", type=int)
+    parser.add_argument("--group", type=int)
+    parser.add_argument("--folder")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    command = options.command
+    if options.user is not None:
+        folder = open_folder(options.folder)
+        command = [part.replace("{folder}", folder) for part in command]
+        os.umask(0o077)  # what the program makes is for it alone
+        os.chdir("/")  # the folder we stand in may be closed to that user
+        os.setgroups([])
+        os.setgid(options.group)
+        os.setuid(options.user)
+    die_with_parent(options.death_signal)  # after setuid, which clears it
+    os.execv(command[0], command)  # noqa: S606 - no shell is what we want
+
+
+def open_folder(path: str) -> str:
+    """A name under which the program reaches the folder whatever stands above it; elsewhere than on Linux
+    its path.
+    """
+    if sys.platform != "linux":
+        return path
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(descriptor, True)
+    return f"/proc/self/fd/{descriptor}"
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Ask the kernel for this signal when the thread that started us is gone. Only Linux can."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent:  # it went in between
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The embedded PostgreSQL: its data folder, its command line, its roles and its database.
+
+``initdb`` makes an administrator's role of our own; the role and the database that settings name are made,
+or given the password of settings, at every start, so that changed settings are honoured. TCP on the loopback
+interface only: no unix socket, whose path could grow too long.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from signal import Signals
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+
+from models.errors import ServiceFailedError
+from worker.services.data_folder import DataFolder, write_private
+from worker.services.discovery import Server, choose_postgres, find_postgres_servers
+from worker.services.ports import LOOPBACK
+from worker.services.unprivileged import Identity, child_command, reachable_server, server_identity
+
+_ADMINISTRATOR = "questline_administrator"
+_INITDB_TIMEOUT_S = 120
+
+
+class EmbeddedPostgres:
+    """A prepared server: ``command`` starts it, as ``identity`` and with ``folder`` for ``{folder}``."""
+
+    stop_signal = Signals.SIGINT
+    """PostgreSQL's "fast" shutdown: sessions are ended, data is written. SIGTERM would wait for the
+    sessions."""
+
+    def __init__(self, server: Server, folder: Path, port: int, identity: Identity | None) -> None:
+        self.server = server
+        self.port = port
+        options = {"listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": ""}
+        self.identity = identity
+        self.folder = folder
+        self.command = [str(server.binary), "-D", "{folder}/data"]
+        self.command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+
+
+def prepare_postgres(data: DataFolder, *, port: int) -> EmbeddedPostgres:
+    """Choose a server that can open the data, and make the data where there is none yet (about a second).
+
+    Raises:
+        ServiceFailedError: there is no server for this data or user, or ``initdb`` failed.
+    """
+    folder = data.path / "postgres"
+    identity = server_identity(folder)
+    try:
+        major = int((folder / "data" / "PG_VERSION").read_text().split(".")[0])
+    except FileNotFoundError:
+        major = None
+    server = reachable_server(choose_postgres(find_postgres_servers(), major), identity)
+    if major is None:
+        _make_data(server, folder, data.secret("db_administrator_password"), identity)
+    return EmbeddedPostgres(server, folder, port, identity)
+
+
+def administrator_url(data: DataFolder, port: int) -> str:
+    """Where the embedded server takes its administrator."""
+    return (
+        f"postgresql://{_ADMINISTRATOR}:{data.secret('db_administrator_password')}@{LOOPBACK}:{port}/postgres"
+    )
+
+
+def ensure_database(data: DataFolder, port: int, *, user: str, password: str, name: str) -> None:
+    """Make the role and its database where missing, and give the role this password.
+
+    Raises:
+        ServiceFailedError: the server refuses.
+    """
+    connection = psycopg2.connect(administrator_url(data, port), connect_timeout=5)
+    try:
+        connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", (user,))
+            verb = sql.SQL("ALTER" if cursor.fetchone() == (True,) else "CREATE")
+            statement = sql.SQL("{} ROLE {} LOGIN SUPERUSER PASSWORD {}")
+            cursor.execute(statement.format(verb, sql.Identifier(user), sql.Literal(password)))
+            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(user))
+                )
+    except psycopg2.Error as error:
+        raise ServiceFailedError(f"DB_USER or DB_NAME cannot be used: {_line(error)}") from error
+    finally:
+        connection.close()
+
+
+def postgres_fault(url: str) -> str | None:
+    """Why the database at this URL cannot be used now; ``None`` where it answers."""
+    try:
+        psycopg2.connect(url, connect_timeout=3).close()
+    except psycopg2.Error as error:
+        return _line(error)
+    return None
+
+
+def _make_data(server: Server, folder: Path, password: str, identity: Identity | None) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    password_file = folder / "password"
+    write_private(password_file, password)
+    if identity is not None:
+        for path in (folder, password_file):
+            os.chown(path, identity.uid, identity.gid)
+    command = [
+        str(server.binary.with_name("initdb")), "-D", "{folder}/data.new", "--pwfile", "{folder}/password",
+        "--username", _ADMINISTRATOR, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
+    ]  # fmt: skip
+    try:
+        shutil.rmtree(folder / "data.new", ignore_errors=True)  # of a run that was killed in the middle
+        result = subprocess.run(
+            child_command(command, stop=Signals.SIGTERM, identity=identity, folder=folder),
+            capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S, check=False,
+            start_new_session=True,  # a Ctrl-C is ours to handle
+        )  # fmt: skip
+    finally:
+        password_file.unlink(missing_ok=True)
+    if result.returncode != 0:
+        raise ServiceFailedError(
+            f"initdb of {server.label} failed: {result.stderr.strip() or result.stdout.strip()}"
+        )
+    (folder / "data.new").rename(folder / "data")
+
+
+def _line(error: psycopg2.Error) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,74 @@
+"""The embedded Redis or Valkey: its data folder, its configuration and its URL. It is started by the
+supervisor.
+"""
+
+import json
+from pathlib import Path
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from models.errors import ServiceFailedError
+from worker.services.data_folder import DataFolder, read_json, write_private
+from worker.services.discovery import Server, choose_redis, find_redis_servers
+from worker.services.ports import LOOPBACK
+
+_CONFIG = """\
+# Written by `questline up` at every start.
+bind 127.0.0.1
+protected-mode yes
+port {port}
+requirepass {password}
+dir "{folder}"
+daemonize no
+logfile ""
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+class EmbeddedRedis:
+    """A prepared server: ``command`` starts it, ``url`` reaches it."""
+
+    def __init__(self, server: Server, folder: Path, port: int, password: str) -> None:
+        self.server = server
+        self.folder = folder
+        self.port = port
+        self.url = f"redis://:{password}@{LOOPBACK}:{port}/0"
+        self.command = [str(server.binary), str(folder / "redis.conf")]
+
+
+def prepare_redis(data: DataFolder, *, taken: set[int]) -> EmbeddedRedis:
+    """Choose a server that can open the data, a port not in ``taken``, and write the configuration.
+
+    Raises:
+        ServiceFailedError: there is no server for this data, or the folder cannot be written.
+    """
+    folder = data.path / "redis"
+    stamp = read_json(folder / "server.json")
+    has_data = (folder / "appendonlydir").exists() and "kind" in stamp
+    server = choose_redis(find_redis_servers(), (stamp["kind"], stamp["major"]) if has_data else None)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    port, password = data.port("redis", taken=taken), data.secret("redis_password")
+    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    write_private(folder / "redis.conf", _CONFIG.format(port=port, password=password, folder=quoted))
+    write_private(folder / "server.json", json.dumps({"kind": server.kind, "major": server.major}))
+    return EmbeddedRedis(server, folder, port, password)
+
+
+def redis_fault(url: str) -> str | None:
+    """Why the Redis at this URL cannot be used now; ``None`` where it answers."""
+    try:
+        with Redis.from_url(
+            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+        ) as client:
+            client.ping()
+    except (RedisError, OSError) as error:  # also while it still loads its data
+        return str(error)
+    except ValueError as error:
+        raise ServiceFailedError(f"{url!r} is no Redis URL: {error}") from error
+    return None

@@ -1,0 +1,151 @@
+"""The programs of one run as data, and the supervisord configuration that runs them."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+from config.settings import Settings
+from config.shards import share_of
+from models.errors import ConfigurationError
+from worker.services.data_folder import DataFolder
+from worker.services.unprivileged import Identity, child_command
+
+MIGRATE = "migrate"
+RECEIVER = "receiver"
+BEAT = "beat"
+MAINTENANCE = "maintenance"
+FLOWER = "flower"
+
+_FLOWER_STOP_WAIT_S = 2
+"""Flower waits for answers of workers that are gone as well; it keeps nothing, so it may be cut off."""
+
+_PROVEN_AFTER_S = 10
+"""A program that dies sooner has failed to start; a few such failures in a row and it is given up."""
+
+_HEAD = """\
+; Written by `questline up` at every start. Passwords are in the environment, not here.
+[supervisord]
+nodaemon=true
+silent=true
+logfile={log}
+logfile_maxbytes=5MB
+logfile_backups=1
+pidfile={pidfile}
+minfds=256
+umask=077
+{user}
+[unix_http_server]
+file={socket}
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+_PROGRAM = """
+[program:{name}]
+command={command}
+priority={priority}
+autostart=false
+autorestart={autorestart}
+startsecs={startsecs}
+startretries=3
+stopsignal={stopsignal}
+stopwaitsecs={stopwaitsecs}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={log}
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program under the supervisor, which restarts it when it dies unless it ``runs_once``.
+
+    Only its first process gets the stop signal: a Celery worker ends its pool itself, and a signal to the
+    pool's processes would cut off the batch in their hands. SIGKILL, when ``stop_wait_s`` is over, goes to
+    all.
+    """
+
+    name: str
+    command: Sequence[str]
+    stop_signal: Signals = Signals.SIGTERM
+    stop_wait_s: int = 5
+    runs_once: bool = False
+    identity: Identity | None = None
+    """Run as this user, where not as ourselves; ``{folder}`` in the command then stands for ``folder``."""
+    folder: Path = Path()
+
+
+SHARD_WORKER = "worker-"
+
+
+def shard_worker(number: int) -> str:
+    """The name of a shard worker's program, counted from 0."""
+    return f"{SHARD_WORKER}{number}"
+
+
+def product_programs(settings: Settings) -> list[Program]:
+    """Questline's own programs in the order they are started, each a verb of the command line."""
+    verbs: dict[str, list[str]] = {MIGRATE: ["migrate"], RECEIVER: ["receiver"]}
+    workers = min(settings.shard_workers, settings.shards)  # one more would have no shard
+    for number in range(workers):
+        verbs[shard_worker(number)] = ["worker", "--shards", share_of(number, workers, settings.shards)]
+    verbs |= {MAINTENANCE: ["worker", "--maintenance"], BEAT: ["beat"], FLOWER: ["flower"]}
+    return [
+        Program(
+            name,
+            [sys.executable, "-m", "worker.cli", *verb],
+            stop_wait_s=_FLOWER_STOP_WAIT_S if name == FLOWER else Program.stop_wait_s,
+            runs_once=name == MIGRATE,
+        )
+        for name, verb in verbs.items()
+    ]
+
+
+def supervisor_config(programs: Sequence[Program], data: DataFolder, socket: Path) -> str:
+    """The text of ``supervisord.conf``. Programs are stopped in the reverse order should the supervisor end
+    by itself.
+
+    Raises:
+        ConfigurationError: a path holds what the format cannot (`` ;``, `` #`` or a line break).
+    """
+    head = _HEAD.format(
+        log=_value(data.supervisor_log),
+        pidfile=_value(data.path / "supervisord.pid"),
+        socket=_value(socket),
+        user="user=root\n" if os.geteuid() == 0 else "",
+    )
+    return head + "".join(_section(program, rank, data) for rank, program in enumerate(programs, 1))
+
+
+def _section(program: Program, rank: int, data: DataFolder) -> str:
+    command = child_command(
+        program.command, stop=program.stop_signal, identity=program.identity, folder=program.folder
+    )
+    return _PROGRAM.format(
+        name=program.name,
+        command=_value(" ".join(map(_quoted, command))),
+        priority=rank,
+        autorestart="false" if program.runs_once else "true",
+        startsecs=0 if program.runs_once else _PROVEN_AFTER_S,
+        stopsignal=program.stop_signal.name.removeprefix("SIG"),
+        stopwaitsecs=program.stop_wait_s,
+        log=_value(data.logs / f"{program.name}.log"),
+    )
+
+
+def _quoted(part: str) -> str:
+    return '"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _value(text: str | Path) -> str:
+    if re.search(r"\s[;#]|[\r\n]", str(text)):
+        raise ConfigurationError(f"{str(text)!r} holds ' ;', ' #' or a line break: choose another path")
+    return str(text).replace("%", "%%")

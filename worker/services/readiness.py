@@ -1,0 +1,50 @@
+"""Whether the started product answers: one question each, asked again until it does."""
+
+import socket
+from http.client import HTTPException
+from urllib.request import urlopen
+
+from celery.exceptions import CeleryError
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from worker.celery_app import make_app
+from worker.services.running import web_host
+
+
+def http_fault(settings: Settings) -> str | None:
+    """Why the receiver is not ready; ``None`` where ``/readyz`` answers 200."""
+    try:
+        with urlopen(f"http://{web_host(settings.http_host)}:{settings.http_port}/readyz", timeout=2):
+            return None
+    except (OSError, HTTPException) as error:
+        return str(error)
+
+
+def listens(port: int, host: str) -> bool:
+    """Whether somebody takes connections on this port."""
+    try:
+        socket.create_connection((host.strip("[]"), port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class WorkerRoll:
+    """Asks the workers whether they are there, through the product's own app: its serializer is theirs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_app(settings)
+
+    def answering(self, *, timeout_s: float = 0.5) -> set[str]:
+        """The names of the workers that answer within ``timeout_s`` seconds."""
+        try:
+            replies = self._app.control.ping(timeout=timeout_s)
+        except (CeleryError, KombuError, RedisError, OSError):
+            return set()
+        return {name for reply in replies or [] for name in reply}
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._app.close()

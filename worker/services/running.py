@@ -1,0 +1,86 @@
+"""The run file: how commands in another terminal find the product that ``questline up`` started.
+
+It holds passwords, so only its owner can read it, and it counts only while the run that wrote it holds the
+lock.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from config.settings import Settings
+from models.errors import PermanentError
+from worker.services.data_folder import DataFolder, read_json, write_private
+
+_DATABASE = ("db_host", "db_port", "db_name", "db_user", "db_password")
+_REDIS = ("broker_url", "state_url")
+_OTHER = (
+    "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",
+    "shards", "challenges_file",
+)  # fmt: skip
+
+
+def write_run_file(data: DataFolder, settings: Settings, socket: Path) -> None:
+    """Tell others about this run: its complete settings and its supervisor's socket."""
+    told = settings.model_dump(mode="json", include={*_DATABASE, *_REDIS, *_OTHER})
+    write_private(data.run_file, json.dumps({"pid": os.getpid(), "socket": str(socket), "settings": told}))
+
+
+def running_settings(settings: Settings) -> Settings:
+    """The settings with what is not set in the environment taken from the running product, if one runs.
+
+    A database or Redis that the environment names is taken whole: its password is never mixed with another's.
+
+    Raises:
+        ServiceFailedError: the run file cannot be read.
+    """
+    data = DataFolder(settings.questline_data_dir)
+    told: Mapping[str, Any] = read_json(data.run_file).get("settings", {}) if data.is_running() else {}
+    wanted = set(_OTHER)
+    if settings.db_host is None:
+        wanted |= set(_DATABASE)
+    if settings.broker_url is None and settings.state_url is None:
+        wanted |= set(_REDIS)
+    wanted -= settings.model_fields_set
+    found = Settings.model_validate({name: told[name] for name in wanted if name in told})
+    return settings.model_copy(update={name: getattr(found, name) for name in wanted if name in told})
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """What ``questline urls`` prints, for complete settings."""
+    host = web_host(settings.http_host)
+    return {
+        "http": f"http://{host}:{settings.http_port}",
+        "grpc": f"{host}:{settings.grpc_port}",
+        "metrics": f"http://{host}:{settings.metrics_port}/metrics",
+        "flower": f"http://{host}:{settings.flower_port}",
+        "database_url": settings.database_url,
+        "broker_url": settings.broker,
+        "state_url": settings.state,
+    }
+
+
+def web_host(host: str) -> str:
+    """A listening address as a client writes it: every address means this machine, IPv6 stands in
+    brackets.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def require_servers(settings: Settings) -> None:
+    """Refuse settings that name no servers, from the environment or from a run.
+
+    Raises:
+        PermanentError: one line on what is missing.
+    """
+    missing = [] if settings.db_host else ["DB_HOST"]
+    missing += [] if settings.broker_url or settings.state_url else ["BROKER_URL"]
+    if missing:
+        folder = DataFolder(settings.questline_data_dir).path
+        raise PermanentError(
+            f"Questline is not running on {folder}: "
+            f"start it with `questline up`, or set {' and '.join(missing)}"
+        )

@@ -1,0 +1,130 @@
+"""The servers of one run: those that settings name are used, the others are started beside the product."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from config.settings import Settings
+from worker.services.data_folder import DataFolder
+from worker.services.embedded_postgres import (
+    EmbeddedPostgres,
+    administrator_url,
+    ensure_database,
+    postgres_fault,
+    prepare_postgres,
+)
+from worker.services.embedded_redis import EmbeddedRedis, prepare_redis, redis_fault
+from worker.services.ports import LOOPBACK, listening_ports
+from worker.services.programs import Program
+
+
+class Question(NamedTuple):
+    """Whether a server answers."""
+
+    label: str
+    """The server, for people."""
+    fault: Callable[[], str | None]
+    """Why it cannot be used now; ``None`` where it answers."""
+    patience_s: float
+
+
+_GIVEN_PATIENCE_S = 15.0
+_EMBEDDED_PATIENCE_S = 90.0
+"""After a crash PostgreSQL first replays its log, and Redis reads its own."""
+
+
+_STOP_WAIT_S = 10
+"""A server writes what it holds when it stops: not to be cut off without need."""
+
+
+class Servers:
+    """Redis and PostgreSQL for one run, and the settings that reach them."""
+
+    def __init__(self, given: Settings, data: DataFolder) -> None:
+        """Prepare what is to be started; nothing runs yet.
+
+        Raises:
+            ServiceFailedError: a server is missing, or cannot open its data.
+        """
+        self._data = data
+        self._redis: EmbeddedRedis | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        found: dict[str, object] = {
+            "questline_data_dir": data.path,
+            "challenges_file": given.challenges_file.absolute(),
+            "flower_password": given.flower_password or data.secret("flower_password"),
+        }
+        taken = {*listening_ports(given).values()}
+        if given.broker_url is None and given.state_url is None:
+            self._redis = prepare_redis(data, taken=taken)
+            found |= {"broker_url": self._redis.url, "state_url": self._redis.url}
+        if given.db_host is None:
+            explicit = given.model_fields_set
+            port = given.db_port if "db_port" in explicit else data.port("postgres", taken=taken)
+            password = given.db_password if "db_password" in explicit else data.secret("db_password")
+            self._postgres = prepare_postgres(data, port=port)
+            found |= {"db_host": LOOPBACK, "db_port": port, "db_password": password}
+        self.settings = given.model_copy(update=found)
+
+    @property
+    def programs(self) -> list[Program]:
+        """What the supervisor has to run, in the order of starting."""
+        programs = []
+        if self._redis is not None:
+            programs.append(Program("redis", self._redis.command, stop_wait_s=_STOP_WAIT_S))
+        if self._postgres is not None:
+            server = self._postgres
+            programs.append(
+                Program(
+                    "postgres",
+                    server.command,
+                    stop_signal=server.stop_signal,
+                    stop_wait_s=_STOP_WAIT_S,
+                    identity=server.identity,
+                    folder=server.folder,
+                )
+            )
+        return programs
+
+    def questions(self) -> Iterator[Question]:
+        """Each server with the question whether it answers, by the label shown to people."""
+        for setting, url in {"STATE_URL": self.settings.state, "BROKER_URL": self.settings.broker}.items():
+            if self._redis is None:
+                yield Question(f"the Redis of {setting}", partial(redis_fault, url), _GIVEN_PATIENCE_S)
+        if self._redis is not None:
+            url = self._redis.url
+            yield Question(self._redis.server.label, partial(redis_fault, url), _EMBEDDED_PATIENCE_S)
+        if self._postgres is not None:
+            administrator = administrator_url(self._data, self._postgres.port)
+            fault = partial(postgres_fault, administrator)
+            yield Question(self._postgres.server.label, fault, _EMBEDDED_PATIENCE_S)
+        else:
+            fault = partial(postgres_fault, self.settings.database_url)
+            yield Question("the PostgreSQL of DB_HOST", fault, _GIVEN_PATIENCE_S)
+
+    def complete(self) -> None:
+        """Make the embedded database and its role where they are missing.
+
+        Raises:
+            ServiceFailedError: the server refuses.
+        """
+        if self._postgres is not None:
+            chosen = self.settings
+            ensure_database(
+                self._data,
+                chosen.db_port,
+                user=chosen.db_user,
+                password=chosen.db_password,
+                name=chosen.db_name,
+            )
+
+    def environment(self) -> dict[str, str]:
+        """The settings of this run as its programs read them."""
+        told = self.settings.model_dump(
+            mode="json",
+            include={
+                "db_host", "db_port", "db_name", "db_user", "db_password", "broker_url", "state_url",
+                "flower_user", "flower_password", "questline_data_dir", "challenges_file",
+            },
+        )  # fmt: skip
+        return {name.upper(): str(value) for name, value in told.items() if value is not None}
