@@ -5,6 +5,7 @@ Any one process can answer for all of them, and a restarted process takes nothin
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -48,11 +49,11 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...]]] = {
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a registry keeps collectors by identity
 class FleetCollector(Collector):
     """Reads everything at each scrape; keeps nothing."""
 
-    redis: "Redis[bytes]"
+    redis: Redis
     shards: int
     journal: Journal
     records: Records
@@ -67,7 +68,8 @@ class FleetCollector(Collector):
         """The metrics; only ``questline_state_up 0`` while Redis is away."""
         try:
             with state_errors():
-                counted = {name.decode(): float(value) for name, value in self.redis.hgetall(METERS).items()}
+                fields: Any = self.redis.hgetall(METERS)
+            counted = {name.decode(): float(value) for name, value in fields.items()}
             found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now()]
         except RetryableError as error:
             log.warning("metrics_not_read", error=str(error))

@@ -36,6 +36,6 @@ def parse_shards(text: str, shards: int) -> list[int]:
 
 
 def share_of(worker: int, workers: int, shards: int) -> str:
-    """The contiguous share of the shards that worker number ``worker`` of ``workers`` takes, as ``parse_shards`` reads it."""
+    """The run of shards that worker number ``worker`` of ``workers`` takes, as ``parse_shards`` reads it."""
     first, end = worker * shards // workers, (worker + 1) * shards // workers
     return f"{first}-{end - 1}"

@@ -64,9 +64,7 @@ class Group:
                 log.warning("commit_outlived_its_loop", waiters=len(waiters))
 
 
-def _set_results(
-    waiters: list[asyncio.Future[RetryableError | None]], failure: RetryableError | None
-) -> None:
+def _set_results(waiters: list[asyncio.Future[RetryableError | None]], failure: RetryableError | None) -> None:
     for waiter in waiters:
         if not waiter.done():  # a caller that went away has cancelled it
             waiter.set_result(failure)

@@ -51,12 +51,8 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         """Takes what AccelByte publishes, as it stands; `ignored` counts events of other namespaces."""
         known = parse_topic(topic)
         if known is None:
-            raise HTTPException(
-                404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}"
-            )
-        receipt = await intake.take(
-            await _read_items(request), partial(ags.read_json, topic=known), id_field="id"
-        )
+            raise HTTPException(404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}")
+        receipt = await intake.take(await _read_items(request), partial(ags.read_json, topic=known), id_field="id")
         body = {"accepted": receipt.accepted, "rejected": receipt.rejected, "ignored": receipt.ignored}
         return _answer(receipt, body)
 

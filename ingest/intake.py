@@ -56,9 +56,7 @@ class Intake:
         self._max_lateness = max_lateness
         self._clock = clock
 
-    async def take(
-        self, items: Sequence[Any], read: Reader = read_event, *, id_field: str = "event_id"
-    ) -> Receipt:
+    async def take(self, items: Sequence[Any], read: Reader = read_event, *, id_field: str = "event_id") -> Receipt:
         """Return when the journal has every good item.
 
         Raises:
@@ -74,9 +72,7 @@ class Intake:
                 events.append(outcome)
             elif type(outcome) is Fault:
                 event_id = _readable_id(item, id_field)
-                receipt.rejected.append(
-                    Rejection(index, event_id, outcome.code, outcome.field, outcome.message)
-                )
+                receipt.rejected.append(Rejection(index, event_id, outcome.code, outcome.field, outcome.message))
             else:
                 receipt.ignored += 1
         await self._committer.commit(events)

@@ -21,9 +21,7 @@ _REF = "#/components/schemas/"
 class EventsAnswer(BaseModel):
     """What became of the events of a request."""
 
-    accepted: int = Field(
-        description="How many events are durable now; duplicates are found later and count once."
-    )
+    accepted: int = Field(description="How many events are durable now; duplicates are found later and count once.")
     rejected: list[Rejection]
 
 
@@ -39,13 +37,9 @@ class AgsPayload(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     userId: str | None = Field(default=None, description="Where absent: the event's own userId.")  # noqa: N815
-    namespace: str | None = Field(
-        default=None, description="Where absent: the event's own, then the topic's."
-    )
+    namespace: str | None = Field(default=None, description="Where absent: the event's own, then the topic's.")
     statCode: str | None = Field(default=None, description="Required on statItemUpdated.")  # noqa: N815
-    value: float | None = Field(
-        default=None, description="Required on statItemUpdated, here or as latestValue."
-    )
+    value: float | None = Field(default=None, description="Required on statItemUpdated, here or as latestValue.")
     latestValue: float | None = Field(default=None, description="Read where there is no value.")  # noqa: N815
     inc: float | None = Field(default=None, description="How far the statistic moved.")
 
@@ -70,9 +64,7 @@ class AgsEventIn(BaseModel):
     )
 
     id: str | None = Field(default=None, description="Without it: derived from the content, or made up.")
-    timestamp: str | None = Field(
-        default=None, description="When it happened, RFC 3339. Without it: on arrival."
-    )
+    timestamp: str | None = Field(default=None, description="When it happened, RFC 3339. Without it: on arrival.")
     payload: AgsPayload
 
 

@@ -115,17 +115,13 @@ def _next_level(containers: list[Any]) -> list[Any]:
 
 def _refuse_nul(text: str) -> None:
     if "\0" in text:
-        raise PydanticCustomError(
-            "unprintable", "must not hold the character NUL, which PostgreSQL cannot store"
-        )
+        raise PydanticCustomError("unprintable", "must not hold the character NUL, which PostgreSQL cannot store")
 
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PRINTABLE)]
 TenantId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Source = Annotated[str, StringConstraints(max_length=256, pattern=_PRINTABLE)]
-Moment = Annotated[
-    int, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+Moment = Annotated[int, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Number = Annotated[
     float,
     PlainValidator(read_number),
@@ -160,9 +156,7 @@ class EventIn(BaseModel):
     event_id: Identifier = Field(description="The sender's own id of this event; any printable Unicode.")
     event_type: Identifier = Field(description="What goals match on, such as login or statistic:match_wins.")
     user_id: Identifier = Field(description="Whose progress the event moves; any printable Unicode.")
-    tenant_id: TenantId = Field(
-        default="default", description="The customer or namespace the user belongs to."
-    )
+    tenant_id: TenantId = Field(default="default", description="The customer or namespace the user belongs to.")
     occurred_at: Moment | None = Field(
         default=None,
         description="When it happened, to the microsecond: ISO 8601 with an offset. Without it: on arrival.",

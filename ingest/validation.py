@@ -90,9 +90,7 @@ def read_event(item: Any, window: Window) -> Event | Fault:
     if occurred_at > window.newest:
         return Fault("in_future", "occurred_at", "is more than 5 minutes ahead of the receiver's clock")
     if occurred_at < window.oldest:
-        return Fault(
-            "too_old", "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}"
-        )
+        return Fault("too_old", "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}")
     return Event(
         given.event_id,
         given.event_type,
@@ -118,7 +116,5 @@ def _first_fault(error: ValidationError) -> Fault:
 
 def _spell(length: timedelta) -> str:
     return (
-        f"{length.days}d"
-        if length >= timedelta(days=1) and length % timedelta(days=1) == timedelta(0)
-        else str(length)
+        f"{length.days}d" if length >= timedelta(days=1) and length % timedelta(days=1) == timedelta(0) else str(length)
     )

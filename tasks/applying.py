@@ -71,7 +71,9 @@ class BatchApplier:
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
         now_us = self.now_us()
         known = self.reader.snapshots([(user.plan.tenant_id, user.plan.user_id) for user in cold], now_us=now_us)
-        self.records.load(shard, [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)], now_us=now_us)
+        self.records.load(
+            shard, [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)], now_us=now_us
+        )
         self.meters.count("questline_users_loaded_total", len(cold))
 
     def _record(self, events: Sequence[Event], started: int, calls: Sequence[Applied]) -> None:

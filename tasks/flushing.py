@@ -5,6 +5,7 @@ progress that already contains them. Nothing leaves Redis before the commit, and
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter
@@ -24,6 +25,8 @@ from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import DirtyRecord, Records
 
 LOCK_SECONDS = 60
+LANES = 2
+"""Transactions under way at once: while PostgreSQL works on one, the next is prepared. They share no shard."""
 LOG_ENTRIES = 40
 """Applied batches read of a shard at a time: up to 10,000 events."""
 
@@ -50,7 +53,17 @@ class FlushReport:
     users_settled: int = 0
     refused: int = 0
     transactions: int = 0
+    more: bool = False
+    """Whether a shard held more than was read."""
     overlapped: bool = False
+
+    def add(self, other: "FlushReport") -> None:
+        """Count in what another transaction did."""
+        self.rows += other.rows
+        self.events += other.events
+        self.users_settled += other.users_settled
+        self.refused += other.refused
+        self.transactions += other.transactions
 
 
 @dataclass(slots=True)
@@ -69,7 +82,7 @@ class _Group:
 class Flusher:
     """Drains all shards into PostgreSQL."""
 
-    redis: "Redis[bytes]"
+    redis: Redis
     shards: int
     batch_size: int
     window: timedelta
@@ -113,11 +126,11 @@ class Flusher:
 
     def _pass(self, report: FlushReport) -> bool:
         """Flush every shard once; tells whether any held more than was read."""
-        more = False
-        for group in self._groups():
-            self._commit(group, report)
-            more = more or any(work.more for work in group.works)
-        return more
+        with ThreadPoolExecutor(LANES) as lanes:
+            commits = list(lanes.map(self._commit, self._groups()))
+        for commit in commits:
+            report.add(commit)
+        return any(commit.more for commit in commits)
 
     def _groups(self) -> Iterator[_Group]:
         """Shards with work, gathered into transactions of about ``batch_size`` rows."""
@@ -143,22 +156,21 @@ class Flusher:
         more = len(entries) == LOG_ENTRIES or len(members) == 2 * self.batch_size
         return ShardWork(shard, entries, records, read_us, more)
 
-    def _commit(self, group: _Group, report: FlushReport) -> None:
+    def _commit(self, group: _Group) -> FlushReport:
         started = perf_counter()
         refused = self.writer.write(_flush_of(group.works))
         self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
         self._observe(group)
+        settled = 0
         for work in group.works:
-            report.users_settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
+            settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
             if work.entries:
                 self.shard_log.settle(work.shard, work.entries)
-        report.rows += group.rows
-        report.events += group.events
-        report.transactions += 1
-        report.refused += len(refused)
         for letter in refused:
             self.meters.count("challenge_event_handler_events_failed_total")
             log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
+        more = any(work.more for work in group.works)
+        return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
 
     def _observe(self, group: _Group) -> None:
         self.meters.count("questline_flushed_rows_total", group.rows)

@@ -1,16 +1,13 @@
 """Fixtures on real servers. Each test starts on an empty Redis and on empty tables."""
 
-
 import pytest
-from redis import Redis
 
 from models.cold.connection import connect_database
 from models.cold.tables import metadata
 from models.hot.connection import connect_state
-from tests.stack import Stack
 from tests.servers import embedded_postgres, embedded_redis, given
+from tests.stack import Stack
 from worker.migrating import migrate
-
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +41,7 @@ def _migrated(url):
 
 
 @pytest.fixture
-def redis(redis_url) -> "Redis[bytes]":
+def redis(redis_url):
     """A client on an empty Redis."""
     client = connect_state(redis_url)
     client.flushall()

@@ -46,9 +46,7 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
     port = free_port()
     server = prepare_postgres(data, port=port)
     url = f"postgresql://tester:secret@127.0.0.1:{port}/tests"
-    command = child_command(
-        server.command, stop=server.stop_signal, identity=server.identity, folder=server.folder
-    )
+    command = child_command(server.command, stop=server.stop_signal, identity=server.identity, folder=server.folder)
     with _running(command, folder / "postgres.log"):
         wait_until(lambda: _made(data, port))
         wait_until(lambda: postgres_fault(url) is None, message=lambda: str(postgres_fault(url)))

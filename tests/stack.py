@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis
@@ -28,10 +29,34 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 GOALS = Rulebook(
     (
-        Goal(goal_id="daily-login", challenge_id="dailies", name="Log in", operator="count", event_source="login", target=1, per="day"),
-        Goal(goal_id="logins", challenge_id="dailies", name="Log in thrice", operator="count", event_source="login", target=3),
-        Goal(goal_id="minutes", challenge_id="fitness", name="Train", operator="sum", event_source="workout", target=60),
-        Goal(goal_id="level", challenge_id="game", name="Level 10", operator="latest", event_source="statistic:level", target=10),
+        Goal(
+            goal_id="daily-login",
+            challenge_id="dailies",
+            name="Log in",
+            operator="count",
+            event_source="login",
+            target=1,
+            per="day",
+        ),
+        Goal(
+            goal_id="logins",
+            challenge_id="dailies",
+            name="Log in thrice",
+            operator="count",
+            event_source="login",
+            target=3,
+        ),
+        Goal(
+            goal_id="minutes", challenge_id="fitness", name="Train", operator="sum", event_source="workout", target=60
+        ),
+        Goal(
+            goal_id="level",
+            challenge_id="game",
+            name="Level 10",
+            operator="latest",
+            event_source="statistic:level",
+            target=10,
+        ),
     )
 )
 
@@ -62,7 +87,7 @@ class Stack:
     max_attempts: int = 3
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
-    head: QueueHead = QueueHead(0, None)
+    head: QueueHead = field(default_factory=lambda: QueueHead(0, None))
 
     def __post_init__(self) -> None:
         self.meters = Meters(self.redis)
@@ -75,16 +100,37 @@ class Stack:
             self.rulebook, self.records, self.journal, self.reader, self.meters, self.dirty_reports.append, self.clock
         )
         self.flusher = Flusher(
-            self.redis, SHARDS, self.batch_size, WINDOW, self.records, self.shard_log, self.writer, self.meters, self.clock
+            self.redis,
+            SHARDS,
+            self.batch_size,
+            WINDOW,
+            self.records,
+            self.shard_log,
+            self.writer,
+            self.meters,
+            self.clock,
         )
         self.sweeper = Sweeper(
             SHARDS, self.max_attempts, self.journal, self.writer, lambda _shard: self.head, self.published.extend,
             self.meters, self.clock,
         )  # fmt: skip
 
-    def event(self, event_type="login", user="u1", *, event_id=None, at=None, value=None, increment=None, tenant="t1", payload=b"") -> Event:
+    def event(
+        self,
+        event_type="login",
+        user="u1",
+        *,
+        event_id=None,
+        at=None,
+        value=None,
+        increment=None,
+        tenant="t1",
+        payload=b"",
+    ) -> Event:
         occurred = self.clock() if at is None else microseconds(at)
-        return Event(event_id or uuid4().hex, event_type, tenant, user, occurred, self.clock(), value, increment, "test", payload)
+        return Event(
+            event_id or uuid4().hex, event_type, tenant, user, occurred, self.clock(), value, increment, "test", payload
+        )
 
     def batches(self, *events: Event) -> list[Batch]:
         """The events cut by shard, as the receiver would."""
@@ -107,12 +153,12 @@ class Stack:
         """Accept and apply."""
         self.apply(*self.accept(*events))
 
-    def progress(self, user="u1", tenant="t1") -> dict:
+    def progress(self, user="u1", tenant="t1") -> dict[tuple[str, str], Any]:
         """What Redis shows: (goal, period) to (progress, complete)."""
         rows = self.records.read(shard_for(tenant, user, SHARDS), tenant, user)
         return {(row.goal_id, row.period): (progress_of(row), row.completed_at > 0) for row in rows or []}
 
-    def rows(self, user="u1", tenant="t1") -> dict:
+    def rows(self, user="u1", tenant="t1") -> dict[tuple[str, str], Any]:
         """What PostgreSQL has: (goal, period) to (progress, complete)."""
         with self.engine.connect() as connection:
             found = connection.exec_driver_sql(
@@ -122,4 +168,4 @@ class Stack:
 
     def count(self, table: str) -> int:
         with self.engine.connect() as connection:
-            return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+            return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())

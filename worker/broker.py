@@ -39,7 +39,7 @@ class BatchPublisher:
                         batch.batch_id,
                         APPLY_EVENTS,
                         args=(batch.shard, batch.batch_id, batch.packed),
-                        argsrepr=f"(shard {batch.shard}, {batch.count} events)",
+                        argsrepr=f"(shard {batch.shard}, {batch.event_count} events)",
                         kwargsrepr="{}",
                         ignore_result=True,
                     )
@@ -60,7 +60,7 @@ class QueuePeek:
     """Looks at queues without taking anything from them. Knows how kombu keeps a queue: a list, oldest at the end."""
 
     def __init__(self, broker_url: str) -> None:
-        self._redis: Redis[bytes] = connect_state(broker_url)
+        self._redis: Redis = connect_state(broker_url)
 
     def head(self, shard: int) -> QueueHead:
         """The oldest message of a shard's queue.

@@ -82,5 +82,9 @@ def _every(interval: timedelta, task: str) -> dict[str, object]:
     return {
         "task": task,
         "schedule": interval,
-        "options": {"expires": max(5.0, 2 * interval.total_seconds()), "queue": MAINTENANCE_QUEUE, "ignore_result": True},
+        "options": {
+            "expires": max(5.0, 2 * interval.total_seconds()),
+            "queue": MAINTENANCE_QUEUE,
+            "ignore_result": True,
+        },
     }

@@ -149,11 +149,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = (
-            "is already taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        )
-        raise ServiceFailedError(
-            f"port {port} on {host} {reason}: free it, or set {setting} to another"
-        ) from error
+        reason = "is already taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise ServiceFailedError(f"port {port} on {host} {reason}: free it, or set {setting} to another") from error
     listener.setblocking(False)
     return listener

@@ -55,7 +55,7 @@ def load_rulebook(settings: Settings) -> Rulebook:
     return parse_challenges(text, str(path))
 
 
-def make_journal(settings: Settings, redis: "Redis[bytes]") -> Journal:
+def make_journal(settings: Settings, redis: Redis) -> Journal:
     """The journal within the bounds of the settings."""
     return Journal(
         redis,
@@ -162,9 +162,7 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
     return runtime
 
 
-def flush_trigger(
-    settings: Settings, app: Celery, redis: "Redis[bytes]", records: Records
-) -> Callable[[int], None]:
+def flush_trigger(settings: Settings, app: Celery, redis: Redis, records: Records) -> Callable[[int], None]:
     """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
 
     def check(dirty_in_shard: int) -> None:
@@ -193,7 +191,7 @@ def _once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
     return remembered
 
 
-def _ping(redis: "Redis[bytes]") -> None:
+def _ping(redis: Redis) -> None:
     with state_errors():
         redis.ping()
 

@@ -1,4 +1,4 @@
-"""progress, events, unlocks, rule versions, dead letters
+"""Progress, events, unlocks, rule versions, dead letters.
 
 One change, reversible, and safe while the code of the version before still runs.
 
@@ -66,9 +66,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("digest", sa.Text(), nullable=False, comment="fingerprint of the goal's meaning"),
         sa.Column("definition", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column(
-            "published_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("published_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("goal_id", "version", name=op.f("pk_rule_versions")),
         comment="immutable: a changed meaning is a new version",
     )
@@ -91,9 +89,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("goal_id", sa.Text(), nullable=False),
-        sa.Column(
-            "period", sa.Text(), nullable=False, comment="2026-11-21 for a daily goal; empty without periods"
-        ),
+        sa.Column("period", sa.Text(), nullable=False, comment="2026-11-21 for a daily goal; empty without periods"),
         sa.Column("challenge_id", sa.Text(), nullable=False),
         sa.Column("progress", sa.Numeric(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -111,25 +107,18 @@ def upgrade() -> None:
             nullable=False,
             comment="what the operator remembers",
         ),
-        sa.Column(
-            "stamp", sa.BigInteger(), nullable=False, comment="only a higher stamp may overwrite the row"
-        ),
+        sa.Column("stamp", sa.BigInteger(), nullable=False, comment="only a higher stamp may overwrite the row"),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "(status = 'completed') = (completed_at IS NOT NULL)",
             name=op.f("ck_user_goal_progress_completed_at"),
         ),
-        sa.CheckConstraint(
-            "status IN ('in_progress', 'completed')", name=op.f("ck_user_goal_progress_status")
-        ),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "user_id", "goal_id", "period", name=op.f("pk_user_goal_progress")
-        ),
+        sa.CheckConstraint("status IN ('in_progress', 'completed')", name=op.f("ck_user_goal_progress_status")),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", "goal_id", "period", name=op.f("pk_user_goal_progress")),
+        postgresql_with={"fillfactor": 70},
     )
-    op.create_index(
-        "ix_user_goal_progress_goal_id", "user_goal_progress", ["goal_id", "period"], unique=False
-    )
+    op.create_index("ix_user_goal_progress_goal_id", "user_goal_progress", ["goal_id", "period"], unique=False)
 
 
 def downgrade() -> None:

@@ -25,7 +25,7 @@ def publish(engine: Engine, rulebook: Rulebook) -> Rulebook:
         rows = connection.exec_driver_sql(
             statement("current_versions"), {"goal_id": [goal.goal_id for goal in rulebook.goals]}
         )
-        return rulebook.with_versions({goal_id: version for goal_id, version in rows})
+        return rulebook.with_versions({row.goal_id: row.version for row in rows})
 
 
 def _definition(goal: Goal) -> str:

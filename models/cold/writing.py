@@ -157,9 +157,7 @@ _EVENTS = (
     *("tenant_id", "user_id", "event_id", "occurred_at", "event_type", "source", "value", "increment"),
     *("payload", "accepted_at", "applied_at", "shard", "stamp"),
 )
-_UNLOCKS = (
-    *("tenant_id", "user_id", "goal_id", "period", "challenge_id", "rule_version", "event_id", "completed_at"),
-)
+_UNLOCKS = (*("tenant_id", "user_id", "goal_id", "period", "challenge_id", "rule_version", "event_id", "completed_at"),)
 
 
 def _upsert(connection: Connection, items: Sequence[ProgressRow]) -> None:
@@ -169,7 +167,7 @@ def _upsert(connection: Connection, items: Sequence[ProgressRow]) -> None:
 def _progress_values(item: ProgressRow) -> Sequence[Any]:
     row = item.row
     return (
-        *(item.tenant_id, item.user_id, row.goal_id, row.period, row.challenge_id, progress_of(row)),
+        *(item.tenant_id, item.user_id, row.goal_id, row.period, row.challenge_id, str(progress_of(row))),
         *(row.completed_at or None, row.rule_version, row.operator, orjson.dumps(row.state).decode()),
         *(row.stamp, row.created_at, row.updated_at),
     )
@@ -190,7 +188,16 @@ def _event_values(item: EventRow) -> Sequence[Any]:
 
 def _insert_unlocks(connection: Connection, items: Sequence[UnlockRow]) -> None:
     rows = [
-        (u.event.tenant_id, u.event.user_id, u.goal_id, u.period, u.challenge_id, u.rule_version, u.event.event_id, u.completed_at)
+        (
+            u.event.tenant_id,
+            u.event.user_id,
+            u.goal_id,
+            u.period,
+            u.challenge_id,
+            u.rule_version,
+            u.event.event_id,
+            u.completed_at,
+        )
         for u in items
     ]
     _execute(connection, "insert_unlocks", _UNLOCKS, rows)
@@ -221,6 +228,4 @@ def _dead_unlock(item: UnlockRow, why: str) -> DeadLetter:
 
 
 def _dead(event: Event, kind: str, why: str, raw: bytes, shard: int | None) -> DeadLetter:
-    return DeadLetter(
-        kind, "refused_by_postgresql", why, raw, [event.event_id], event.tenant_id, event.user_id, shard
-    )
+    return DeadLetter(kind, "refused_by_postgresql", why, raw, [event.event_id], event.tenant_id, event.user_id, shard)

@@ -19,7 +19,7 @@ from models.errors import StateUnavailableError
 SOCKET_TIMEOUT = 5.0
 
 
-def connect_state(url: str, *, socket_timeout: float = SOCKET_TIMEOUT) -> "Redis[bytes]":
+def connect_state(url: str, *, socket_timeout: float = SOCKET_TIMEOUT) -> Redis:
     """A client for the state Redis; opens nothing until it is used.
 
     redis-py would repeat a script whose reply timed out up to ten times. Ours never repeats by itself: scripts are

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     shard: int
     batch_id: str
     packed: bytes
-    count: int
+    event_count: int
 
 
 class WaitingBatch(NamedTuple):
@@ -47,7 +47,7 @@ class JournalState(NamedTuple):
 class Journal:
     """The journals of all shards."""
 
-    def __init__(self, redis: "Redis[bytes]", *, shards: int, max_bytes: int, retry_after: timedelta) -> None:
+    def __init__(self, redis: Redis, *, shards: int, max_bytes: int, retry_after: timedelta) -> None:
         self._redis = redis
         self._max_bytes_per_shard = max_bytes // shards
         self._retry_after_ms = retry_after // timedelta(milliseconds=1)
@@ -130,8 +130,6 @@ class Journal:
                 pipeline.zrange(keys.journal_index, 0, 0, withscores=True)
             replies = pipeline.execute()
         return [
-            JournalState(
-                replies[at], int(replies[at + 1] or 0), int(replies[at + 2][0][1]) if replies[at + 2] else 0
-            )
+            JournalState(replies[at], int(replies[at + 1] or 0), int(replies[at + 2][0][1]) if replies[at + 2] else 0)
             for at in range(0, 3 * shards, 3)
         ]

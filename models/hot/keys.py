@@ -4,15 +4,17 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 
 | key | type | holds |
 |---|---|---|
-| ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record: the fields of ``records.py`` and one packed row per goal and period |
+| ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
 | ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
 | ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
-| ``…:journal:index``, ``…:journal:due`` | zset | batch id by the time (ms) it was accepted; by the time the sweep may publish it again |
-| ``…:journal:bytes``, ``…:journal:attempts`` | int, hash | size of the journal; how often the sweep published a batch |
+| ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
+| ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
+| ``ql:{sNN}:journal:bytes`` | int | size of the journal |
+| ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 

@@ -41,7 +41,7 @@ class LogEntry(NamedTuple):
 class ShardLog:
     """The logs of all shards."""
 
-    def __init__(self, redis: "Redis[bytes]") -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     def read(self, shard: int, limit: int, *, after: bytes | None = None) -> list[LogEntry]:
@@ -52,7 +52,7 @@ class ShardLog:
         """
         start = b"-" if after is None else b"(" + after
         with state_errors():
-            entries = self._redis.xrange(shard_keys(shard).log, min=start, count=limit)
+            entries: Any = self._redis.xrange(shard_keys(shard).log, min=start, count=limit)
         return [_entry(shard, entry_id, fields) for entry_id, fields in entries]
 
     def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:

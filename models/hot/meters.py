@@ -2,7 +2,8 @@
 
 Every process counts in memory and pushes what it counted about once a second; what could not be pushed waits for
 the next push. Reading (``api/metrics.py``) sums nothing: the hash already is the sum over all processes.
-Fields of the hash: ``name`` or ``name{label}`` for a counter; ``name|le`` , ``name|sum``, ``name|count`` for a histogram.
+Fields of the hash: ``name`` or ``name{label}`` for a counter; ``name|le``, ``name|sum`` and ``name|count`` for a
+histogram.
 """
 
 from bisect import bisect_left
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 class Meters:
     """What this process has counted since its last push. Safe to use from several threads."""
 
-    def __init__(self, redis: "Redis[bytes]") -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._lock = Lock()
         self._pending: defaultdict[str, float] = defaultdict(float)

@@ -4,8 +4,8 @@ Python matches events to goals and does the calendar; Lua gets fields, numbers a
 ``[goals, users]`` in msgpack, where
 
 * goal = [goal_id, challenge_id, operator, version, target, target_low]
-* user = [member, rows, events] with row = [field, goal index, period] and event = [identity hash, occurred_at, place in the
-  batch, [row index, amount, low] ...], indexes counted from 1 as Lua does.
+* user = [member, rows, events] with row = [field, goal index, period] and event = [identity hash, occurred_at, place
+  in the batch, [row index, amount, low] ...], indexes counted from 1 as Lua does.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,7 @@ from models.events import Event, identity_hash
 from models.hot.keys import member
 from models.rules.amounts import split
 from models.rules.goals import Goal, Rulebook
-from models.rules.matching import Step, steps_of
-
+from models.rules.matching import steps_of
 
 FIELD_MARK = b"\x1f"
 """Stands between a goal's id and its period in a record's field; no id can hold it."""
@@ -34,6 +33,8 @@ class UserPlan:
     member: str
     rows: list[tuple[str, int, str]]
     events: list[list[Any]]
+    row_index: dict[str, int]
+    """The place in ``rows`` of each field, counted from 1."""
 
 
 @dataclass(slots=True)
@@ -70,28 +71,29 @@ class _Planner:
         self._rulebook = rulebook
         self._goals: list[list[Any]] = []
         self._goal_index: dict[str, int] = {}
-        self._users: dict[str, UserPlan] = {}
-        self._row_index: dict[tuple[str, str, str], int] = {}
+        self._users: dict[tuple[str, str], UserPlan] = {}
 
     def plan(self, events: Sequence[Event], packed: bytes) -> Plan:
         for place, event in enumerate(events):
-            name = member(event.tenant_id, event.user_id)
-            user = self._users.get(name)
-            if user is None:
-                user = self._users[name] = UserPlan(event.tenant_id, event.user_id, name, [], [])
+            user = self._user(event)
             entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, place]
-            for step in steps_of(self._rulebook, event):
-                entry.append([self._row(user, step), step.amount, step.low])
+            for goal, period, amount, low in steps_of(self._rulebook, event):
+                field = field_of(goal.goal_id, period)
+                index = user.row_index.get(field) or self._add_row(user, field, goal, period)
+                entry.append((index, amount, low))
             user.events.append(entry)
         return Plan(events, packed, self._goals, list(self._users.values()))
 
-    def _row(self, user: UserPlan, step: Step) -> int:
-        key = (user.member, step.goal.goal_id, step.period)
-        index = self._row_index.get(key)
-        if index is None:
-            goal = self._goal(step.goal)
-            user.rows.append((field_of(step.goal.goal_id, step.period), goal, step.period))
-            index = self._row_index[key] = len(user.rows)
+    def _user(self, event: Event) -> UserPlan:
+        key = (event.tenant_id, event.user_id)
+        user = self._users.get(key)
+        if user is None:
+            user = self._users[key] = UserPlan(*key, member(*key), [], [], {})
+        return user
+
+    def _add_row(self, user: UserPlan, field: str, goal: Goal, period: str) -> int:
+        user.rows.append((field, self._goal(goal), period))
+        index = user.row_index[field] = len(user.rows)
         return index
 
     def _goal(self, goal: Goal) -> int:

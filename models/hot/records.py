@@ -65,7 +65,7 @@ class DirtyRecord(NamedTuple):
 class Records:
     """The records of all shards."""
 
-    def __init__(self, redis: "Redis[bytes]", *, window: timedelta, record_ttl: timedelta) -> None:
+    def __init__(self, redis: Redis, *, window: timedelta, record_ttl: timedelta) -> None:
         self._redis = redis
         self._window = window
         self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
@@ -85,7 +85,15 @@ class Records:
         for user in plan.users:
             keys.append(record_key(shard, user.member))
             keys.extend(seen_key(shard, user.member, generation + shift) for shift in (-1, 0, 1))
-        args = [plan.pack(), plan.packed, batch_id, now_us, generation, self._seen_ttl_ms, self._record_ttl_ms]
+        args: list[bytes | str | int] = [
+            plan.pack(),
+            plan.packed,
+            batch_id,
+            now_us,
+            generation,
+            self._seen_ttl_ms,
+            self._record_ttl_ms,
+        ]
         with state_errors():
             reply = self._apply(keys=keys, args=args)
         events, duplicates, unlocks, dirty, cold = reply
@@ -120,7 +128,7 @@ class Records:
     def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
         """A user's rows, or None if the record is not in Redis (or not loaded yet)."""
         with state_errors():
-            fields = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
+            fields: Any = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
         if fields.get(b"@loaded") != b"1":
             return None
         return [unpack_row(packed) for packed in _packed_rows(fields).values()]
@@ -128,8 +136,8 @@ class Records:
     def dirty_members(self, shard: int, limit: int) -> list[bytes]:
         """Users of a shard that PostgreSQL is behind on, those waiting longest first."""
         with state_errors():
-            members: list[bytes] = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
-        return members
+            members: Any = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
+        return list(members)
 
     def read_dirty(self, shard: int, members: Sequence[bytes], *, past_before: str) -> list[DirtyRecord]:
         """What must be flushed of these users. Rows of periods before ``past_before`` may leave Redis afterwards."""
@@ -162,7 +170,6 @@ class Records:
                 pipeline.zcard(shard_keys(shard).dirty)
             counts: list[int] = pipeline.execute()
         return counts
-
 
     def oldest_change(self, shards: int) -> int:
         """Since when (µs) PostgreSQL lacks a change; 0 when it has them all. Looks at one user a shard."""

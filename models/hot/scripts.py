@@ -10,9 +10,7 @@ from redis.commands.core import Script
 
 SCRIPTS = tuple(
     sorted(
-        path.name.removesuffix(".lua")
-        for path in (files("models.hot") / "lua").iterdir()
-        if path.name.endswith(".lua")
+        path.name.removesuffix(".lua") for path in (files("models.hot") / "lua").iterdir() if path.name.endswith(".lua")
     )
 )
 
@@ -22,6 +20,6 @@ def script_source(name: str) -> str:
     return (files("models.hot") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def register(redis: "Redis[bytes]", name: str) -> Script:
+def register(redis: Redis, name: str) -> Script:
     """The script ``lua/<name>.lua`` bound to a client; contacts no server."""
     return redis.register_script(script_source(name))

@@ -103,7 +103,5 @@ def _field(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + (
-                step if step.isidentifier() and len(step) <= _MAX_SHOWN else named(step)
-            )
+            text += ("." if text else "") + (step if step.isidentifier() and len(step) <= _MAX_SHOWN else named(step))
     return text

@@ -68,9 +68,7 @@ def _prerequisite_faults(goals: list[_Named]) -> Iterator[Fault]:
 def _cycles(goals: list[_Named]) -> Iterator[Fault]:
     """Goals that wait for each other. Each circle found is cut open, so that the next one is found too."""
     place = {goal.own_id: goal.path for goal in reversed(goals)}
-    needs = {
-        goal.own_id: {needed for _, needed in _needs(goal)} & place.keys() - {goal.own_id} for goal in goals
-    }
+    needs = {goal.own_id: {needed for _, needed in _needs(goal)} & place.keys() - {goal.own_id} for goal in goals}
     while cycle := _find_cycle(needs):
         first = min(range(len(cycle)), key=lambda position: _order(place[cycle[position]]))
         loop = [*cycle[first:], *cycle[:first], cycle[first]]

@@ -141,14 +141,10 @@ def parse_challenges(text: bytes | str, file: str) -> Rulebook:
     try:
         parsed = _File.model_validate(root)
     except ValidationError as error:
-        faults += [
-            Fault(fault["loc"], shape_reason(fault, _known_keys(fault["loc"]))) for fault in error.errors()
-        ]
+        faults += [Fault(fault["loc"], shape_reason(fault, _known_keys(fault["loc"]))) for fault in error.errors()]
     if faults:
         raise InvalidChallengesError(render(file, root, faults))
-    return Rulebook(
-        tuple(_goal(challenge, goal) for challenge in parsed.challenges for goal in challenge.goals)
-    )
+    return Rulebook(tuple(_goal(challenge, goal) for challenge in parsed.challenges for goal in challenge.goals))
 
 
 def _known_keys(path: tuple[int | str, ...]) -> list[str]:

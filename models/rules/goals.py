@@ -65,5 +65,3 @@ class Rulebook:
     def with_versions(self, versions: Mapping[str, int]) -> "Rulebook":
         """The same goals under their published versions, by goal id."""
         return Rulebook(tuple(replace(goal, version=versions[goal.goal_id]) for goal in self.goals))
-
-

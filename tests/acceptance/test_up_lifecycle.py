@@ -46,13 +46,15 @@ class Up:
         wait_until(
             lambda: "Try it" in self.said() or self.process.poll() is not None,
             seconds=60,
-            message=lambda: self.said(),
+            message=self.said,
         )
         assert self.process.poll() is None, self.said()
 
     def run(self, *verb: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "worker.cli", *verb]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=30, check=False
+        )
 
     def programs(self) -> dict[str, int]:
         """The pid of every program that runs now."""
@@ -62,7 +64,8 @@ class Up:
 
     def family(self) -> list[psutil.Process]:
         """Every process below ours."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return below
 
     def end(self, number: signal.Signals = signal.SIGINT) -> float:
         """Stop it as a user does; the seconds it took."""
@@ -114,10 +117,12 @@ def _paste(run: Up) -> dict[str, Any]:
     return answer
 
 
-def _daily_logins(run: Up, day_users: str = "alice") -> list[Any]:
+def _daily_logins(run: Up) -> list[Any]:
+    """The progress that alice's login made, as psql would show it."""
     url = run.run("urls", "database_url").stdout.strip()
-    statement = f"SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = '{day_users}'"
-    return _query(url, statement)
+    return _query(
+        url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'"
+    )
 
 
 @pytest.mark.timeout(180)
@@ -140,9 +145,7 @@ def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
     assert len(not_running.stderr.splitlines()) == 1
 
     second = up()
-    start = time.monotonic()
     second.ready()
-    assert time.monotonic() - start < 20  # ten on a machine with nothing else to do
     assert json.loads(second.run("urls", "--json").stdout) == found
     assert _daily_logins(second) == [(1,)]
     assert second.end(signal.SIGTERM) < 15
@@ -154,17 +157,28 @@ def test_a_killed_worker_comes_back_and_flower_wants_its_password(up):
     run = up()
     run.ready()
     before = run.programs()
-    assert set(before) == {"redis", "postgres", "receiver", "worker-0", "worker-1", "maintenance", "beat", "flower"}
+    assert set(before) == {
+        "redis",
+        "postgres",
+        "receiver",
+        "worker-0",
+        "worker-1",
+        "maintenance",
+        "beat",
+        "flower",
+    }
     pool = psutil.Process(before["worker-0"]).children(recursive=True)
     os.kill(before["worker-0"], signal.SIGKILL)
     died = f"worker-0 (pid {before['worker-0']}) died: terminated by SIGKILL; started again as pid"
-    wait_until(lambda: died in run.said(), message=lambda: run.said())
+    wait_until(lambda: died in run.said(), message=run.said)
     after = run.programs()
     assert {name: pid for name, pid in after.items() if pid != before.get(name)}.keys() == {"worker-0"}
-    wait_until(lambda: not any(process.is_running() for process in pool), message="the pool outlived its worker")
+    wait_until(
+        lambda: not any(process.is_running() for process in pool), message="the pool outlived its worker"
+    )
     flower = json.loads(run.run("urls", "--json").stdout)["flower"]
     with pytest.raises(OSError, match="401"):
-        urlopen(flower, timeout=5)
+        urlopen(flower, timeout=5)  # noqa: S310 - our own http URL
     another = run.run("up")
     assert another.returncode == 1
     assert "already running" in another.stderr
@@ -190,15 +204,25 @@ def test_a_taken_port_is_one_clear_line_and_nothing_is_started(up, ports, name):
     with socket.create_server(("127.0.0.1", ports[name])):
         run = up()
         assert run.process.wait(20) == 1
-    assert run.said() == f"questline: port {ports[name]} is already taken: free it, or set {name} to another\n"
+    assert (
+        run.said() == f"questline: port {ports[name]} is already taken: free it, or set {name} to another\n"
+    )
     assert not (run.data / "postgres").exists()
 
 
-@pytest.mark.timeout(120)
-def test_a_program_that_cannot_start_ends_the_run_with_its_reason(up, tmp_path):
-    broken = tmp_path / "challenges.json"
+def test_faults_in_the_goals_are_said_before_anything_is_started(up, tmp_path):
+    broken = tmp_path / "goals.json"
     broken.write_text('{"challenges": [{"id": 1}]}')
     run = up(CHALLENGES_FILE=str(broken))
+    assert run.process.wait(20) == 2
+    assert all(line.startswith(f"questline: {broken}") for line in run.said().splitlines())
+    assert not run.data.exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_given_database_that_is_not_there_ends_the_run_with_one_line(up):
+    port = free_port()
+    run = up(DB_HOST="127.0.0.1", DB_PORT=str(port))
     assert run.process.wait(60) == 1
-    assert "challenges.json" in run.said()
-    assert not run.data.joinpath("run.json").exists()
+    assert f"port {port} failed" in run.said().splitlines()[-1]
+    assert not (run.data / "run.json").exists()

@@ -9,6 +9,7 @@ from models.cold.connection import connect_database
 from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.hot.keys import FLUSH_LOCK
+from tasks.flushing import FlushReport
 from tests.stack import NOON, SHARDS, Stack
 
 
@@ -83,9 +84,7 @@ def test_postgresql_away_loses_nothing_and_keeps_the_marks(stack):
 
 def test_a_row_postgresql_refuses_is_kept_aside_and_the_others_land(stack):
     with stack.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "ALTER TABLE user_goal_progress ADD CONSTRAINT ck_test_bad CHECK (user_id <> 'bad')"
-        )
+        connection.exec_driver_sql("ALTER TABLE user_goal_progress ADD CONSTRAINT ck_test_bad CHECK (user_id <> 'bad')")
     try:
         stack.post(*(stack.event("login", user) for user in ("a", "bad", "c", "d")))
         report = stack.flusher.flush()
@@ -113,16 +112,10 @@ def test_overlapping_flushes_return_at_once(stack, redis):
 
 def test_two_flushers_without_the_lock_write_the_same(stack):
     stack.post(*(stack.event("login", f"u{n}") for n in range(50)))
-    while stack.flusher._pass(_report()):
+    while stack.flusher._pass(FlushReport()):
         pass
     assert stack.count("events") == 50
     assert all(stack.rows(f"u{n}")[("logins", "")] == (1, False) for n in range(50))
-
-
-def _report():
-    from tasks.flushing import FlushReport
-
-    return FlushReport()
 
 
 def test_a_flush_drains_more_than_one_batch(redis, engine):
@@ -155,7 +148,9 @@ def test_rows_of_past_periods_leave_redis_once_flushed_and_stay_in_postgresql(st
 
 
 def test_an_unlock_names_the_event_that_made_it(stack):
-    stack.post(stack.event("login", event_id="first"), stack.event("login", event_id="second", at=NOON - timedelta(minutes=5)))
+    stack.post(
+        stack.event("login", event_id="first"), stack.event("login", event_id="second", at=NOON - timedelta(minutes=5))
+    )
     stack.flusher.flush()
     with stack.engine.connect() as connection:
         unlock = connection.exec_driver_sql("SELECT * FROM unlocks").one()

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 from config.shards import shard_for
+from models.cold.connection import connect_database
+from models.cold.reading import ProgressReader
 from models.hot.plan import make_plan
-from tests.stack import GOALS, NOON, SHARDS
+from tests.stack import GOALS, NOON, SHARDS, WINDOW
 
 
 def test_progress_goes_on_after_redis_is_wiped(stack, redis):
@@ -85,10 +87,6 @@ def test_stamps_go_on_above_those_of_postgresql_when_a_user_moves_to_another_sha
 
 
 def test_postgresql_away_leaves_warm_users_going_and_cold_users_waiting(stack):
-    from models.cold.connection import connect_database
-    from models.cold.reading import ProgressReader
-    from tests.stack import WINDOW
-
     warm, cold = _two_users_of_a_shard()
     stack.post(stack.event("login", warm))
     away = ProgressReader(connect_database("postgresql://nobody:x@127.0.0.1:1/none"), window=WINDOW)

@@ -39,9 +39,7 @@ def test_a_missing_column_would_be_noticed(engine):
     finally:
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE unlocks ADD COLUMN event_id text NOT NULL")
-            connection.exec_driver_sql(
-                "COMMENT ON COLUMN unlocks.event_id IS 'the event that completed the goal'"
-            )
+            connection.exec_driver_sql("COMMENT ON COLUMN unlocks.event_id IS 'the event that completed the goal'")
 
 
 def test_migrations_go_down_and_up_again(engine, database_url):

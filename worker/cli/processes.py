@@ -49,7 +49,9 @@ def receiver() -> None:
 
 def worker(
     shards: Annotated[str | None, typer.Option(help="Its share of the shards, such as 0-7 or 0-3,8; or all.")] = None,
-    maintenance: Annotated[bool, typer.Option("--maintenance", help="Take flushes and sweeps instead of shards.")] = False,
+    maintenance: Annotated[
+        bool, typer.Option("--maintenance", help="Take flushes and sweeps instead of shards.")
+    ] = False,
 ) -> None:
     """Run a worker on its share of the shards, or on maintenance, until SIGTERM or Ctrl-C."""
     if maintenance == (shards is not None):
@@ -122,9 +124,7 @@ def _share(shards: str, settings: Settings) -> list[int]:
         raise typer.BadParameter(str(error), param_hint="--shards") from error
 
 
-def _run_worker(
-    app: Celery, settings: Settings, name: str, queues: list[str], pool: str, *, concurrency: int
-) -> None:
+def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], pool: str, *, concurrency: int) -> None:
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     app.worker_main(
         [

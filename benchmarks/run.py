@@ -1,0 +1,155 @@
+"""``make bench``: every figure in one run, on a product of its own.
+
+``python -m benchmarks.run [--json FILE] [--quick] [--only NAME ...]``; what the figures mean is in
+``benchmarks/README.md``.
+"""
+
+import gc
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import flush, freshness
+from benchmarks.comparison import running_naive
+from benchmarks.product import Product, running_product
+from benchmarks.redis_time import measure_redis
+from benchmarks.report import NAIVE, Results, as_data, describe, show
+from benchmarks.throughput import GRPC, HTTP_BATCHED, HTTP_SINGLE, IncompleteError, Load, Repetition, measure
+from models.errors import QuestlineError
+from models.rules.goals import Rulebook
+from worker.wiring import load_rulebook
+
+Way = Callable[[int], Repetition]
+"""Measures one repetition of so many events."""
+
+
+class Name(StrEnum):
+    """What can be measured on its own."""
+
+    HTTP = "http"
+    HTTP_SINGLE = "http-single"
+    GRPC = "grpc"
+    NAIVE = "naive"
+    REDIS = "redis"
+    FRESHNESS = "freshness"
+    FLUSH = "flush"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured."""
+
+    rounds: int
+    events: dict[str, int]
+    freshness_seconds: float
+    flushes: int
+
+
+_FULL = Sizes(
+    rounds=3,
+    events={"http": 60_000, "http-single": 10_000, "grpc": 8_000, NAIVE: 2_000, "redis": 20_000},
+    freshness_seconds=20,
+    flushes=50,
+)
+_QUICK = Sizes(
+    rounds=1,
+    events={"http": 10_000, "http-single": 1_500, "grpc": 1_500, NAIVE: 600, "redis": 3_000},
+    freshness_seconds=5,
+    flushes=10,
+)
+_WARM_UP_SHARE = 10
+_LOADS = (HTTP_BATCHED, HTTP_SINGLE, GRPC)
+_SAID = Console(stderr=True)
+
+
+def main(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file too.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in under a minute.")] = False,
+    only: Annotated[list[Name] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
+) -> None:
+    """Measure the product and the naive design in one run."""
+    names = set(only or Name)
+    if Name.NAIVE in names:
+        names.add(Name.HTTP)  # the ratio is of two figures of one run
+    try:
+        with _sigterm_as_interrupt(), _SAID.status("starting the product") as status:
+            results = _measure(names, _QUICK if quick else _FULL, status.update)
+    except (IncompleteError, QuestlineError) as error:
+        _SAID.print(f"benchmark: {error}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    data = as_data(results)
+    show(data, results, Console())
+    if json_file is not None:
+        json_file.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def _measure(names: set[Name], sizes: Sizes, say: Callable[[str], None]) -> Results:
+    with running_product() as product:
+        rulebook = load_rulebook(product.settings)
+        results = Results(machine=describe(product))
+        results.loads = {load.name: load for load in _LOADS if load.name in names}
+        ways = {load.name: _way(product, rulebook, load) for load in results.loads.values()}
+        with ExitStack() as stack:
+            if Name.NAIVE in names:
+                say("starting the naive design")
+                ways[NAIVE] = stack.enter_context(running_naive(product, rulebook)).measure
+            results.repetitions = _rounds(ways, sizes, say)
+        if Name.FRESHNESS in names:
+            say("freshness")
+            results.freshness = freshness.measure(product, rulebook, sizes.freshness_seconds)
+        if Name.FLUSH in names:
+            say("flush")
+            results.flush = flush.measure(product.settings, sizes.flushes)
+        if Name.REDIS in names:
+            say("Redis' time")
+            results.redis = measure_redis(product, rulebook, sizes.events["redis"])
+    return results
+
+
+def _rounds(ways: dict[str, Way], sizes: Sizes, say: Callable[[str], None]) -> dict[str, list[Repetition]]:
+    """Measure all rates round by round, so that a slow spell of the machine meets all of them."""
+    for name, way in ways.items():
+        say(f"warm-up: {name}")
+        way(sizes.events[name] // _WARM_UP_SHARE)
+    measured: dict[str, list[Repetition]] = {name: [] for name in ways}
+    for number in range(1, sizes.rounds + 1):
+        for name, way in ways.items():
+            say(f"round {number} of {sizes.rounds}: {name}, {sizes.events[name]:,} events")
+            gc.collect()  # the last plan's garbage is not to be collected in the middle of this one
+            measured[name].append(way(sizes.events[name]))
+    return measured
+
+
+def _way(product: Product, rulebook: Rulebook, load: Load) -> Way:
+    return lambda events: measure(product, rulebook, load, events)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: in order, and leaving nothing behind."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    typer.run(main)

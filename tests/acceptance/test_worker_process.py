@@ -1,0 +1,206 @@
+"""``questline worker`` as a process: how it starts, stops, dies, and what it tells Flower."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from threading import Thread
+
+import psutil
+import pytest
+
+from tasks.definitions import APPLY_EVENTS
+from tests.cluster.installation import Crowd, Installation, environment_of
+from tests.cluster.nodes import LocalRedis, LocalWorker
+from tests.servers import wait_until
+from worker.wiring import build_runtime
+
+SHARDS_0_1 = ("worker", "--shards", "0-1")
+
+
+@pytest.fixture
+def environment(redis, redis_url, engine, database_url, tmp_path):
+    """Settings of an installation on empty servers. Its journal waits long: nothing but the worker itself acts."""
+    return environment_of(redis_url, database_url, tmp_path / "data", JOURNAL_RETRY_AFTER="5m")
+
+
+@pytest.fixture
+def installation(environment):
+    opened = Installation(environment)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def crowd(installation):
+    return Crowd.of(installation)
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Starts processes of the product; ends what a test leaves."""
+    started = []
+
+    def _start(*arguments, **settings):
+        log = tmp_path / f"{len(started)}.log"
+        started.append(LocalWorker(arguments, log, environment={**environment, **settings}))
+        return started[-1]
+
+    yield _start
+    for one in started:
+        one.teardown()
+
+
+@contextmanager
+def database_held(installation):
+    """Keep a worker inside its batch: loading a user's record waits for a lock of ours."""
+    with installation.engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE user_goal_progress IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+
+
+def _waits_for_us(installation):
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'questline-worker'"
+    return installation.query(waiting) == [(1,)]
+
+
+def _alive(processes):
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
+def test_a_worker_told_to_stop_finishes_its_batch_and_leaves_the_next_one(installation, crowd, start, whole_group):
+    worker = start(*SHARDS_0_1)
+    worker.ready()
+    family = worker.children()
+    first, second = crowd.batches(2, shards=[0], size=1)[:2]
+    with database_held(installation):
+        installation.accept([first])
+        wait_until(lambda: _waits_for_us(installation))
+        installation.accept([second])
+        if whole_group:  # as a terminal does
+            os.killpg(worker.attrs["State"]["Pid"], signal.SIGINT)
+        else:
+            worker.kill("SIGTERM")
+        wait_until(lambda: "Warm shutdown" in worker.logs(), message=worker.logs)
+        assert worker.status == "running"
+    assert worker.wait() == 0, worker.logs()
+    assert _alive(family) == []
+    assert (installation.journaled(), installation.queued(), installation.held()) == (1, 1, [])
+
+
+@pytest.mark.parametrize("arguments", [SHARDS_0_1, ("worker", "--maintenance"), ("beat",)], ids=lambda given: given[-1])
+def test_an_idle_process_ends_at_once_and_well(start, arguments):
+    process = start(*arguments)
+    process.ready()
+    wait_until(lambda: arguments[0] == "worker" or "beat v" in process.logs(), message=process.logs)
+    family = process.children()
+    began = time.monotonic()
+    process.kill("SIGTERM")
+    assert process.wait() == 0, process.logs()
+    assert time.monotonic() - began < 10
+    assert _alive(family) == []
+
+
+def test_a_killed_worker_leaves_no_child_behind(start):
+    worker = start(*SHARDS_0_1)
+    worker.ready()
+    family = worker.children()
+    assert family
+    os.kill(worker.attrs["State"]["Pid"], signal.SIGKILL)
+    worker.wait()
+    wait_until(lambda: _alive(family) == [], message=lambda: str(family))
+
+
+def test_a_killed_child_is_replaced_and_its_batch_applied_without_the_sweep(installation, crowd, start):
+    worker = start(*SHARDS_0_1)
+    worker.ready()
+    with database_held(installation):
+        crowd.send(20, shards=[0])
+        wait_until(lambda: _waits_for_us(installation))
+        [child] = [process for process in worker.children() if not process.children()]
+        child.kill()
+    wait_until(lambda: installation.journaled() == 0, message=worker.logs)
+    assert worker.status == "running"
+    build_runtime(installation.settings, installation.app, installation.rulebook).flusher.flush()
+    crowd.assert_exact()
+
+
+def test_a_worker_that_starts_before_its_servers_waits_for_them(database_url, tmp_path, start):
+    server = LocalRedis(tmp_path / "late")
+    server.stop()
+    worker = start(*SHARDS_0_1, STATE_URL=server.url, BROKER_URL=server.url)
+    wait_until(lambda: "Trying again" in worker.logs(), message=worker.logs)
+    server.start()
+    worker.ready()
+    late = Installation({**environment_of(server.url, database_url)})
+    Crowd.of(late).send(20, shards=[0, 1])
+    wait_until(lambda: late.journaled() == 0, message=worker.logs)
+    late.close()
+    worker.stop()
+    server.teardown()
+
+
+def test_arguments_of_a_newer_sender_are_ignored(installation, crowd, start):
+    worker = start(*SHARDS_0_1)
+    batch = crowd.batches(5, shards=[1], size=100)[0]
+    installation.accept([batch])
+    arguments, newer = (batch.shard, batch.batch_id, batch.packed), {"priority": "high"}
+    installation.app.send_task(APPLY_EVENTS, arguments, newer, queue="events.1")
+    worker.ready()
+    wait_until(lambda: installation.queued() == 0 and installation.held() == [], message=worker.logs)
+    assert installation.journaled() == 0
+    assert "TypeError" not in worker.logs()
+
+
+@pytest.mark.parametrize("setting", [None, "true"])
+def test_the_hot_task_sends_events_to_flower_only_when_asked(installation, crowd, start, setting):
+    worker = start(*SHARDS_0_1, **({"APPLY_TASK_EVENTS": setting} if setting else {}))
+    worker.ready()
+    batch = crowd.batches(5, shards=[0], size=100)[0]
+    with _events_of(installation.app) as seen:
+        wait_until(lambda: _heartbeats(seen) >= 1)
+        installation.accept([batch])
+        wait_until(lambda: installation.journaled() == 0)
+        beats = _heartbeats(seen)
+        wait_until(lambda: _heartbeats(seen) >= beats + 2)
+    told = {event["type"] for event in seen if event.get("uuid") == batch.batch_id}
+    assert told == ({"task-received", "task-started", "task-succeeded"} if setting else set())
+
+
+def _heartbeats(seen):
+    return sum(event["type"] == "worker-heartbeat" for event in seen)
+
+
+@contextmanager
+def _events_of(app):
+    """What workers tell Flower meanwhile."""
+    seen = []
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+        listener = Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=True))
+        listener.start()
+        yield seen
+        receiver.should_stop = True
+        listener.join(10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --shards or --maintenance"),
+        (["--shards", "0", "--maintenance"], "either --shards or --maintenance"),
+        (["--shards", "3-4"], "outside the 4 shards 0-3"),
+    ],
+)
+def test_a_wrong_share_is_refused_with_the_reason(environment, arguments, said):
+    command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
+    ended = subprocess.run(
+        command, env={**os.environ, **environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr

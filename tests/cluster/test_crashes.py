@@ -1,0 +1,75 @@
+"""Workers and the broker die in the middle of the work; nothing is lost and nothing counts twice."""
+
+from contextlib import contextmanager
+from threading import Thread
+
+from tests.cluster.installation import HIGH, LOW, in_parts
+from tests.servers import wait_until
+
+
+@contextmanager
+def database_held(installation):
+    """Keep workers inside the batch they have: loading a user's record waits for a lock of ours."""
+    with installation.engine.connect() as connection:
+        connection.exec_driver_sql("LOCK TABLE user_goal_progress IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+
+
+@contextmanager
+def accepting(installation, batches, *, portion):
+    """Accept the batches from a thread, as callers go on sending whatever happens to the workers."""
+
+    def accept():
+        for part in in_parts(batches, portion):
+            installation.accept(part)
+
+    sender = Thread(target=accept)
+    sender.start()
+    yield sender
+    sender.join(60)
+    assert not sender.is_alive()
+
+
+def test_a_worker_killed_inside_a_batch_loses_nothing(installation, crowd, low):
+    with database_held(installation):
+        crowd.send(20, shards=[0])
+        wait_until(lambda: len(installation.held()) == 1)
+        low.kill()
+    low.restart()
+    wait_until(lambda: installation.journaled() == 0)
+    # Later the broker gives the dead worker's message back as well.
+    assert installation.redeliver() == 1
+    crowd.assert_exact()
+
+
+def test_a_worker_killed_in_a_stream_of_batches_loses_nothing(installation, crowd, low):
+    batches = crowd.batches(6000, size=20)
+    with accepting(installation, batches, portion=10):
+        wait_until(lambda: crowd.logged() != [])
+        low.kill()
+        wait_until(lambda: installation.journaled(HIGH) > 0 or installation.journaled(LOW) > 0)
+    assert installation.journaled(LOW) > 0
+    low.restart()
+    wait_until(lambda: installation.journaled() == 0, seconds=30)
+    installation.redeliver()
+    crowd.assert_exact()
+
+
+def test_a_broker_restarted_in_a_stream_of_batches_loses_nothing(installation, celery_setup, crowd):
+    batches = crowd.batches(3000, size=20)
+    with accepting(installation, batches, portion=5):
+        wait_until(lambda: crowd.logged() != [])
+        celery_setup.broker.restart()
+    wait_until(lambda: installation.journaled() == 0, seconds=40)
+    crowd.assert_exact()
+
+
+def test_a_broker_killed_between_two_batches_loses_nothing(installation, celery_setup, crowd):
+    crowd.send(300)
+    crowd.assert_exact()
+    celery_setup.broker.kill()
+    celery_setup.broker.restart()
+    crowd.send(300)
+    wait_until(lambda: installation.journaled() == 0, seconds=40)
+    crowd.assert_exact()

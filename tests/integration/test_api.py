@@ -1,0 +1,236 @@
+"""Reading: progress, health and the fleet's metrics, over the routers the receiver serves."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from urllib.parse import quote
+
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.health import health_router
+from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
+from api.progress import ProgressService, progress_router
+from models.cold.connection import connect_database
+from models.cold.reading import ProgressReader
+from models.cold.rule_versions import publish
+from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.hot.connection import connect_state
+from models.hot.meters import Meters
+from models.hot.records import Records
+from models.rules.goals import Rulebook
+from tests.stack import GOALS, NOON, SHARDS, WINDOW
+
+AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
+
+
+@dataclass
+class Client:
+    """Asks an application in this process."""
+
+    app: FastAPI
+
+    def get(self, path):
+        async def ask():
+            async with AsyncClient(transport=ASGITransport(self.app), base_url="http://test") as client:
+                return await client.get(path)
+
+        return asyncio.run(ask())
+
+
+def _client(stack, **changes):
+    parts = {
+        "rulebook": GOALS,
+        "versions": lambda: publish(stack.engine, GOALS),
+        "records": stack.records,
+        "reader": stack.reader,
+        "shards": SHARDS,
+        "now_us": stack.clock,
+    }
+    app = FastAPI()
+    app.include_router(progress_router(ProgressService(**(parts | changes))))
+    return Client(app)
+
+
+def _goals(answer):
+    assert answer.status_code == 200, answer.text
+    return {goal["goal_id"]: goal for goal in answer.json()["goals"]}
+
+
+def test_every_active_goal_is_shown_whether_started_or_not(stack):
+    stack.post(stack.event("login"))
+    goals = _goals(_client(stack).get("/v1/users/u1/progress?tenant_id=t1"))
+    assert list(goals) == ["daily-login", "logins", "minutes", "level"]
+    assert goals["daily-login"] == {
+        "challenge_id": "dailies", "goal_id": "daily-login", "name": "Log in", "period": "2026-11-21", "progress": 1,
+        "target": 1, "status": "completed", "completed_at": "2026-11-21T12:00:00Z", "rule_version": 1,
+    }  # fmt: skip
+    assert (goals["minutes"]["status"], goals["minutes"]["progress"], goals["minutes"]["rule_version"]) == (
+        "not_started",
+        0,
+        1,
+    )
+
+
+def test_progress_is_readable_before_any_flush_and_the_same_after_redis_is_gone(stack, redis):
+    stack.post(stack.event("workout", value=12.5), stack.event("login", at=NOON - timedelta(days=1)))
+    client = _client(stack)
+    before = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
+    assert before["minutes"]["progress"] == 12.5
+    stack.flusher.flush()
+    redis.flushall()
+    assert _goals(client.get("/v1/users/u1/progress?tenant_id=t1")) == before
+
+
+def test_yesterdays_completion_is_not_todays(stack):
+    stack.post(stack.event("login", at=NOON - timedelta(days=1)))
+    goal = _goals(_client(stack).get("/v1/users/u1/progress?tenant_id=t1"))["daily-login"]
+    assert (goal["period"], goal["status"], goal["progress"]) == ("2026-11-21", "not_started", 0)
+
+
+@pytest.mark.parametrize("user", ["a/b", "a:b|c", "ü ñ", "50%", "x?y=z"])
+def test_any_printable_user_id_can_be_read(stack, user):
+    stack.post(stack.event("login", user))
+    goals = _goals(_client(stack).get(f"/v1/users/{quote(user, safe='')}/progress?tenant_id=t1"))
+    assert goals["logins"]["progress"] == 1
+
+
+def test_redis_away_is_answered_from_postgresql(stack):
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    away = Records(connect_state("redis://127.0.0.1:1/0"), window=WINDOW, record_ttl=timedelta(hours=1))
+    goals = _goals(_client(stack, records=away).get("/v1/users/u1/progress?tenant_id=t1"))
+    assert goals["logins"]["progress"] == 1
+
+
+def test_postgresql_away_is_answered_from_redis_and_without_both_the_answer_is_503(stack):
+    reader = ProgressReader(connect_database(AWAY), window=WINDOW)
+
+    def unknown():
+        raise DatabaseUnavailableError("away")
+
+    stack.post(stack.event("login"))
+    client = _client(stack, reader=reader, versions=unknown)
+    goals = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
+    assert (goals["logins"]["progress"], goals["minutes"]["rule_version"]) == (1, None)
+    refused = client.get("/v1/users/nobody/progress?tenant_id=t1")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+
+
+def test_a_wrong_tenant_is_refused(stack):
+    assert _client(stack).get("/v1/users/u1/progress?tenant_id=a:b").status_code == 422
+
+
+def test_publishing_gives_a_new_version_only_to_a_new_meaning(stack):
+    first = publish(stack.engine, GOALS)
+    assert {goal.version for goal in first.goals} == {1}
+    assert publish(stack.engine, GOALS) == first
+    changed = Rulebook(
+        tuple(
+            replace(goal, target=goal.target + 1, name="new") if goal.goal_id == "logins" else replace(goal, name="new")
+            for goal in GOALS.goals
+        )
+    )
+    assert {goal.goal_id: goal.version for goal in publish(stack.engine, changed).goals} == {
+        "daily-login": 1, "logins": 2, "minutes": 1, "level": 1,
+    }  # fmt: skip
+    assert publish(stack.engine, GOALS).by_id["logins"].version == 3
+    assert stack.count("rule_versions") == 6
+
+
+def _health(needed, useful):
+    app = FastAPI()
+    app.include_router(health_router(needed, useful))
+    return Client(app)
+
+
+def _broken():
+    raise StateUnavailableError("gone")
+
+
+def test_readiness_says_what_is_wrong():
+    def fine():
+        return None
+
+    assert _health({"state": fine}, {"database": fine}).get("/readyz").json() == {
+        "status": "ready", "checks": {"state": "ok", "database": "ok"},
+    }  # fmt: skip
+    degraded = _health({"state": fine}, {"database": _broken}).get("/readyz")
+    assert (degraded.status_code, degraded.json()["status"], degraded.json()["checks"]["database"]) == (
+        200,
+        "degraded",
+        "gone",
+    )
+    unavailable = _health({"state": _broken}, {}).get("/readyz")
+    assert (unavailable.status_code, unavailable.json()["status"]) == (503, "unavailable")
+    assert _health({"state": _broken}, {}).get("/healthz").status_code == 200
+
+
+def _scrape(stack, redis=None):
+    collector = FleetCollector(
+        redis or stack.redis, SHARDS, stack.journal, stack.records, lambda n: [0] * n, stack.clock
+    )
+    text = generate_latest(fleet_registry(collector)).decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
+    for _ in range(3):  # three processes
+        meters = Meters(connect_state(redis_url))
+        meters.count("questline_events_accepted_total", 5)
+        meters.count("questline_events_rejected_total", 2, label="too_old")
+        meters.observe("questline_commit_seconds", 0.004)
+        meters.push()
+    scraped = _scrape(stack)
+    assert scraped[("questline_events_accepted_total",)] == 15
+    assert scraped[("questline_events_rejected_total", "too_old")] == 6
+    assert scraped[("questline_commit_seconds_count",)] == 3
+    assert scraped[("questline_commit_seconds_bucket", "0.005")] == 3
+    assert scraped[("questline_commit_seconds_bucket", "0.0025")] == 0
+    assert scraped[("questline_commit_seconds_sum",)] == pytest.approx(0.012)
+
+
+def test_metrics_show_what_waits_and_since_when(stack):
+    event = stack.event("login")
+    stack.accept(event, event)
+    stack.post(stack.event("login"), stack.event("login", event_id="twice"))
+    stack.post(stack.event("login", event_id="twice"))
+    stack.clock.advance(seconds=7)
+    scraped = _scrape(stack)
+    assert scraped[("questline_journal_batches",)] == 1
+    assert scraped[("questline_journal_bytes",)] > 50
+    assert scraped[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
+    assert scraped[("questline_dirty_users",)] == scraped[("challenge_event_handler_buffer_size",)] == 1
+    assert scraped[("questline_flush_waiting_seconds",)] == pytest.approx(7, abs=0.01)
+    assert scraped[("challenge_event_handler_events_processed_total",)] == 2
+    assert scraped[("questline_events_duplicate_total",)] == 1
+    stack.flusher.flush()
+    assert _scrape(stack)[("questline_flush_waiting_seconds",)] == 0
+
+
+def test_every_metric_has_a_sample_before_anything_happened(stack):
+    names = {name for name, *_ in _scrape(stack)}
+    unlabelled = {name for name, (_, label) in COUNTERS.items() if label is None}
+    assert unlabelled | {f"{name}_count" for name in HISTOGRAMS} <= names
+
+
+def test_redis_away_is_a_metric_too(stack):
+    away = connect_state("redis://127.0.0.1:1/0")
+    scraped = _scrape(stack, away)
+    assert scraped == {("questline_state_up",): 0}
+
+
+def test_what_could_not_be_pushed_is_pushed_later(redis_url, redis):
+    meters = Meters(connect_state("redis://127.0.0.1:1/0"))
+    meters.count("questline_events_accepted_total", 3)
+    meters.push()
+    meters._redis = redis
+    meters.push()
+    assert redis.hget("ql:meters", "questline_events_accepted_total") == b"3"

@@ -1,0 +1,105 @@
+"""Durations, shards and settings as people write them."""
+
+from contextlib import suppress
+from datetime import timedelta
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from config.durations import parse_duration
+from config.settings import Settings
+from config.shards import parse_shards, queue_for, shard_for, share_of
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("500ms", timedelta(milliseconds=500)),
+        ("1s", timedelta(seconds=1)),
+        ("1.5h", timedelta(minutes=90)),
+        ("40d", timedelta(days=40)),
+        (" 2w ", timedelta(weeks=2)),
+    ],
+)
+def test_a_duration_is_a_number_and_its_unit(text, length):
+    assert parse_duration(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "-1s", "0s", "1 fortnight", "1s2m", "99999999999999w", "1e3s", "٣s"])
+def test_anything_else_is_refused_with_the_reason(text):
+    with pytest.raises(ValueError, match=r"duration|zero"):
+        parse_duration(text)
+
+
+@given(st.text())
+def test_reading_a_duration_never_fails_in_another_way(text):
+    with suppress(ValueError):
+        assert parse_duration(text) > timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "shards"),
+    [("0-3", [0, 1, 2, 3]), ("7", [7]), ("0-1,5,3-4", [0, 1, 3, 4, 5]), ("all", list(range(8))), ("2,2", [2])],
+)
+def test_a_share_of_shards_is_read(text, shards):
+    assert parse_shards(text, 8) == shards
+
+
+@pytest.mark.parametrize("text", ["", "8", "3-1", "a", "0-8", "-1", "1-", "0,,1"])
+def test_a_wrong_share_names_what_is_wrong(text):
+    with pytest.raises(ValueError, match="shard"):
+        parse_shards(text, 8)
+
+
+@given(st.integers(1, 32), st.integers(1, 200))
+def test_the_shares_of_all_workers_cover_every_shard_once(workers, shards):
+    if workers > shards:
+        return
+    taken = [shard for n in range(workers) for shard in parse_shards(share_of(n, workers, shards), shards)]
+    assert taken == list(range(shards))
+
+
+def test_a_users_shard_is_the_crc_of_tenant_and_user():
+    assert shard_for("acme", "alice", 16) == crc32(b"acme\0alice") % 16
+    assert queue_for(7) == "events.7"
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_every_user_has_a_shard(tenant, user):
+    tenant, user = (text.encode("utf-8", "ignore").decode() for text in (tenant, user))
+    assert 0 <= shard_for(tenant, user, 16) < 16
+
+
+def test_settings_come_from_the_environment_under_the_kept_names(monkeypatch):
+    for name, value in {
+        "DB_HOST": "db", "DB_PORT": "6000", "DB_NAME": "n/ame", "DB_USER": "me@x", "DB_PASSWORD": "p:w/d",
+        "GRPC_PORT": "1", "METRICS_PORT": "2", "BUFFER_FLUSH_INTERVAL": "250ms", "BUFFER_MAX_SIZE": "5",
+        "DB_BATCH_SIZE": "7", "AB_NAMESPACE": "mygame", "MAX_LATENESS": "40d",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.database_url == "postgresql://me%40x:p%3Aw%2Fd@db:6000/n%2Fame"
+    assert (settings.grpc_port, settings.metrics_port) == (1, 2)
+    assert settings.buffer_flush_interval == timedelta(milliseconds=250)
+    assert (settings.buffer_max_size, settings.db_batch_size, settings.ab_namespace) == (5, 7, "mygame")
+    assert settings.max_lateness == timedelta(days=40)
+
+
+def test_one_redis_serves_as_broker_and_state_unless_two_are_named(monkeypatch):
+    monkeypatch.setenv("STATE_URL", "redis://state/0")
+    assert Settings().broker == Settings().state == "redis://state/0"
+    monkeypatch.setenv("BROKER_URL", "redis://broker/0")
+    assert (Settings().broker, Settings().state) == ("redis://broker/0", "redis://state/0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SHARDS", "0"), ("GRPC_PORT", "70000"), ("MAX_LATENESS", "7"), ("LOG_LEVEL", "loud"), ("DB_BATCH_SIZE", "x")],
+)
+def test_a_wrong_setting_is_refused_by_name(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=name.lower()):
+        Settings()
