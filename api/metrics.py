@@ -29,6 +29,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_events_accepted_total": ("Events accepted", None),
     "questline_events_rejected_total": ("Events refused, by reason", "code"),
     "questline_events_ignored_total": ("Events of other namespaces, acknowledged and ignored", None),
+    "questline_publish_failures_total": ("Journaled batches the broker did not take; the sweep publishes them", None),
     "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),
     "questline_batches_republished_total": ("Batches the sweep published again", None),
     "questline_users_loaded_total": ("Records loaded from PostgreSQL", None),
@@ -95,6 +96,7 @@ class FleetCollector(Collector):
         yield _gauge("questline_dirty_users", "Users with changes PostgreSQL does not have yet", dirty)
         yield _gauge("questline_journal_batches", "Accepted batches not applied yet", sum(s.batches for s in journal))
         yield _gauge("questline_journal_bytes", "Their size in bytes", sum(s.size for s in journal))
+        yield _gauge("questline_log_bytes", "Size of applied batches PostgreSQL does not have yet", self._log_bytes())
         yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
@@ -102,6 +104,12 @@ class FleetCollector(Collector):
         for shard, length in enumerate(self.queue_lengths(self.shards)):
             queues.add_metric([str(shard)], length)
         yield queues
+
+    def _log_bytes(self) -> int:
+        with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
+            for shard in range(self.shards):
+                pipeline.get(shard_keys(shard).log_bytes)
+            return sum(int(size or 0) for size in pipeline.execute())
 
     def _age(self, since_us: int) -> float:
         return max(0.0, (self.now_us() - since_us) / 1e6) if since_us else 0.0

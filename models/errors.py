@@ -39,7 +39,7 @@ class BrokerUnavailableError(RetryableError):
 
 
 class JournalFullError(RetryableError):
-    """The journal has reached its bound, so nothing more is accepted until workers catch up."""
+    """Too much is accepted that PostgreSQL does not have; nothing more is taken until workers and flush catch up."""
 
 
 class HydrationRacedError(RetryableError):

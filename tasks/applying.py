@@ -7,6 +7,7 @@ which brings it back; so this knows nothing of queues and retries.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from logging import DEBUG
 
 import structlog
 
@@ -22,6 +23,9 @@ from models.rules.goals import Rulebook
 LOADS = 5
 """How often a record may turn cold again while it is being loaded, before the batch is put back."""
 
+LOGGED_SINGLY = 5
+"""Batches of more events than this are logged as one line, except at debug level."""
+
 log = structlog.get_logger()
 
 
@@ -29,7 +33,8 @@ log = structlog.get_logger()
 class BatchApplier:
     """Applies batches of events to users' records."""
 
-    rulebook: Rulebook
+    rulebook: Callable[[], Rulebook]
+    """The goals under their published versions; raises DatabaseUnavailableError while those are not known."""
     records: Records
     journal: Journal
     reader: ProgressReader
@@ -57,7 +62,7 @@ class BatchApplier:
         self.buffer_limit(applied[-1].dirty_users)
 
     def _apply(self, shard: int, batch_id: str, events: Sequence[Event], packed: bytes) -> list[Applied]:
-        plan = make_plan(self.rulebook, events, packed)
+        plan = make_plan(self.rulebook(), events, packed)
         calls: list[Applied] = []
         for _ in range(LOADS):
             calls.append(self.records.apply(shard, batch_id, plan, now_us=self.now_us()))
@@ -87,16 +92,21 @@ class BatchApplier:
         unlocks = sum(call.unlocks for call in calls)
         if unlocks:
             self.meters.count("questline_unlocks_total", unlocks)
-        if log.is_enabled_for(10):
-            self._log_events(events, spent)
+        self._log(events, spent, calls)
 
-    def _log_events(self, events: Sequence[Event], spent: float) -> None:
+    def _log(self, events: Sequence[Event], spent: float, calls: Sequence[Applied]) -> None:
+        """One line an event while they trickle, with the fields of the system this replaces; else one a batch."""
+        each = round(1000 * spent / len(events), 3)
+        if len(events) > LOGGED_SINGLY and not log.is_enabled_for(DEBUG):
+            applied, duplicates = (sum(counts) for counts in zip(*(call[:2] for call in calls), strict=True))
+            log.info("batch_processed", events=applied, duplicates=duplicates, processing_time_ms=each)
+            return
         for event in events:
-            log.debug(
+            log.info(
                 "event_processed",
                 event_id=event.event_id,
                 user_id=event.user_id,
                 event_type=event.event_type,
-                goals_affected=len(self.rulebook.by_event.get(event.event_type, ())),
-                processing_time_ms=round(1000 * spent / len(events), 3),
+                goals_affected=len(self.rulebook().by_event.get(event.event_type, ())),
+                processing_time_ms=each,
             )

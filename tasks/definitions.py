@@ -23,11 +23,9 @@ log = structlog.get_logger()
 def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
     """Apply one batch of a shard. Its journal entry brings it back when this fails."""
     try:
-        applier = runtime().applier
+        runtime().applier.apply(shard, batch_id, events)
     except RetryableError as error:
-        log.warning("worker_not_ready", shard=shard, batch_id=batch_id, error=str(error))
-        return
-    applier.apply(shard, batch_id, events)
+        log.warning("batch_left_to_journal", shard=shard, batch_id=batch_id, error=str(error))
 
 
 @shared_task(name=FLUSH, ignore_result=True, acks_late=True)

@@ -4,8 +4,9 @@ For each shard the log is read before the records, so that in one transaction Po
 progress that already contains them. Nothing leaves Redis before the commit, and then only what has not changed since.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter
@@ -57,13 +58,14 @@ class FlushReport:
     """Whether a shard held more than was read."""
     overlapped: bool = False
 
-    def add(self, other: "FlushReport") -> None:
-        """Count in what another transaction did."""
+    def add(self, other: "FlushReport") -> bool:
+        """Count in what another transaction did; tells whether it left more to do."""
         self.rows += other.rows
         self.events += other.events
         self.users_settled += other.users_settled
         self.refused += other.refused
         self.transactions += other.transactions
+        return other.more
 
 
 @dataclass(slots=True)
@@ -126,11 +128,16 @@ class Flusher:
 
     def _pass(self, report: FlushReport) -> bool:
         """Flush every shard once; tells whether any held more than was read."""
+        more = False
         with ThreadPoolExecutor(LANES) as lanes:
-            commits = list(lanes.map(self._commit, self._groups()))
-        for commit in commits:
-            report.add(commit)
-        return any(commit.more for commit in commits)
+            under_way: deque[Future[FlushReport]] = deque()
+            for group in self._groups():
+                under_way.append(lanes.submit(self._commit, group))
+                if len(under_way) > LANES:  # what is read ahead takes memory
+                    more = report.add(under_way.popleft().result()) or more
+            for commit in under_way:
+                more = report.add(commit.result()) or more
+        return more
 
     def _groups(self) -> Iterator[_Group]:
         """Shards with work, gathered into transactions of about ``batch_size`` rows."""
@@ -149,11 +156,11 @@ class Flusher:
 
     def _read(self, shard: int) -> ShardWork:
         entries = self.shard_log.read(shard, LOG_ENTRIES)
-        members = self.records.dirty_members(shard, 2 * self.batch_size)
+        members = self.records.dirty_members(shard, self.batch_size)
         read_us = self.now_us()
         past = oldest_period(read_us, self.window)
         records = self.records.read_dirty(shard, members, past_before=past)
-        more = len(entries) == LOG_ENTRIES or len(members) == 2 * self.batch_size
+        more = len(entries) == LOG_ENTRIES or len(members) == self.batch_size
         return ShardWork(shard, entries, records, read_us, more)
 
     def _commit(self, group: _Group) -> FlushReport:

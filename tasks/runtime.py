@@ -40,7 +40,6 @@ def runtime() -> Runtime:
     """The runtime of this process, built at the first call.
 
     Raises:
-        RetryableError: a server it needs is away; the next call tries again.
         ConfigurationError: nothing was installed.
     """
     with _Holder.lock:

@@ -97,7 +97,8 @@ class Stack:
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
         self.applier = BatchApplier(
-            self.rulebook, self.records, self.journal, self.reader, self.meters, self.dirty_reports.append, self.clock
+            lambda: self.rulebook,
+            self.records, self.journal, self.reader, self.meters, self.dirty_reports.append, self.clock
         )
         self.flusher = Flusher(
             self.redis,

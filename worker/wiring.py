@@ -1,5 +1,6 @@
 """The composition root: builds every process' parts from the settings. Nothing below knows how it is put together."""
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,11 +114,7 @@ def prepare_database(engine: Engine, settings: Settings) -> None:
 
 
 def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtime:
-    """What the tasks of one worker process work with.
-
-    Raises:
-        DatabaseUnavailableError: the goals' versions could not be read.
-    """
+    """What the tasks of one worker process work with; contacts no server."""
     redis = connect_state(settings.state)
     engine = connect_database(settings.database_url, application="questline-worker")
     meters = Meters(redis)
@@ -126,7 +123,7 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
     journal = make_journal(settings, redis)
     runtime = Runtime(
         applier=BatchApplier(
-            rulebook=publish(engine, rulebook),
+            rulebook=_once(lambda: publish(engine, rulebook)),
             records=records,
             journal=journal,
             reader=ProgressReader(engine, window=settings.max_lateness),
@@ -159,6 +156,9 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
         meters=meters,
     )
     meters.start()
+    # What is loaded now lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     return runtime
 
 

@@ -59,7 +59,8 @@ class Journal:
         """Write batches in one round trip.
 
         Raises:
-            JournalFullError: a shard's journal is at its bound; batches of other shards may have been written.
+            JournalFullError: a shard holds too much that PostgreSQL does not have; batches of other shards may
+                have been written.
             StateUnavailableError: the state Redis did not answer; what was written is not known.
         """
         due = now_ms + self._retry_after_ms
@@ -67,14 +68,14 @@ class Journal:
             for batch in batches:
                 keys = shard_keys(batch.shard)
                 self._append(
-                    keys=[keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes],
+                    keys=[keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes],
                     args=[batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard],
                     client=pipeline,
                 )
             written = pipeline.execute()
         full = sorted({batch.shard for batch, ok in zip(batches, written, strict=True) if not ok})
         if full:
-            raise JournalFullError(f"the journal of shards {full} holds {self._max_bytes_per_shard} bytes")
+            raise JournalFullError(f"shards {full} hold {self._max_bytes_per_shard} bytes that are not in PostgreSQL yet")
 
     def claim_waiting(self, shard: int, *, now_ms: int, before_ms: int, limit: int) -> list[WaitingBatch]:
         """Batches due before a time; each call puts their next due time off further.

@@ -10,6 +10,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
 | ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
+| ``ql:{sNN}:log:bytes`` | int | size of the batches in the log |
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
@@ -43,6 +44,7 @@ class ShardKeys(NamedTuple):
     journal_due: str
     journal_bytes: str
     journal_attempts: str
+    log_bytes: str
 
 
 def shard_keys(shard: int) -> ShardKeys:
@@ -59,6 +61,7 @@ def shard_keys(shard: int) -> ShardKeys:
         journal_due=f"{journal}:due",
         journal_bytes=f"{journal}:bytes",
         journal_attempts=f"{journal}:attempts",
+        log_bytes=f"{tag}:log:bytes",
     )
 
 
@@ -78,9 +81,9 @@ def seen_key(shard: int, user: str, generation: int) -> str:
 
 
 def generation_at(now_us: int, window: timedelta) -> int:
-    """The dedup generation of a moment. An id is looked up in its own generation and both neighbours.
+    """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
 
     So it is remembered for at least ``window`` after it was applied, whatever ``occurred_at`` a redelivery
-    claims, and the clocks of two workers may differ by as much as a whole generation.
+    claims. A worker whose clock is behind, by up to a whole generation, follows the record.
     """
     return now_us // (window // timedelta(microseconds=1))

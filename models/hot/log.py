@@ -13,6 +13,7 @@ from redis import Redis
 from models.events import Event, unpack_batch
 from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
+from models.hot.scripts import register
 
 
 class Unlock(NamedTuple):
@@ -36,6 +37,8 @@ class LogEntry(NamedTuple):
     events: list[Event]
     """Those events of the batch that counted."""
     unlocks: list[Unlock]
+    size: int
+    """Bytes of the whole batch."""
 
 
 class ShardLog:
@@ -43,6 +46,7 @@ class ShardLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._settle = register(redis, "settle_log")
 
     def read(self, shard: int, limit: int, *, after: bytes | None = None) -> list[LogEntry]:
         """The oldest entries, or those after an entry already read.
@@ -57,8 +61,10 @@ class ShardLog:
 
     def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:
         """Drop entries that PostgreSQL has committed."""
+        keys = shard_keys(shard)
+        sizes = msgpack.packb([(entry.entry_id.decode(), entry.size) for entry in entries])
         with state_errors():
-            self._redis.xdel(shard_keys(shard).log, *(entry.entry_id for entry in entries))
+            self._settle(keys=[keys.log, keys.log_bytes], args=[sizes])
 
     def lengths(self, shards: int) -> list[int]:
         """The number of entries of each shard's log, in one round trip."""
@@ -80,4 +86,5 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
         applied_at=int(fields[b"at"]),
         events=[batch[place] for place in places],
         unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
+        size=len(fields[b"batch"]),
     )

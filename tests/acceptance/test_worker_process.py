@@ -11,6 +11,7 @@ from threading import Thread
 import psutil
 import pytest
 
+from config.shards import MAINTENANCE_QUEUE
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.installation import Crowd, Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
@@ -93,10 +94,11 @@ def test_a_worker_told_to_stop_finishes_its_batch_and_leaves_the_next_one(instal
 
 
 @pytest.mark.parametrize("arguments", [SHARDS_0_1, ("worker", "--maintenance"), ("beat",)], ids=lambda given: given[-1])
-def test_an_idle_process_ends_at_once_and_well(start, arguments):
+def test_an_idle_process_ends_at_once_and_well(redis, start, arguments):
     process = start(*arguments)
     process.ready()
-    wait_until(lambda: arguments[0] == "worker" or "beat v" in process.logs(), message=process.logs)
+    if arguments == ("beat",):  # it is ready when it ticks
+        wait_until(lambda: redis.llen(MAINTENANCE_QUEUE) > 0, message=process.logs)
     family = process.children()
     began = time.monotonic()
     process.kill("SIGTERM")

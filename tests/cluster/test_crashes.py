@@ -63,6 +63,8 @@ def test_a_broker_restarted_in_a_stream_of_batches_loses_nothing(installation, c
         celery_setup.broker.restart()
     wait_until(lambda: installation.journaled() == 0, seconds=40)
     crowd.assert_exact()
+    # No supervisor had to help.
+    assert {worker.container.status for worker in celery_setup.worker_cluster} == {"running"}
 
 
 def test_a_broker_killed_between_two_batches_loses_nothing(installation, celery_setup, crowd):

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from config.shards import shard_for
 from models.errors import JournalFullError
 from models.hot.journal import Batch
+from models.hot.keys import shard_keys
 from tasks.sweeping import QueueHead
 from tests.stack import SHARDS, Stack
 
@@ -106,3 +108,16 @@ def test_waiting_is_bounded_however_many_attempts(stack):
         stack.journal.claim_waiting(batch.shard, now_ms=stack.clock() // 1000, before_ms=stack.clock() // 1000, limit=5)
     due = stack.journal.due_at(batch.shard, batch.batch_id)
     assert due - stack.clock() // 1000 <= timedelta(minutes=5) // timedelta(milliseconds=1)
+
+
+def test_what_postgresql_lacks_is_bounded_too_and_the_bound_lifts_with_the_flush(redis, engine):
+    stack = Stack(redis, engine, max_bytes=SHARDS * 1000)
+    with pytest.raises(JournalFullError):
+        for _ in range(20):  # workers keep up, PostgreSQL does not
+            stack.post(stack.event("login"))
+    assert all(state.size == 0 for state in stack.journal.states(SHARDS))
+    stack.flusher.flush()
+    stack.post(stack.event("login"))
+    assert redis.get(shard_keys(shard_for("t1", "u1", SHARDS)).log_bytes) is not None
+    stack.flusher.flush()
+    assert {int(redis.get(shard_keys(shard).log_bytes) or 0) for shard in range(SHARDS)} == {0}

@@ -151,9 +151,7 @@ def test_named_volumes_are_declared_and_mounted_files_exist():
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], (
-                volume
-            )
+            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], volume
 
 
 def test_redis_keeps_everything_on_disk_and_evicts_nothing():

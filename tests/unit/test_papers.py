@@ -90,8 +90,7 @@ def test_the_metrics_table_is_what_a_scrape_answers(redis):
     records = Records(redis, window=timedelta(days=1), record_ttl=timedelta(days=1))
     collector = FleetCollector(redis, 2, journal, records, lambda shards: [0] * shards, lambda: 0)
     answered = {
-        metric.name + ("_total" if metric.type == "counter" else ""): metric.type
-        for metric in collector.collect()
+        metric.name + ("_total" if metric.type == "counter" else ""): metric.type for metric in collector.collect()
     }
     assert {code(name): kind for name, kind, _ in table("README.md", "Metrics")} == answered
 

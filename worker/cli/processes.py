@@ -80,7 +80,7 @@ def beat() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     make_app(settings).start(
-        ["beat", "--schedule", str(folder / "beat-schedule"), "--pidfile=", "--loglevel", settings.log_level]
+        ["--quiet", "beat", "--schedule", str(folder / "beat-schedule"), "--pidfile=", "--loglevel", settings.log_level]
     )
 
 
@@ -128,6 +128,7 @@ def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], p
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     app.worker_main(
         [
+            "--quiet",  # no banner between the JSON lines
             "worker",
             f"--pool={pool}",
             f"--concurrency={concurrency}",
@@ -146,9 +147,9 @@ def _logs_are_set_up(**_signal: object) -> None:
 
 
 def _warm_up(**_signal: object) -> None:
-    """Connect before the first batch comes; if a server is away, the first batch tries again."""
+    """Connect and learn the goals' versions before the first batch; if a server is away, that batch tries again."""
     try:
-        runtime.runtime()
+        runtime.runtime().applier.rulebook()
     except RetryableError as error:
         log.warning("worker_not_ready", error=str(error))
 

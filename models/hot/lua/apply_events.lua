@@ -13,7 +13,8 @@ KEYS[6]  journal_index      zset
 KEYS[7]  journal_due        zset
 KEYS[8]  journal_bytes      int
 KEYS[9]  journal_attempts   hash
-KEYS[10...] for each user of the plan, in its order:
+KEYS[10] log_bytes          int
+KEYS[11...] for each user of the plan, in its order:
          record             hash    see models/hot/records.py
          seen_before        set     event ids of the dedup generation before the one of ARGV[5]
          seen_now           set     of that generation
@@ -29,11 +30,11 @@ ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]
-assert(#KEYS >= 9 and #KEYS % 4 == 1 and #ARGV == 7)
+assert(#KEYS >= 10 and #KEYS % 4 == 2 and #ARGV == 7)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
-local journal_bytes, journal_attempts = KEYS[8], KEYS[9]
-local FIRST_USER_KEY, KEYS_PER_USER = 10, 4
+local journal_bytes, journal_attempts, log_bytes = KEYS[8], KEYS[9], KEYS[10]
+local FIRST_USER_KEY, KEYS_PER_USER = 11, 4
 local goals, users = unpack(cmsgpack.unpack(ARGV[1]))
 local packed, batch_id, now_text, now = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[4])
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -222,6 +223,7 @@ if #applied > 0 then
     entry[#entry + 1], entry[#entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
   end
   redis.call('XADD', log, '*', unpack(entry))
+  redis.call('INCRBY', log_bytes, #packed)
   redis.call('HINCRBY', counts, 'applied', #applied)
 end
 if duplicates > 0 then

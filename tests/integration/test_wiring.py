@@ -1,0 +1,95 @@
+"""The composition root: what it builds does what the settings say."""
+
+import pytest
+
+from config.settings import Settings
+from config.shards import MAINTENANCE_QUEUE
+from models.errors import ConfigurationError, InvalidChallengesError
+from models.hot.journal import Batch
+from models.hot.records import Records
+from tests.stack import SHARDS, WINDOW
+from worker.broker import BatchPublisher, QueuePeek
+from worker.celery_app import make_app
+from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook, make_receiver_parts
+
+
+@pytest.fixture
+def settings(redis_url, database_url, monkeypatch):
+    """Settings of an installation on the test servers."""
+    host, _, rest = database_url.rpartition("@")[2].partition(":")
+    port, _, name = rest.partition("/")
+    user, _, password = database_url.removeprefix("postgresql://").partition("@")[0].partition(":")
+    for key, value in {
+        "STATE_URL": redis_url, "DB_HOST": host, "DB_PORT": port, "DB_NAME": name, "DB_USER": user,
+        "DB_PASSWORD": password, "SHARDS": str(SHARDS), "BUFFER_MAX_SIZE": "20",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    return Settings()
+
+
+def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack, redis, settings):
+    records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
+    check = flush_trigger(settings, make_app(settings), redis, records)
+    stack.post(*(stack.event("login", f"u{n}") for n in range(20)))
+    check(20)
+    assert redis.llen(MAINTENANCE_QUEUE) == 0
+    stack.post(stack.event("login", "one too many"))
+    check(1)  # this shard is far below its share of the limit
+    assert redis.llen(MAINTENANCE_QUEUE) == 0
+    check(21)
+    check(21)
+    assert redis.llen(MAINTENANCE_QUEUE) == 1
+    stack.flusher.flush()
+    check(21)
+    assert redis.llen(MAINTENANCE_QUEUE) == 1
+
+
+def test_the_backlog_is_what_postgresql_lacks(stack, settings):
+    assert backlog(settings) == 0
+    stack.accept(stack.event("login"))
+    assert backlog(settings) == 1
+    stack.post(stack.event("login"))
+    assert backlog(settings) == 3  # the batch still journaled, a dirty user, a log entry
+    stack.flusher.flush()
+    assert backlog(settings) == 1
+
+
+def test_the_peek_sees_the_oldest_batch_of_a_queue(redis, settings):
+    publisher, peek = BatchPublisher(make_app(settings)), QueuePeek(settings.broker)
+    assert peek.head(1) == (0, None)
+    publisher.publish([Batch(1, "older", b"\x90", 0), Batch(1, "newer", b"\x90", 0), Batch(2, "other", b"\x90", 0)])
+    assert peek.head(1) == (2, "older")
+    assert peek.lengths(SHARDS) == [0, 2, 1, 0]
+    redis.rpush("events.1", b"no message of ours")
+    assert peek.head(1) == (3, None)
+
+
+def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settings):
+    app = make_app(settings)
+    runtime = build_runtime(settings, app, load_rulebook(settings))
+    try:
+        batch = stack.accept(stack.event("login"))[0]
+        runtime.applier.apply(batch.shard, batch.batch_id, batch.packed)
+        assert runtime.flusher.flush().events == 1
+        assert stack.count("rule_versions") == len(runtime.applier.rulebook().goals)
+    finally:
+        runtime.meters.stop()
+
+
+def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
+    parts = make_receiver_parts(settings, make_app(settings), load_rulebook(settings))
+    for check in (*parts.needed.values(), *parts.useful.values()):
+        check()
+    stack.post(stack.event("login"))
+    shown = {goal.goal_id: goal for goal in parts.progress.progress("t1", "u1").goals}
+    assert shown["daily-login"].rule_version == 1
+
+
+def test_a_challenges_file_that_is_missing_or_wrong_stops_the_start(settings, tmp_path):
+    missing = settings.model_copy(update={"challenges_file": tmp_path / "none.json"})
+    with pytest.raises(ConfigurationError, match="CHALLENGES_FILE.*none.json"):
+        load_rulebook(missing)
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"challenges": []}')
+    with pytest.raises(InvalidChallengesError, match="wrong.json"):
+        load_rulebook(settings.model_copy(update={"challenges_file": wrong}))
