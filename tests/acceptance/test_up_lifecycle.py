@@ -52,9 +52,7 @@ class Up:
 
     def run(self, *verb: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "worker.cli", *verb]
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=30, check=False
-        )
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
 
     def programs(self) -> dict[str, int]:
         """The pid of every program that runs now."""
@@ -120,9 +118,7 @@ def _paste(run: Up) -> dict[str, Any]:
 def _daily_logins(run: Up) -> list[Any]:
     """The progress that alice's login made, as psql would show it."""
     url = run.run("urls", "database_url").stdout.strip()
-    return _query(
-        url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'"
-    )
+    return _query(url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'")
 
 
 @pytest.mark.timeout(180)
@@ -173,9 +169,7 @@ def test_a_killed_worker_comes_back_and_flower_wants_its_password(up):
     wait_until(lambda: died in run.said(), message=run.said)
     after = run.programs()
     assert {name: pid for name, pid in after.items() if pid != before.get(name)}.keys() == {"worker-0"}
-    wait_until(
-        lambda: not any(process.is_running() for process in pool), message="the pool outlived its worker"
-    )
+    wait_until(lambda: not any(process.is_running() for process in pool), message="the pool outlived its worker")
     flower = json.loads(run.run("urls", "--json").stdout)["flower"]
     with pytest.raises(OSError, match="401"):
         urlopen(flower, timeout=5)  # noqa: S310 - our own http URL
@@ -204,9 +198,7 @@ def test_a_taken_port_is_one_clear_line_and_nothing_is_started(up, ports, name):
     with socket.create_server(("127.0.0.1", ports[name])):
         run = up()
         assert run.process.wait(20) == 1
-    assert (
-        run.said() == f"questline: port {ports[name]} is already taken: free it, or set {name} to another\n"
-    )
+    assert run.said() == f"questline: port {ports[name]} is already taken: free it, or set {name} to another\n"
     assert not (run.data / "postgres").exists()
 
 

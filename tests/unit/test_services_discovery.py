@@ -71,9 +71,7 @@ def test_a_server_is_known_by_what_it_says_of_itself(tmp_path, reply, version):
     assert server.version == version
 
 
-@pytest.mark.parametrize(
-    "reply", ["Redis server v=6.2.14 sha=0", "postgres (PostgreSQL) 13.9", "something else 9.9"]
-)
+@pytest.mark.parametrize("reply", ["Redis server v=6.2.14 sha=0", "postgres (PostgreSQL) 13.9", "something else 9.9"])
 def test_a_server_too_old_or_unknown_is_passed_over(tmp_path, reply):
     assert identify(_program(tmp_path, reply)) is None
 

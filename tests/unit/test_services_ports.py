@@ -28,9 +28,7 @@ def test_free_ports_pass():
 def test_a_taken_port_is_one_line_with_the_port_and_its_setting(taken_port, name):
     with pytest.raises(ServiceFailedError) as caught:
         check_ports(_settings(**{name: taken_port}))
-    assert (
-        str(caught.value) == f"port {taken_port} is already taken: free it, or set {name.upper()} to another"
-    )
+    assert str(caught.value) == f"port {taken_port} is already taken: free it, or set {name.upper()} to another"
 
 
 def test_the_port_of_a_given_database_is_not_ours_to_check(taken_port):

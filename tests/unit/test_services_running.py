@@ -35,9 +35,7 @@ def test_an_unset_setting_comes_from_the_run(data):
 
 def test_a_given_setting_wins_over_the_run(data):
     with data.locked():
-        found = running_settings(
-            Settings(questline_data_dir=data.path, http_port=9, state_url="redis://other/1")
-        )
+        found = running_settings(Settings(questline_data_dir=data.path, http_port=9, state_url="redis://other/1"))
     assert (found.http_port, found.broker, found.state) == (9, "redis://other/1", "redis://other/1")
 
 
@@ -75,6 +73,4 @@ def test_the_first_event_is_one_shell_line_with_an_id_of_its_own():
     words = shlex.split(first_event(settings))
     event = json.loads(words[words.index("-d") + 1])
     assert event["event_type"] == "login"
-    assert (
-        event["event_id"] != json.loads(shlex.split(first_event(settings))[words.index("-d") + 1])["event_id"]
-    )
+    assert event["event_id"] != json.loads(shlex.split(first_event(settings))[words.index("-d") + 1])["event_id"]

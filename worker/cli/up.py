@@ -32,9 +32,7 @@ def up() -> None:
         _end_leftover(data, voice)
         check_ports(settings)
         voice.doing("preparing Redis and PostgreSQL")
-        run = Run(
-            data, Servers(settings, data), Product(product_programs(settings), backlog), voice, interrupts
-        )
+        run = Run(data, Servers(settings, data), Product(product_programs(settings), backlog), voice, interrupts)
         _keep(run, data, voice)
 
 

@@ -23,6 +23,7 @@ def main() -> None:
     """Parse our own options, prepare, and exec the rest of the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--death-signal", type=int, required=True)
+    parser.add_argument("--parent", help="its pid, or 'session' for the leader of our session")
     parser.add_argument("--user", type=int)
     parser.add_argument("--group", type=int)
     parser.add_argument("--folder")
@@ -37,7 +38,7 @@ def main() -> None:
         os.setgroups([])
         os.setgid(options.group)
         os.setuid(options.user)
-    die_with_parent(options.death_signal)  # after setuid, which clears it
+    die_with_parent(options.death_signal, options.parent)  # after setuid, which clears it
     os.execv(command[0], command)  # noqa: S606 - no shell is what we want
 
 
@@ -52,14 +53,15 @@ def open_folder(path: str) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def die_with_parent(signal_number: int) -> None:
-    """Ask the kernel for this signal when the thread that started us is gone. Only Linux can."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
-    if os.getppid() != parent:  # it went in between
-        sys.exit(1)
+def die_with_parent(signal_number: int, parent: str | None) -> None:
+    """Ask the kernel for this signal when the thread that started us is gone. Only Linux can.
+
+    A parent that was killed while we came up sends nothing any more, so a named one is looked for afterwards.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
+    if parent is not None and os.getppid() != (os.getsid(0) if parent == "session" else int(parent)):
+        sys.exit("whoever started this program is gone")
 
 
 if __name__ == "__main__":

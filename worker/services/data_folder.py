@@ -43,9 +43,7 @@ class DataFolder:
             self.logs.mkdir(mode=0o700, exist_ok=True)
             (self.path / "run.lock").touch(mode=0o600)
         except OSError as error:
-            raise ServiceFailedError(
-                f"QUESTLINE_DATA_DIR {self.path} cannot be used: {error.strerror}"
-            ) from error
+            raise ServiceFailedError(f"QUESTLINE_DATA_DIR {self.path} cannot be used: {error.strerror}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -117,9 +117,7 @@ def identify(binary: Path, *, from_wheel: bool = False) -> Server | None:
 
 def _usable(on_path: Iterable[str | None], in_wheel: Iterable[Path]) -> Iterator[Server]:
     seen: set[Path] = set()
-    found = [(Path(name).resolve(), False) for name in on_path if name] + [
-        (path.resolve(), True) for path in in_wheel
-    ]
+    found = [(Path(name).resolve(), False) for name in on_path if name] + [(path.resolve(), True) for path in in_wheel]
     for binary, from_wheel in found:
         server = None if binary in seen else identify(binary, from_wheel=from_wheel)
         seen.add(binary)

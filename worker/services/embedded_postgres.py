@@ -62,9 +62,7 @@ def prepare_postgres(data: DataFolder, *, port: int) -> EmbeddedPostgres:
 
 def administrator_url(data: DataFolder, port: int) -> str:
     """Where the embedded server takes its administrator."""
-    return (
-        f"postgresql://{_ADMINISTRATOR}:{data.secret('db_administrator_password')}@{LOOPBACK}:{port}/postgres"
-    )
+    return f"postgresql://{_ADMINISTRATOR}:{data.secret('db_administrator_password')}@{LOOPBACK}:{port}/postgres"
 
 
 def ensure_database(data: DataFolder, port: int, *, user: str, password: str, name: str) -> None:
@@ -122,9 +120,7 @@ def _make_data(server: Server, folder: Path, password: str, identity: Identity |
     finally:
         password_file.unlink(missing_ok=True)
     if result.returncode != 0:
-        raise ServiceFailedError(
-            f"initdb of {server.label} failed: {result.stderr.strip() or result.stdout.strip()}"
-        )
+        raise ServiceFailedError(f"initdb of {server.label} failed: {result.stderr.strip() or result.stdout.strip()}")
     (folder / "data.new").rename(folder / "data")
 
 

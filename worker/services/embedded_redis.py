@@ -63,9 +63,7 @@ def prepare_redis(data: DataFolder, *, taken: set[int]) -> EmbeddedRedis:
 def redis_fault(url: str) -> str | None:
     """Why the Redis at this URL cannot be used now; ``None`` where it answers."""
     try:
-        with Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
             client.ping()
     except (RedisError, OSError) as error:  # also while it still loads its data
         return str(error)

@@ -53,9 +53,7 @@ class Product:
 class Run:
     """One run, from ``start`` over ``watch`` to ``stop``."""
 
-    def __init__(
-        self, data: DataFolder, servers: Servers, product: Product, voice: Voice, stop: Interrupts
-    ) -> None:
+    def __init__(self, data: DataFolder, servers: Servers, product: Product, voice: Voice, stop: Interrupts) -> None:
         self.settings = servers.settings
         self._data = data
         self._servers = servers
@@ -191,18 +189,14 @@ class Run:
                 return
             self._voice.doing(f"waiting until what was accepted is in PostgreSQL ({left} left)")
             if time.monotonic() > deadline or not self._interrupts.linger(_POLL_S):
-                self._voice.say(
-                    f"{left} accepted entries are not in PostgreSQL yet; the next run brings them there"
-                )
+                self._voice.say(f"{left} accepted entries are not in PostgreSQL yet; the next run brings them there")
                 return
 
     def _stop(self, names: Sequence[str], deadline: float) -> None:
         """Stop programs side by side; at the deadline, or in a hurry, by force."""
         self._voice.doing(f"stopping {', '.join(names)}")
         self._supervisor.stop(*names)
-        while up := [
-            name for name in names if (state := self._supervisor.states().get(name)) and state.is_up
-        ]:
+        while up := [name for name in names if (state := self._supervisor.states().get(name)) and state.is_up]:
             if time.monotonic() > deadline or not self._interrupts.linger(_POLL_S):
                 for name in up:
                     self._supervisor.signal(name, SIGKILL)

@@ -127,7 +127,11 @@ def supervisor_config(programs: Sequence[Program], data: DataFolder, socket: Pat
 
 def _section(program: Program, rank: int, data: DataFolder) -> str:
     command = child_command(
-        program.command, stop=program.stop_signal, identity=program.identity, folder=program.folder
+        program.command,
+        stop=program.stop_signal,
+        identity=program.identity,
+        folder=program.folder,
+        parent="session",  # supervisord leads the session it is started in
     )
     return _PROGRAM.format(
         name=program.name,

@@ -81,6 +81,5 @@ def require_servers(settings: Settings) -> None:
     if missing:
         folder = DataFolder(settings.questline_data_dir).path
         raise PermanentError(
-            f"Questline is not running on {folder}: "
-            f"start it with `questline up`, or set {' and '.join(missing)}"
+            f"Questline is not running on {folder}: start it with `questline up`, or set {' and '.join(missing)}"
         )

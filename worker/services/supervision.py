@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from os import environ, getsid, kill
+from os import environ, getpid, getsid, kill
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
@@ -73,16 +73,14 @@ class Supervisor:
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._data.config_file)]
         with (self._data.logs / "supervisord.err").open("wb") as errors:
             self._process = subprocess.Popen(
-                child_command(command, stop=SIGTERM),
+                child_command(command, stop=SIGTERM, parent=getpid()),
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
                 env={**environ, **environment},  # handed on as it is; only settings read it
             )  # fmt: skip
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ServiceFailedError(
-                    f"supervisord did not start: {tail(self._data.logs / 'supervisord.err')}"
-                )
+                raise ServiceFailedError(f"supervisord did not start: {tail(self._data.logs / 'supervisord.err')}")
             time.sleep(0.02)
 
     def states(self) -> dict[str, State]:
@@ -92,9 +90,7 @@ class Supervisor:
             ServiceFailedError: the supervisor is gone.
         """
         rows = self._ask("getAllProcessInfo")
-        return {
-            row["name"]: State(row["name"], row["statename"], row["pid"], row["exitstatus"]) for row in rows
-        }
+        return {row["name"]: State(row["name"], row["statename"], row["pid"], row["exitstatus"]) for row in rows}
 
     def start(self, *names: str) -> None:
         """Start programs without waiting for them; how they fare is in ``states``."""
@@ -117,9 +113,7 @@ class Supervisor:
 
     def last_words(self, name: str) -> str:
         """How a program ended last, in supervisord's words: ``terminated by SIGKILL``, ``exit status 1``."""
-        found = re.findall(
-            rf"exited: {re.escape(name)} \(([^;)]*)", tail(self._data.supervisor_log, lines=200)
-        )
+        found = re.findall(rf"exited: {re.escape(name)} \(([^;)]*)", tail(self._data.supervisor_log, lines=200))
         return str(found[-1]) if found else "reason unknown"
 
     def close(self, timeout_s: float) -> None:
@@ -174,9 +168,7 @@ def stop_leftover(socket: Path, *, timeout_s: float = 20.0) -> None:
             except (OSError, HTTPException):
                 return
             if time.monotonic() > deadline:
-                raise ServiceFailedError(
-                    f"the supervisor of an earlier run ({socket}) does not end: stop it by hand"
-                )
+                raise ServiceFailedError(f"the supervisor of an earlier run ({socket}) does not end: stop it by hand")
             time.sleep(0.1)
 
 

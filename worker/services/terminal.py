@@ -79,6 +79,4 @@ def first_event(settings: Settings) -> str:
     """A command line, good to paste, that posts one login with an event id of its own."""
     event = {"event_id": f"first-{uuid4().hex[:12]}", "event_type": "login", "user_id": "alice"}
     url = f"{addresses(settings)['http']}/v1/events"
-    return (
-        f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(event))}"
-    )
+    return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(event))}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import Signals
+from typing import Literal
 
 import structlog
 
@@ -44,26 +45,30 @@ def server_identity(folder: Path) -> Identity | None:
     owner = folder.stat().st_uid if folder.exists() else None
     if os.geteuid() != 0:
         if owner not in (None, os.geteuid()):
-            raise ServiceFailedError(
-                f"{folder} belongs to another user (an earlier run as root?): run as before"
-            )
+            raise ServiceFailedError(f"{folder} belongs to another user (an earlier run as root?): run as before")
         return None
     try:
         entry = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
     except KeyError as error:
-        raise ServiceFailedError(
-            "PostgreSQL refuses to run as root, and this system has no user nobody"
-        ) from error
+        raise ServiceFailedError("PostgreSQL refuses to run as root, and this system has no user nobody") from error
     return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
 def child_command(
-    command: Sequence[str], *, stop: Signals, identity: Identity | None = None, folder: Path = Path()
+    command: Sequence[str],
+    *,
+    stop: Signals,
+    identity: Identity | None = None,
+    folder: Path = Path(),
+    parent: int | Literal["session"] | None = None,
 ) -> list[str]:
-    """The command line by which ``child.py`` becomes ``command``; ``{folder}`` in it stands for the
-    folder.
+    """The command line by which ``child.py`` becomes ``command``; ``{folder}`` in it stands for the folder.
+
+    With ``parent``, a pid or the leader of the session, it does not start when that process is gone already.
     """
     start = [sys.executable, "-I", "-S", str(child.__file__), "--death-signal", str(int(stop))]
+    if parent is not None:
+        start += ["--parent", str(parent)]
     if identity is None:
         return [*start, "--", *(part.replace("{folder}", str(folder)) for part in command)]
     user = ["--user", str(identity.uid), "--group", str(identity.gid), "--folder", str(folder)]
@@ -86,9 +91,7 @@ def reachable_server(servers: list[Server], identity: Identity | None) -> Server
             return server
         if server.from_wheel:
             return _copied(server, identity)
-    raise ServiceFailedError(
-        f"{servers[0].binary} cannot be run by the user {identity.name}, and root may not run it"
-    )
+    raise ServiceFailedError(f"{servers[0].binary} cannot be run by the user {identity.name}, and root may not run it")
 
 
 def _runs_as(identity: Identity, binary: Path) -> bool:
@@ -120,9 +123,7 @@ def _copied(server: Server, identity: Identity) -> Server:
             continue
         if _is_ours(target) and _runs_as(identity, target / inside):
             return replace(server, binary=target / inside)
-    raise ServiceFailedError(
-        f"{server.binary} is closed to the user {identity.name} and found no place for a copy"
-    )
+    raise ServiceFailedError(f"{server.binary} is closed to the user {identity.name} and found no place for a copy")
 
 
 def _is_ours(folder: Path) -> bool:
