@@ -4,12 +4,15 @@ Python matches events to goals and does the calendar; Lua gets fields, numbers a
 ``[goals, users]`` in msgpack, where
 
 * goal = [goal_id, challenge_id, operator, version, target, target_low]
-* user = [member, rows, events] with row = [field, goal index, period] and event = [identity hash, occurred_at, place
-  in the batch, [row index, amount, low] ...], indexes counted from 1 as Lua does.
+* user = [member, fields, goal indexes, periods, events]: the fields of the record to read, those of ``META`` first and
+  then one for each row, with the row's goal and period at the same place in the next two
+* event = [identity hash, occurred_at, place in the batch, and for each step: row index, amount, low]
+
+Indexes count from 1, as Lua does. It is flat because every table costs Lua an allocation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -20,6 +23,8 @@ from models.rules.amounts import split
 from models.rules.goals import Goal, Rulebook
 from models.rules.matching import steps_of
 
+META = ("@loaded", "@dirty", "@seen", "@seen_before")
+"""The record's own fields that the script reads, in its order; see ``records.py``."""
 FIELD_MARK = b"\x1f"
 """Stands between a goal's id and its period in a record's field; no id can hold it."""
 
@@ -31,10 +36,16 @@ class UserPlan:
     tenant_id: str
     user_id: str
     member: str
-    rows: list[tuple[str, int, str]]
-    events: list[list[Any]]
-    row_index: dict[str, int]
-    """The place in ``rows`` of each field, counted from 1."""
+    fields: list[str] = field(default_factory=lambda: list(META))
+    goals: list[int] = field(default_factory=list)
+    periods: list[str] = field(default_factory=list)
+    events: list[list[Any]] = field(default_factory=list)
+    row_index: dict[str, int] = field(default_factory=dict)
+    """The row's index by its field."""
+
+    def wire(self) -> tuple[Any, ...]:
+        """The wire form above."""
+        return self.member, self.fields, self.goals, self.periods, self.events
 
 
 @dataclass(slots=True)
@@ -48,7 +59,7 @@ class Plan:
 
     def pack(self) -> bytes:
         """The wire form above."""
-        packed: bytes = msgpack.packb([self.goals, [[user.member, user.rows, user.events] for user in self.users]])
+        packed: bytes = msgpack.packb([self.goals, [user.wire() for user in self.users]])
         return packed
 
     def only(self, users: list[UserPlan]) -> "Plan":
@@ -78,9 +89,9 @@ class _Planner:
             user = self._user(event)
             entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, place]
             for goal, period, amount, low in steps_of(self._rulebook, event):
-                field = field_of(goal.goal_id, period)
-                index = user.row_index.get(field) or self._add_row(user, field, goal, period)
-                entry.append((index, amount, low))
+                name = field_of(goal.goal_id, period)
+                index = user.row_index.get(name) or self._add_row(user, name, goal, period)
+                entry += (index, amount, low)
             user.events.append(entry)
         return Plan(events, packed, self._goals, list(self._users.values()))
 
@@ -88,12 +99,14 @@ class _Planner:
         key = (event.tenant_id, event.user_id)
         user = self._users.get(key)
         if user is None:
-            user = self._users[key] = UserPlan(*key, member(*key), [], [], {})
+            user = self._users[key] = UserPlan(*key, member(*key))
         return user
 
-    def _add_row(self, user: UserPlan, field: str, goal: Goal, period: str) -> int:
-        user.rows.append((field, self._goal(goal), period))
-        index = user.row_index[field] = len(user.rows)
+    def _add_row(self, user: UserPlan, name: str, goal: Goal, period: str) -> int:
+        user.fields.append(name)
+        user.goals.append(self._goal(goal))
+        user.periods.append(period)
+        index = user.row_index[name] = len(user.goals)
         return index
 
     def _goal(self, goal: Goal) -> int:

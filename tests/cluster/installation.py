@@ -115,10 +115,10 @@ class Installation:
         return len(tags)
 
     def quiet(self) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until nothing is on its way any more, what a dead worker or a lost connection left behind included."""
         wait_until(
-            lambda: self.queued() == 0 and not self.held() and backlog(self.settings) == 0,
-            seconds=30,
+            lambda: self.queued() == 0 and backlog(self.settings) == 0 and self.redeliver() == 0,
+            seconds=40,
             message=lambda: f"queued {self.queued()}, held {self.held()}, backlog {backlog(self.settings)}",
         )
 

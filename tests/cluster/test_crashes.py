@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from threading import Thread
 
-from tests.cluster.installation import HIGH, LOW, in_parts
+from tests.cluster.installation import HIGH, LOW, Crowd, in_parts
 from tests.servers import wait_until
 
 
@@ -52,7 +52,6 @@ def test_a_worker_killed_in_a_stream_of_batches_loses_nothing(installation, crow
     assert installation.journaled(LOW) > 0
     low.restart()
     wait_until(lambda: installation.journaled() == 0, seconds=30)
-    installation.redeliver()
     crowd.assert_exact()
 
 
@@ -63,8 +62,36 @@ def test_a_broker_restarted_in_a_stream_of_batches_loses_nothing(installation, c
         celery_setup.broker.restart()
     wait_until(lambda: installation.journaled() == 0, seconds=40)
     crowd.assert_exact()
+
+
+def test_work_that_ends_while_the_broker_is_away_ends_no_worker(installation, celery_setup, crowd):
+    crowd.send(100)
+    crowd.assert_exact()
+    newcomers = Crowd.of(installation)
+    workers = celery_setup.worker_cluster
+    with database_held(installation):
+        crowd.send(100, shards=HIGH)  # applied without the database: now the flush waits for it
+        newcomers.send(10, shards=[0])  # must be loaded: a shard worker waits for it
+        wait_until(lambda: _waiting_for_database(installation) == 2)
+        tried = [_tries(worker) for worker in workers]
+        celery_setup.broker.kill()
+        wait_until(lambda: all(_tries(worker) > before for worker, before in zip(workers, tried, strict=True)))
+    wait_until(lambda: _waiting_for_database(installation) == 0)
+    celery_setup.broker.restart()
+    crowd.assert_exact()
+    newcomers.assert_exact()
     # No supervisor had to help.
-    assert {worker.container.status for worker in celery_setup.worker_cluster} == {"running"}
+    assert [worker.container.status for worker in workers] == ["running"] * 3
+
+
+def _tries(worker):
+    """How often a worker found its broker away."""
+    return worker.logs().count("Trying again")
+
+
+def _waiting_for_database(installation):
+    [(waiting,)] = installation.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return waiting
 
 
 def test_a_broker_killed_between_two_batches_loses_nothing(installation, celery_setup, crowd):

@@ -118,8 +118,9 @@ def test_a_program_that_is_killed_is_started_again_and_said_so(trial):
 def test_a_program_that_keeps_failing_ends_the_run_with_the_end_of_its_log(trial):
     failing = [sys.executable, "-c", "import sys; sys.exit('the reason in its log')"]
     one = trial([Program("sleeper", SLEEPER), Program("failing", failing)])
+    one.run.start()
     with pytest.raises(ServiceFailedError, match=r"failing keeps failing .*exit status 1.*\n.*the reason in its log"):
-        one.run.start()
+        one.run.watch()
 
 
 def test_programs_get_their_settings_by_environment_and_log_to_their_own_file(trial):

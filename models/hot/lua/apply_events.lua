@@ -45,11 +45,10 @@ local STAMP_DIGITS = 16 -- in front of every packed row, models/hot/records.py
 
 -- By position: a goal, a user and an event of the plan; a row of a record; the fields of a record read first.
 local GOAL_ID, CHALLENGE_ID, OPERATOR, VERSION, TARGET, TARGET_LOW = 1, 2, 3, 4, 5, 6
-local MEMBER, ROWS, EVENTS = 1, 2, 3
-local HASH, AT, PLACE, FIRST_STEP = 1, 2, 3, 4
+local MEMBER, FIELDS, ROW_GOALS, ROW_PERIODS, EVENTS = 1, 2, 3, 4, 5
+local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
 local R_CHALLENGE, R_VERSION, R_STAMP, R_COMPLETED, R_UPDATED, R_STATE = 3, 5, 6, 7, 9, 10
-local META = { '@loaded', '@dirty', '@seen', '@seen_before' }
-local LOADED, DIRTY, SEEN, SEEN_BEFORE = 1, 2, 3, 4
+local LOADED, DIRTY, SEEN, SEEN_BEFORE, META = 1, 2, 3, 4, 4
 
 -- One command with a list of arguments of any length; the replies of a reading command are joined.
 local function call(command, key, arguments)
@@ -118,44 +117,34 @@ local function new_events(user, base, seen, seen_before)
   assert(at <= generation + 1, 'the clock is behind by more than a dedup window')
   local now_key, before_key = KEYS[base + 2 + at - generation], KEYS[base + 1 + at - generation]
   local before = at == seen and seen_before or seen
-  local hashes, fresh, added = {}, {}, {}
-  for index, event in ipairs(user[EVENTS]) do
-    hashes[index] = event[HASH]
-  end
-  local known_before = before == at - 1 and call('SMISMEMBER', before_key, hashes) or {}
-  local known_now = #hashes > 1 and call('SMISMEMBER', now_key, hashes) or {}
-  local taken = {}
-  for index, event in ipairs(user[EVENTS]) do
+  local fresh = {}
+  for _, event in ipairs(user[EVENTS]) do
     local hash = event[HASH]
-    if known_before[index] == 1 or known_now[index] == 1 or taken[hash] then
+    local known = before == at - 1 and redis.call('SISMEMBER', before_key, hash) == 1
+    if known or redis.call('SADD', now_key, hash) == 0 then
       duplicates = duplicates + 1
     else
-      taken[hash] = true
-      fresh[#fresh + 1], added[#added + 1] = event, hash
+      fresh[#fresh + 1] = event
     end
   end
-  if #added > 0 and call('SADD', now_key, added) == 0 then -- the only event of this user, and it is known
-    duplicates = duplicates + 1
-    return {}, {}
-  end
-  if #added == 0 or at == seen then
+  if #fresh == 0 or at == seen then
     return fresh, {}
   end
   redis.call('PEXPIRE', now_key, seen_ttl)
   return fresh, seen and { '@seen', at, '@seen_before', seen } or { '@seen', at }
 end
 
-local function advance_rows(user, record, rows, events)
+local function advance_rows(user, read, events)
   local changed = {}
   for _, event in ipairs(events) do
     applied[#applied + 1] = event[PLACE]
-    for step = FIRST_STEP, #event do
-      local index, amount, low = event[step][1], event[step][2], event[step][3]
-      local goal = goals[user[ROWS][index][2]]
+    for step = FIRST_STEP, #event, STEP_SIZE do
+      local index, amount, low = event[step], event[step + 1], event[step + 2]
+      local goal = goals[user[ROW_GOALS][index]]
       local row = changed[index]
       if not row then
-        local stored = rows[#META + index]
-        row = stored and cmsgpack.unpack(string.sub(stored, STAMP_DIGITS + 1)) or first_row(goal, user[ROWS][index][3])
+        local stored = read[META + index]
+        row = stored and cmsgpack.unpack(string.sub(stored, STAMP_DIGITS + 1)) or first_row(goal, user[ROW_PERIODS][index])
         changed[index] = row
       end
       local reached = advance[goal[OPERATOR]](row[R_STATE], goal, amount, low, event[AT], event[HASH])
@@ -174,7 +163,7 @@ end
 
 local function save(user, record, changed, fields, was_dirty)
   for index, row in pairs(changed) do
-    fields[#fields + 1] = user[ROWS][index][1]
+    fields[#fields + 1] = user[FIELDS][META + index]
     fields[#fields + 1] = stamp_text .. cmsgpack.pack(row)
   end
   local touched = next(changed) ~= nil
@@ -196,11 +185,7 @@ end
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
-  local fields = { unpack(META) }
-  for place, row in ipairs(user[ROWS]) do
-    fields[#META + place] = row[1]
-  end
-  local read = call('HMGET', record, fields)
+  local read = call('HMGET', record, user[FIELDS])
   if read[LOADED] ~= '1' then
     local token = read[LOADED] or ('?' .. stamp_text)
     redis.call('HSET', record, '@loaded', token)
@@ -209,7 +194,7 @@ for index, user in ipairs(users) do
   else
     local events, seen_fields = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
     if #events > 0 then
-      save(user, record, advance_rows(user, record, read, events), seen_fields, read[DIRTY])
+      save(user, record, advance_rows(user, read, events), seen_fields, read[DIRTY])
     end
   end
 end
