@@ -1,8 +1,7 @@
-"""The composition root: builds every process' parts from the settings. Nothing below knows how it is put together."""
+"""The composition root: builds the workers' parts from the settings. Nothing below knows how it is put together."""
 
 import gc
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time_ns
 
@@ -10,11 +9,8 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine
 
-from api.health import Check
-from api.metrics import FleetCollector
-from api.progress import ProgressService
 from config.settings import Settings
-from models.cold.connection import connect_database, database_errors
+from models.cold.connection import connect_database
 from models.cold.partitions import days_around, ensure_partitions
 from models.cold.reading import ProgressReader
 from models.cold.rule_versions import publish
@@ -66,44 +62,6 @@ def make_journal(settings: Settings, redis: Redis) -> Journal:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverParts:
-    """What the receiver process is made of."""
-
-    journal: Journal
-    publisher: BatchPublisher
-    meters: Meters
-    progress: ProgressService
-    collector: FleetCollector
-    needed: Mapping[str, Check]
-    useful: Mapping[str, Check]
-
-
-def make_receiver_parts(settings: Settings, app: Celery, rulebook: Rulebook) -> ReceiverParts:
-    """The receiver's parts; contacts no server."""
-    redis = connect_state(settings.state)
-    engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
-    peek = QueuePeek(settings.broker)
-    journal = make_journal(settings, redis)
-    records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
-    return ReceiverParts(
-        journal=journal,
-        publisher=BatchPublisher(app),
-        meters=Meters(redis),
-        progress=ProgressService(
-            rulebook=rulebook,
-            versions=_once(lambda: publish(engine, rulebook)),
-            records=records,
-            reader=ProgressReader(engine, window=settings.max_lateness),
-            shards=settings.shards,
-            now_us=now_us,
-        ),
-        collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        needed={"state": lambda: _ping(redis)},
-        useful={"broker": peek.ping, "database": lambda: _ask(engine)},
-    )
-
-
 def prepare_database(engine: Engine, settings: Settings) -> None:
     """Make the event log's partitions for every day that events may be accepted for.
 
@@ -123,7 +81,7 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
     journal = make_journal(settings, redis)
     runtime = Runtime(
         applier=BatchApplier(
-            rulebook=_once(lambda: publish(engine, rulebook)),
+            rulebook=once(lambda: publish(engine, rulebook)),
             records=records,
             journal=journal,
             reader=ProgressReader(engine, window=settings.max_lateness),
@@ -179,7 +137,7 @@ def flush_trigger(settings: Settings, app: Celery, redis: Redis, records: Record
     return check
 
 
-def _once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
+def once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
     """Remember the first result; a failure is not remembered."""
     found: list[Rulebook] = []
 
@@ -189,16 +147,6 @@ def _once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
         return found[0]
 
     return remembered
-
-
-def _ping(redis: Redis) -> None:
-    with state_errors():
-        redis.ping()
-
-
-def _ask(engine: Engine) -> None:
-    with database_errors(), engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
 
 
 def backlog(settings: Settings) -> int:

@@ -75,7 +75,7 @@ class Journal:
             written = pipeline.execute()
         full = sorted({batch.shard for batch, ok in zip(batches, written, strict=True) if not ok})
         if full:
-            raise JournalFullError(f"shards {full} hold {self._max_bytes_per_shard} bytes that are not in PostgreSQL yet")
+            raise JournalFullError(f"shards {full} hold {self._max_bytes_per_shard} bytes that PostgreSQL lacks")
 
     def claim_waiting(self, shard: int, *, now_ms: int, before_ms: int, limit: int) -> list[WaitingBatch]:
         """Batches due before a time; each call puts their next due time off further.

@@ -19,9 +19,7 @@ def sent():
     """A run of 400 events, all of them accepted."""
     shape = Shape(events=440, users=12, tenant_id="load-test", duplicates=10)
     plan = make_plan(GOALS, shape, run="abc", now=microseconds(NOON))
-    report = SendReport(
-        plan, bytearray(b"\1" * plan.distinct), sent=440, accepted=440, started=time.monotonic()
-    )
+    report = SendReport(plan, bytearray(b"\1" * plan.distinct), sent=440, accepted=440, started=time.monotonic())
     report.finished = time.monotonic()
     return report
 
@@ -86,8 +84,7 @@ def test_an_event_that_counts_twice_is_a_wrong_row_with_both_numbers(post, check
     post(sent.plan.order)
     sql(
         stack,
-        "UPDATE user_goal_progress SET progress = progress + 1"
-        " WHERE user_id = 'lt-abc-3' AND goal_id = 'logins'",
+        "UPDATE user_goal_progress SET progress = progress + 1 WHERE user_id = 'lt-abc-3' AND goal_id = 'logins'",
     )
 
     proof = check()

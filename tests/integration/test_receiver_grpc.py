@@ -42,16 +42,12 @@ def anyio_backend():
 class Server:
     """A running gRPC receiver and a channel to it."""
 
-    def __init__(
-        self, redis: Any, *, namespace: str | None = None, max_bytes: int = 64 * 1024 * 1024
-    ) -> None:
+    def __init__(self, redis: Any, *, namespace: str | None = None, max_bytes: int = 64 * 1024 * 1024) -> None:
         self.redis = redis
         self.meters = Meters(redis)
         journal = Journal(redis, shards=SHARDS, max_bytes=max_bytes, retry_after=timedelta(seconds=10))
         limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
-        self.committer = GroupCommitter(
-            journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW
-        )
+        self.committer = GroupCommitter(journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW)
         intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.receiver = GrpcReceiver(intake, AgsReader(namespace))
         self.port = free_port()
@@ -109,9 +105,7 @@ async def test_a_login_encoded_by_field_numbers_is_journaled_before_ok(server):
         1, delimited(1, text(1, "unknown")) + delimited(2, text(1, "steam"))
     )
     assert await server.send(LOGIN, message) == b""
-    assert server.journaled() == [
-        Event("evt-1", "login", "mygame", "ada", NOW - 60_000_000, NOW, source="ags")
-    ]
+    assert server.journaled() == [Event("evt-1", "login", "mygame", "ada", NOW - 60_000_000, NOW, source="ags")]
 
 
 async def test_a_statistic_encoded_by_field_numbers_is_journaled_before_ok(server):
@@ -206,9 +200,7 @@ async def test_without_an_id_a_redelivery_has_the_id_of_the_first(server):
         ),
         (
             STATISTIC,
-            statistic_pb2.StatItemUpdated(
-                user_id="a", payload=statistic_pb2.StatItem(stat_code="s", inc=1e300)
-            ),
+            statistic_pb2.StatItemUpdated(user_id="a", payload=statistic_pb2.StatItem(stat_code="s", inc=1e300)),
             "payload.inc must lie within",
         ),
     ],
@@ -225,9 +217,7 @@ async def test_other_namespaces_are_acknowledged_after_the_checks_of_the_message
     async with Server(redis, namespace="mygame") as server:
         await server.send(LOGIN, account_pb2.UserLoggedIn(user_id="ada", namespace="other"))
         assert server.meters._pending["questline_events_ignored_total"] == 1
-        code, _ = await server.refused(
-            STATISTIC, statistic_pb2.StatItemUpdated(user_id="ada", namespace="other")
-        )
+        code, _ = await server.refused(STATISTIC, statistic_pb2.StatItemUpdated(user_id="ada", namespace="other"))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert server.journaled() == []
         await server.send(LOGIN, account_pb2.UserLoggedIn(user_id="ada", namespace="mygame"))

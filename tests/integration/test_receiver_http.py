@@ -37,16 +37,12 @@ def anyio_backend():
 class Receiver:
     """The app over a journal, with what it published and counted."""
 
-    def __init__(
-        self, redis: Any, *, max_bytes: int = 64 * 1024 * 1024, namespace: str | None = None
-    ) -> None:
+    def __init__(self, redis: Any, *, max_bytes: int = 64 * 1024 * 1024, namespace: str | None = None) -> None:
         self.redis = redis
         self.published: list[Any] = []
         self.meters = Meters(redis)
         journal = Journal(redis, shards=SHARDS, max_bytes=max_bytes, retry_after=timedelta(seconds=10))
-        self.committer = GroupCommitter(
-            journal.append, self.published.extend, self.meters, LIMITS, clock=lambda: NOW
-        )
+        self.committer = GroupCommitter(journal.append, self.published.extend, self.meters, LIMITS, clock=lambda: NOW)
         self.committer.start()
         intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.app = build_app(intake, AgsReader(namespace), [broken_router()])
@@ -69,9 +65,7 @@ class Receiver:
     def counted(self) -> dict[str, int]:
         self.meters.push()
         return {
-            name.decode(): int(float(total))
-            for name, total in self.redis.hgetall(METERS).items()
-            if b"|" not in name
+            name.decode(): int(float(total)) for name, total in self.redis.hgetall(METERS).items() if b"|" not in name
         }
 
 
@@ -173,9 +167,7 @@ async def test_an_empty_array_is_a_problem(receiver):
     assert (body["accepted"], body["rejected"], body["detail"]) == (0, [], "the request holds no event")
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"nope", b'{"event_id": NaN}', b"\xff\xfe", b"[" * 2000, b'"\\ud800"']
-)
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"event_id": NaN}', b"\xff\xfe", b"[" * 2000, b'"\\ud800"'])
 async def test_what_is_not_json_is_a_problem(receiver, body):
     assert "not JSON" in assert_problem(await receiver.post(body), 400)["detail"]
 

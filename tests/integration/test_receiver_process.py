@@ -127,10 +127,5 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
         with pytest.raises(ServiceFailedError) as caught:
-            asyncio.run(
-                serve(Settings(**ports), append=lambda *_: None, publish=lambda _: None, meters=Meters(redis))
-            )
-    assert (
-        str(caught.value)
-        == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"
-    )
+            asyncio.run(serve(Settings(**ports), append=lambda *_: None, publish=lambda _: None, meters=Meters(redis)))
+    assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

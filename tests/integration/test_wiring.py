@@ -10,7 +10,8 @@ from models.hot.records import Records
 from tests.stack import SHARDS, WINDOW
 from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
-from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook, make_receiver_parts
+from worker.receiving import make_receiver_parts
+from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
 
 def test_a_challenges_file_that_is_missing_or_wrong_stops_the_start(settings, tmp_path):
     missing = settings.model_copy(update={"challenges_file": tmp_path / "none.json"})
-    with pytest.raises(ConfigurationError, match="CHALLENGES_FILE.*none.json"):
+    with pytest.raises(ConfigurationError, match=r"CHALLENGES_FILE.*none\.json"):
         load_rulebook(missing)
     wrong = tmp_path / "wrong.json"
     wrong.write_text('{"challenges": []}')
-    with pytest.raises(InvalidChallengesError, match="wrong.json"):
+    with pytest.raises(InvalidChallengesError, match=r"wrong\.json"):
         load_rulebook(settings.model_copy(update={"challenges_file": wrong}))

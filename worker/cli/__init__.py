@@ -26,7 +26,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "up": Verb("worker.cli.up", "up", "Start everything and keep it running."),
     "urls": Verb("worker.cli.urls", "urls", "Print the addresses of the running product."),
-    "receiver": Verb("worker.cli.processes", "receiver", "Run the receiver: HTTP and gRPC."),
+    "receiver": Verb("worker.cli.receiver", "receiver", "Run the receiver: HTTP and gRPC."),
     "worker": Verb("worker.cli.processes", "worker", "Run a worker on its share of the shards."),
     "beat": Verb("worker.cli.processes", "beat", "Run the clock of the periodic tasks."),
     "flower": Verb("worker.cli.processes", "flower", "Run Flower, the view on workers and tasks."),

@@ -51,9 +51,7 @@ async def _call(method: str, url: str, body: Any) -> Answer:
             is_json = response.content_type.endswith("json")
             return Answer(response.status, await response.json(content_type=None) if is_json else text)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise ReceiverUnavailableError(
-            f"no answer from {url}: {_reason(error)}; is `questline up` running?"
-        ) from error
+        raise ReceiverUnavailableError(f"no answer from {url}: {_reason(error)}; is `questline up` running?") from error
 
 
 def _reason(error: Exception) -> str:

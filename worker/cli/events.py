@@ -17,9 +17,7 @@ trigger = typer.Typer(help="Send one event as the AccelByte platform would.", no
 events.add_typer(trigger, name="trigger")
 
 _User = Annotated[str, typer.Option("--user", help="The user's id.")]
-_Tenant = Annotated[
-    str | None, typer.Option("--tenant", help="The namespace; AB_NAMESPACE or 'default' if not given.")
-]
+_Tenant = Annotated[str | None, typer.Option("--tenant", help="The namespace; AB_NAMESPACE or 'default' if not given.")]
 _EventId = Annotated[str | None, typer.Option("--id", help="The event's id; a new one if not given.")]
 _Grpc = Annotated[bool, typer.Option("--grpc", help="Send by gRPC instead of HTTP.")]
 _Json = Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")]
@@ -62,9 +60,7 @@ def statistic(
 ) -> None:
     """Send a statistic's new value."""
     settings = running_settings(Settings())
-    event = _event(settings, f"statistic:{stat_code}", user, tenant, event_id)._replace(
-        value=value, increment=inc
-    )
+    event = _event(settings, f"statistic:{stat_code}", user, tenant, event_id)._replace(value=value, increment=inc)
     facts = {"statCode": stat_code, "value": value} | ({} if inc is None else {"inc": inc})
     _send(settings, event, "social.statistic.v1.statItemUpdated", facts, grpc=grpc, as_json=as_json)
 
@@ -80,9 +76,7 @@ def _event(settings: Settings, event_type: str, user: str, tenant: str | None, e
     )
 
 
-def _send(
-    settings: Settings, event: Event, topic: str, facts: dict[str, Any], *, grpc: bool, as_json: bool
-) -> None:
+def _send(settings: Settings, event: Event, topic: str, facts: dict[str, Any], *, grpc: bool, as_json: bool) -> None:
     """Send an event; ``facts`` are the payload's own, and ``topic`` is without its namespace."""
     answer = _by_grpc(settings, event) if grpc else _by_http(settings, event, topic, facts)
     if as_json:
@@ -98,9 +92,7 @@ def _by_http(settings: Settings, event: Event, topic: str, facts: dict[str, Any]
     url = f"{addresses(settings)['http']}/v1/ags/{in_path(f'{event.tenant_id}.{topic}')}"
     answer = call("POST", url, {"id": event.event_id, "payload": payload})
     if not answer.ok:
-        raise PermanentError(
-            f"the receiver answered {answer.status}: {json.dumps(answer.body, ensure_ascii=False)}"
-        )
+        raise PermanentError(f"the receiver answered {answer.status}: {json.dumps(answer.body, ensure_ascii=False)}")
     return answer.body
 
 

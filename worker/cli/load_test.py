@@ -46,17 +46,13 @@ def load_test(
     users: Annotated[int, typer.Option(min=1, help="How many users they belong to.")] = 1_000,
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="Events in one HTTP request.")] = 200,
     grpc: Annotated[bool, typer.Option("--grpc", help="Send by gRPC, one event a call.")] = False,
-    duplicates: Annotated[
-        float, typer.Option(min=0, max=99, help="Percent of the events that are repeats.")
-    ] = 0,
+    duplicates: Annotated[float, typer.Option(min=0, max=99, help="Percent of the events that are repeats.")] = 0,
     tenant: Annotated[str, typer.Option(help="The tenant they belong to.")] = "load-test",
     seed: Annotated[int, typer.Option(help="The same seed draws the same events.")] = 0,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Requests under way; 8, or 64 for single events.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for PostgreSQL, and for a request.")
-    ] = 120,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for PostgreSQL, and for a request.")] = 120,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Send many events, wait until PostgreSQL has them, and compare every row with the reference engine."""
@@ -92,9 +88,7 @@ def load_test(
     _say(as_data(sent, proof), as_json=as_json)
 
 
-def _send(
-    plan: Plan, requests: Iterable[Request], target: Target, pace: Pace, progress: Progress
-) -> SendReport:
+def _send(plan: Plan, requests: Iterable[Request], target: Target, pace: Pace, progress: Progress) -> SendReport:
     bar = progress.add_task("sending", total=len(plan.order))
     if len(plan.order) <= _MADE_BEFOREHAND:
         requests = list(requests)

@@ -5,46 +5,20 @@ from typing import Annotated
 import structlog
 import typer
 from celery import Celery, signals
-from prometheus_client import start_http_server
 from rich.console import Console
 
-from api.health import health_router
-from api.metrics import fleet_registry
-from api.progress import progress_router
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
-from models.errors import ConfigurationError, RetryableError, ServiceFailedError
+from models.errors import ConfigurationError, RetryableError
 from tasks import runtime
-from worker import receiver as receiver_process
 from worker.celery_app import make_app
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.services.running import running_settings
-from worker.wiring import build_runtime, load_rulebook, make_receiver_parts, prepare_database
+from worker.wiring import build_runtime, load_rulebook, prepare_database
 
 log = structlog.get_logger()
-
-
-def receiver() -> None:
-    """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
-    settings = _settings("receiver")
-    parts = make_receiver_parts(settings, make_app(settings), load_rulebook(settings))
-    try:
-        start_http_server(settings.metrics_port, settings.http_host, fleet_registry(parts.collector))
-    except OSError as error:
-        raise ServiceFailedError(f"METRICS_PORT: port {settings.metrics_port}: {error.strerror}") from error
-    parts.meters.start()
-    try:
-        receiver_process.run(
-            settings,
-            append=parts.journal.append,
-            publish=parts.publisher.publish,
-            meters=parts.meters,
-            routers=[progress_router(parts.progress), health_router(parts.needed, parts.useful)],
-        )
-    finally:
-        parts.meters.stop()
 
 
 def worker(
@@ -56,7 +30,7 @@ def worker(
     """Run a worker on its share of the shards, or on maintenance, until SIGTERM or Ctrl-C."""
     if maintenance == (shards is not None):
         raise typer.BadParameter("give either --shards or --maintenance")
-    settings = _settings("maintenance" if maintenance else f"worker {shards}")
+    settings = process_settings("maintenance" if maintenance else f"worker {shards}")
     rulebook = load_rulebook(settings)
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, rulebook))
@@ -75,7 +49,7 @@ def worker(
 
 def beat() -> None:
     """Run the clock of the periodic tasks: flush, sweep, partitions."""
-    settings = _settings("beat")
+    settings = process_settings("beat")
     folder = settings.questline_data_dir
     folder.mkdir(parents=True, exist_ok=True)
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
@@ -86,7 +60,7 @@ def beat() -> None:
 
 def flower() -> None:
     """Run Flower behind its password."""
-    settings = _settings("flower")
+    settings = process_settings("flower")
     if not settings.flower_password:
         raise ConfigurationError("FLOWER_PASSWORD: Flower is not started without a password")
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
@@ -111,7 +85,8 @@ def migrate() -> None:
     Console(stderr=True).print("the database is up to date")
 
 
-def _settings(process: str) -> Settings:
+def process_settings(process: str) -> Settings:
+    """The settings of a process, with its logs set up under its name."""
     settings = running_settings(Settings())
     configure_logs(settings.log_level, process=process)
     return settings

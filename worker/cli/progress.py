@@ -27,9 +27,7 @@ _STYLES = {"completed": "bold green", "in_progress": "yellow"}
 def progress(
     *,
     user: Annotated[str, typer.Argument(help="The user's id.")],
-    tenant: Annotated[
-        str | None, typer.Option(help="The tenant; AB_NAMESPACE or 'default' where not given.")
-    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="The tenant; AB_NAMESPACE or 'default' where not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as it came.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until Ctrl-C.")] = False,
 ) -> None:

@@ -26,9 +26,7 @@ def validate(
     try:
         rulebook = read_rulebook(file)
     except InvalidChallengesError as error:
-        typer.echo(
-            json.dumps({"valid": False, "faults": error.faults}) if as_json else "\n".join(error.faults)
-        )
+        typer.echo(json.dumps({"valid": False, "faults": error.faults}) if as_json else "\n".join(error.faults))
         raise typer.Exit(1) from error
     challenges = len({goal.challenge_id for goal in rulebook.goals})
     events = len(rulebook.by_event)
@@ -41,9 +39,7 @@ def validate(
         }
         typer.echo(json.dumps(answer))
     else:
-        typer.echo(
-            f"{file}: {challenges} challenges, {len(rulebook.goals)} goals on {events} event types, no faults"
-        )
+        typer.echo(f"{file}: {challenges} challenges, {len(rulebook.goals)} goals on {events} event types, no faults")
 
 
 def read_rulebook(file: Path) -> Rulebook:
