@@ -45,9 +45,7 @@ class CpuUse:
     @property
     def others_share(self) -> float:
         """The part of the machine's processors that work other than ours took: 0 to 1."""
-        return (
-            max(0.0, self.machine - self.ours) / (self.wall * (psutil.cpu_count() or 1)) if self.wall else 0.0
-        )
+        return max(0.0, self.machine - self.ours) / (self.wall * (psutil.cpu_count() or 1)) if self.wall else 0.0
 
 
 def read_cpu(pids: Mapping[str, int]) -> CpuReading:
@@ -56,9 +54,7 @@ def read_cpu(pids: Mapping[str, int]) -> CpuReading:
     own = psutil.Process(os.getpid()).cpu_times()
     used[LOAD_GENERATOR] = own.user + own.system
     total = psutil.cpu_times()
-    return CpuReading(
-        monotonic(), used, sum(total) - total.idle - getattr(total, "iowait", 0.0) - total.guest
-    )
+    return CpuReading(monotonic(), used, sum(total) - total.idle - getattr(total, "iowait", 0.0) - total.guest)
 
 
 def _with_descendants(pid: int) -> float:

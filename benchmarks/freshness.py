@@ -29,6 +29,8 @@ RATE = 1_000
 """Events a second of the load."""
 BATCH = 10
 """Events in one of its requests."""
+_WARM_UP_SECONDS = 3.0
+"""How long the load runs before the first probe."""
 _EVERY_SECONDS = 0.05
 _READ_PAUSE, _QUERY_PAUSE = 0.002, 0.02
 _PATIENCE = 30.0
@@ -110,7 +112,7 @@ class _Probes:
 
 
 def measure(product: Product, rulebook: Rulebook, seconds: float) -> Freshness:
-    """Keep up a load of ``RATE`` for a time, and probe it.
+    """Keep up a load of ``RATE`` for so many seconds, and probe it after the first few.
 
     Raises:
         IncompleteError: a probe was lost.
@@ -130,6 +132,7 @@ async def _measure(product: Product, rulebook: Rulebook, seconds: float) -> Fres
         pace = Pace(concurrency=16, rate=RATE)
         loading = asyncio.create_task(send(plan, list(http_requests(plan, BATCH)), target, pace))
         try:
+            await asyncio.wait([loading], timeout=_WARM_UP_SECONDS)
             await _probe_during(loading, probes)
             sent = await loading
             await _drain(probes)
@@ -157,7 +160,5 @@ async def _drain(probes: _Probes) -> None:
     deadline = time.monotonic() + _PATIENCE
     while probes.waiting:
         if time.monotonic() > deadline:
-            raise IncompleteError(
-                f"{len(probes.waiting)} probes are not in PostgreSQL after {_PATIENCE:.0f} s"
-            )
+            raise IncompleteError(f"{len(probes.waiting)} probes are not in PostgreSQL after {_PATIENCE:.0f} s")
         await asyncio.sleep(_QUERY_PAUSE)

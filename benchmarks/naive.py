@@ -113,9 +113,7 @@ def main(role: str, argument: str) -> None:
     app = make_app(Settings())
     app.finalize()
     if role == "receiver":
-        uvicorn.run(
-            make_receiver(app), port=int(argument), http="httptools", loop="uvloop", log_level="warning"
-        )
+        uvicorn.run(make_receiver(app), port=int(argument), http="httptools", loop="uvloop", log_level="warning")
     else:
         # As the product's shard workers: one child each, no gossip.
         options = ["--concurrency=1", "--without-gossip", "--without-mingle", "--loglevel=warning"]

@@ -83,9 +83,7 @@ def running_product() -> Iterator[Product]:
 
 
 @contextmanager
-def child(
-    command: Sequence[str], environment: Mapping[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
+def child(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the ``with``, and also when we are killed.
 
     It has a session of its own, so that a Ctrl-C reaches only us, who then stop things in order.

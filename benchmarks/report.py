@@ -115,9 +115,7 @@ def _cpu(runs: Sequence[Repetition]) -> dict[str, Any]:
     use = _use(runs)
     events = sum(run.events for run in runs)
     return {
-        "seconds_per_million_events": {
-            name: round(1e6 * seconds / events, 1) for name, seconds in _ordered(use)
-        },
+        "seconds_per_million_events": {name: round(1e6 * seconds / events, 1) for name, seconds in _ordered(use)},
         "share": {name: round(seconds / use.ours, 3) for name, seconds in _ordered(use)},
         "total": round(1e6 * use.ours / events, 1),
     }
@@ -143,9 +141,7 @@ def _rate_table(data: dict[str, Any], results: Results) -> Table:
     table.add_column("way in")
     for name in ("events/s, median", "of each run", "accepted/s", "events a run", "other work"):
         table.add_column(name, justify="right")
-    titles = {name: load.title for name, load in results.loads.items()} | {
-        NAIVE: "naive design, HTTP, 200 a request"
-    }
+    titles = {name: load.title for name, load in results.loads.items()} | {NAIVE: "naive design, HTTP, 200 a request"}
     for name, block in data["end_to_end"].items():
         table.add_row(
             titles[name],

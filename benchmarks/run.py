@@ -68,13 +68,12 @@ _QUICK = Sizes(
 )
 _WARM_UP_SHARE = 10
 _LOADS = (HTTP_BATCHED, HTTP_SINGLE, GRPC)
+_LOG_COLUMNS = 120
 _SAID = Console(stderr=True)
 
 
 def main(
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file too.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything, in under a minute.")] = False,
     only: Annotated[list[Name] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
 ) -> None:
@@ -91,7 +90,8 @@ def main(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     data = as_data(results)
-    show(data, results, Console())
+    # Outside a terminal Rich takes 80 columns, too few for these tables.
+    show(data, results, Console() if Console().is_terminal else Console(width=_LOG_COLUMNS))
     if json_file is not None:
         json_file.write_text(json.dumps(data, indent=2) + "\n")
 

@@ -14,7 +14,7 @@ import structlog
 
 from config.shards import shard_for
 from ingest.clock import now_us
-from ingest.group import EVENT_BYTES, CommitLimits, Group
+from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter, written
 from models.errors import BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event
 from models.hot.journal import Batch
@@ -96,14 +96,17 @@ class GroupCommitter:
             wake = self._gathering is None
             group = self._gathering = self._gathering or Group()
             was_full = group.full
+            shards = set()
             for event in events:
-                shard_events = group.by_shard[shard_for(event.tenant_id, event.user_id, self._limits.shards)]
+                shard = shard_for(event.tenant_id, event.user_id, self._limits.shards)
+                shards.add(shard)
+                shard_events = group.by_shard[shard]
                 shard_events.append(event)
                 if len(shard_events) >= self._limits.max_events:
                     group.full = True
             group.bytes += size
             self._held_bytes += size
-            group.waiters.append((loop, waiter))
+            group.waiters.append(Waiter(loop, waiter, shards))
             if wake or group.full is not was_full:
                 self._changed.notify()
 
@@ -141,8 +144,9 @@ class GroupCommitter:
         self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
         self._note("journal", failure)
         group.resolve(failure)
-        if failure is None:
-            self._send(batches)
+        sent = written(batches, failure)
+        if sent:
+            self._send(sent)
 
     def _send(self, batches: Sequence[Batch]) -> None:
         """Publish what the journal has; what does not go out now is published again by the sweep."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from models.errors import RetryableError
+from models.errors import JournalFullError, RetryableError
 from models.events import Event, pack_batch
 from models.hot.journal import Batch
 
@@ -34,13 +34,21 @@ class CommitLimits(NamedTuple):
     """About how much memory the events may take that wait for the journal."""
 
 
+class Waiter(NamedTuple):
+    """A caller, and the shards that its events belong to."""
+
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[RetryableError | None]
+    shards: set[int]
+
+
 class Group:
     """What is written together: events by shard, and the callers that wait for them."""
 
     def __init__(self) -> None:
         self.since = time.monotonic()
         self.by_shard: defaultdict[int, list[Event]] = defaultdict(list)
-        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[RetryableError | None]]] = []
+        self.waiters: list[Waiter] = []
         self.bytes = 0
         self.full = False
 
@@ -52,11 +60,10 @@ class Group:
                 yield Batch(shard, uuid4().hex, pack_batch(part), len(part))
 
     def resolve(self, failure: RetryableError | None) -> None:
-        """Wake the callers with one hop to each event loop."""
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[RetryableError | None]]]
-        by_loop = defaultdict(list)
-        for loop, waiter in self.waiters:
-            by_loop[loop].append(waiter)
+        """Wake the callers with one hop to each event loop. A full shard fails only those with events of it."""
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[Waiter]] = defaultdict(list)
+        for waiter in self.waiters:
+            by_loop[waiter.loop].append(waiter)
         for loop, waiters in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_set_results, waiters, failure)
@@ -64,7 +71,17 @@ class Group:
                 log.warning("commit_outlived_its_loop", waiters=len(waiters))
 
 
-def _set_results(waiters: list[asyncio.Future[RetryableError | None]], failure: RetryableError | None) -> None:
+def written(batches: list[Batch], failure: RetryableError | None) -> list[Batch]:
+    """The batches that the journal has for certain."""
+    if failure is None:
+        return batches
+    if isinstance(failure, JournalFullError):
+        return [batch for batch in batches if not failure.concerns({batch.shard})]
+    return []
+
+
+def _set_results(waiters: list[Waiter], failure: RetryableError | None) -> None:
     for waiter in waiters:
-        if not waiter.done():  # a caller that went away has cancelled it
-            waiter.set_result(failure)
+        spared = isinstance(failure, JournalFullError) and not failure.concerns(waiter.shards)
+        if not waiter.answer.done():  # a caller that went away has cancelled it
+            waiter.answer.set_result(None if spared else failure)

@@ -39,7 +39,16 @@ class BrokerUnavailableError(RetryableError):
 
 
 class JournalFullError(RetryableError):
-    """Too much is accepted that PostgreSQL does not have; nothing more is taken until workers and flush catch up."""
+    """Too much is accepted that PostgreSQL does not have; ``shards`` take nothing more until workers and flush catch up."""
+
+    def __init__(self, message: str, shards: frozenset[int] = frozenset()) -> None:
+        super().__init__(message)
+        self.shards = shards
+        """The shards that are full; empty where all are."""
+
+    def concerns(self, shards: set[int]) -> bool:
+        """Whether any of these shards is full."""
+        return not self.shards or bool(self.shards & shards)
 
 
 class HydrationRacedError(RetryableError):

@@ -52,7 +52,7 @@ def _robustness() -> dict[str, object]:
         # None: a worker waits for its broker for as long as it takes.
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
-        "broker_pool_limit": 4,
+        "broker_pool_limit": 10,
         "broker_pool_acquire_timeout": 5,
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.
         "worker_cancel_long_running_tasks_on_connection_loss": False,

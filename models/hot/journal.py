@@ -59,8 +59,8 @@ class Journal:
         """Write batches in one round trip.
 
         Raises:
-            JournalFullError: a shard holds too much that PostgreSQL does not have; batches of other shards may
-                have been written.
+            JournalFullError: some shards hold too much that PostgreSQL does not have, and the error names them. Of
+                those shards some batches may have been written; the batches of all others were.
             StateUnavailableError: the state Redis did not answer; what was written is not known.
         """
         due = now_ms + self._retry_after_ms
@@ -73,9 +73,10 @@ class Journal:
                     client=pipeline,
                 )
             written = pipeline.execute()
-        full = sorted({batch.shard for batch, ok in zip(batches, written, strict=True) if not ok})
+        full = frozenset(batch.shard for batch, ok in zip(batches, written, strict=True) if not ok)
         if full:
-            raise JournalFullError(f"shards {full} hold {self._max_bytes_per_shard} bytes that PostgreSQL lacks")
+            reason = f"shards {sorted(full)} hold {self._max_bytes_per_shard} bytes that PostgreSQL lacks"
+            raise JournalFullError(reason, full)
 
     def claim_waiting(self, shard: int, *, now_ms: int, before_ms: int, limit: int) -> list[WaitingBatch]:
         """Batches due before a time; each call puts their next due time off further.

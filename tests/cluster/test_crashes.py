@@ -39,7 +39,7 @@ def test_a_worker_killed_inside_a_batch_loses_nothing(installation, crowd, low):
     low.restart()
     wait_until(lambda: installation.journaled() == 0)
     # Later the broker gives the dead worker's message back as well.
-    assert installation.redeliver() == 1
+    assert installation.redeliver() >= 1
     crowd.assert_exact()
 
 
@@ -64,8 +64,9 @@ def test_a_broker_restarted_in_a_stream_of_batches_loses_nothing(installation, c
     crowd.assert_exact()
 
 
-def test_work_that_ends_while_the_broker_is_away_ends_no_worker(installation, celery_setup, crowd):
-    crowd.send(100)
+def test_work_that_ends_while_the_broker_is_away_ends_no_worker(installation, celery_setup):
+    crowd = Crowd.of(installation, users=20)
+    crowd.send(400)
     crowd.assert_exact()
     newcomers = Crowd.of(installation)
     workers = celery_setup.worker_cluster
@@ -75,12 +76,18 @@ def test_work_that_ends_while_the_broker_is_away_ends_no_worker(installation, ce
         wait_until(lambda: _waiting_for_database(installation) == 2)
         tried = [_tries(worker) for worker in workers]
         celery_setup.broker.kill()
-        wait_until(lambda: all(_tries(worker) > before for worker, before in zip(workers, tried, strict=True)))
+        wait_until(
+            lambda: all(
+                _tries(worker) > before or worker.container.status == "exited"
+                for worker, before in zip(workers, tried, strict=True)
+            )
+        )
+    # No supervisor had to help.
+    assert [worker.container.status for worker in workers] == ["running"] * 3
     wait_until(lambda: _waiting_for_database(installation) == 0)
     celery_setup.broker.restart()
     crowd.assert_exact()
     newcomers.assert_exact()
-    # No supervisor had to help.
     assert [worker.container.status for worker in workers] == ["running"] * 3
 
 

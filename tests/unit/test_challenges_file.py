@@ -116,9 +116,7 @@ def test_a_fault_names_file_challenge_goal_and_field(changes, fault):
 
 
 def test_a_goal_without_an_id_is_named_by_its_position():
-    assert faults_of(file_of(goal(), goal(id=...))) == [
-        "f.json: challenge 'c', goal number 2: id: is missing"
-    ]
+    assert faults_of(file_of(goal(), goal(id=...))) == ["f.json: challenge 'c', goal number 2: id: is missing"]
 
 
 _TOO_LARGE = [str(2**53 + 1), "1" + "0" * 30, "1e300", "1e999", "9007199254740993.0", "9" * 5_000]
@@ -201,9 +199,7 @@ def test_a_prerequisite_in_another_challenge_counts_and_one_named_twice_does_not
         ]
     }
 
-    assert faults_of(content) == [
-        "f.json: challenge 'd', goal 'b': prerequisites[1]: names the goal 'a' a second time"
-    ]
+    assert faults_of(content) == ["f.json: challenge 'd', goal 'b': prerequisites[1]: names the goal 'a' a second time"]
 
 
 def test_goals_that_wait_for_each_other_are_named_in_their_order():

@@ -233,3 +233,19 @@ async def test_no_events_are_no_work(make, outlets):
 async def test_every_write_is_timed(make, meters):
     await make().commit([event(1)])
     assert meters._pending["questline_commit_seconds|count"] == 1
+
+
+async def test_a_full_shard_fails_only_the_callers_with_events_of_it(make, outlets):
+    users = {shard_for("default", f"user-{n}", SHARDS): f"user-{n}" for n in range(200)}
+    full, free = list(users)[:2]
+    outlets.append_error = JournalFullError("full", frozenset({full}))
+    committer = make(linger=timedelta(milliseconds=300))
+    fates = await asyncio.gather(
+        committer.commit([event(1, users[full])]),
+        committer.commit([event(2, users[free])]),
+        committer.commit([event(3, users[free]), event(4, users[full])]),
+        return_exceptions=True,
+    )
+    assert [type(fate) for fate in fates] == [JournalFullError, type(None), JournalFullError]
+    await asyncio.to_thread(committer.close)
+    assert [{batch.shard for batch in call[1]} for call in outlets.calls if call[0] == "publish"] == [{free}]

@@ -206,9 +206,7 @@ def test_no_json_value_breaks_the_reader_and_every_refusal_is_documented(item):
 
 
 @given(
-    st.fixed_dictionaries(
-        {}, optional=dict.fromkeys(("tenant_id", "occurred_at", "source", "value", "payload"), JSON)
-    )
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("tenant_id", "occurred_at", "source", "value", "payload"), JSON))
 )
 def test_no_field_of_a_good_event_breaks_the_reader(change):
     _holds({**GOOD, **change})

@@ -116,9 +116,7 @@ def test_values_of_a_latest_goal_grow_and_sometimes_fall(rulebook):
 
 
 def test_the_highest_target_leaves_values_exact():
-    goal = Goal(
-        goal_id="g", challenge_id="c", name="g", operator="latest", event_source="e", target=float(MAX_EXACT)
-    )
+    goal = Goal(goal_id="g", challenge_id="c", name="g", operator="latest", event_source="e", target=float(MAX_EXACT))
     plan = plan_of(Rulebook((goal,)))
 
     assert all(abs(event.value) < MAX_EXACT for event in events_of(plan))

@@ -53,10 +53,7 @@ def busy(after="0.05"):
 
 
 def rejected(status, *indexes):
-    rows = [
-        {"index": index, "event_id": "x", "code": "too_old", "field": "f", "message": "m"}
-        for index in indexes
-    ]
+    rows = [{"index": index, "event_id": "x", "code": "too_old", "field": "f", "message": "m"} for index in indexes]
     return web.json_response({"accepted": 0, "rejected": rows}, status=status)
 
 
@@ -127,9 +124,7 @@ def test_a_busy_receiver_is_asked_again_after_the_time_it_names():
     assert report.latencies[0] >= 0.4
 
 
-@pytest.mark.parametrize(
-    "answer", ["hang up", web.Response(status=500), web.Response(status=202, text="hello")]
-)
+@pytest.mark.parametrize("answer", ["hang up", web.Response(status=500), web.Response(status=202, text="hello")])
 def test_an_attempt_without_a_clear_answer_is_repeated_with_the_same_ids(answer):
     receiver = Receiver(answer)
 

@@ -41,9 +41,7 @@ def as_data(sent: SendReport, proof: VerifyReport) -> dict[str, Any]:
         "events_in_postgresql": proof.found_events,
         "in_postgresql_seconds": _since(sent.started, proof.counted_at),
         "in_postgresql_after_last_answer_seconds": _since(sent.finished, proof.counted_at),
-        "end_to_end_rate": _rate(sent.accepted, (proof.counted_at or 0) - sent.started)
-        if proof.counted_at
-        else None,
+        "end_to_end_rate": _rate(sent.accepted, (proof.counted_at or 0) - sent.started) if proof.counted_at else None,
         "progress_rows": proof.expected_rows,
         "progress_exact": proof.exact_at is not None,
         "users_not_compared": proof.skipped_users,

@@ -90,9 +90,7 @@ async def send(
     return report
 
 
-def _schedule(
-    requests: Iterable[Request], start: float, rate: float | None
-) -> Iterator[tuple[Request, float | None]]:
+def _schedule(requests: Iterable[Request], start: float, rate: float | None) -> Iterator[tuple[Request, float | None]]:
     """Each request with the moment it is due, fixed beforehand: a slow answer delays no other request."""
     before = 0
     for request in requests:

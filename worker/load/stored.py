@@ -14,10 +14,7 @@ from worker.load.generate import Plan
 _POLL_SECONDS = 0.1
 
 _COUNT = text("SELECT count(*) FROM events WHERE tenant_id = :tenant AND user_id LIKE :users")
-_IDS = text(
-    "SELECT event_id, count(*) FROM events WHERE tenant_id = :tenant AND user_id LIKE :users"
-    " GROUP BY event_id"
-)
+_IDS = text("SELECT event_id, count(*) FROM events WHERE tenant_id = :tenant AND user_id LIKE :users GROUP BY event_id")
 _PROGRESS = text(
     "SELECT user_id, goal_id, period, progress, status FROM user_goal_progress"
     " WHERE tenant_id = :tenant AND user_id LIKE :users"

@@ -92,9 +92,7 @@ def verify(
     return report
 
 
-def _verify_events(
-    run: StoredRun, sent: SendReport, report: VerifyReport, on_count: Callable[[int], None]
-) -> None:
+def _verify_events(run: StoredRun, sent: SendReport, report: VerifyReport, on_count: Callable[[int], None]) -> None:
     for asked, count in run.event_counts():
         report.found_events = count
         on_count(count)

@@ -68,9 +68,7 @@ def grpc_message(event: Event) -> tuple[str, bytes]:
         latest_value=event.value or 0.0,
         inc=event.increment or 0.0,
     )
-    return STATISTIC_METHOD, StatItemUpdated(
-        name="statItemUpdated", payload=stat, **outer
-    ).SerializeToString()
+    return STATISTIC_METHOD, StatItemUpdated(name="statItemUpdated", payload=stat, **outer).SerializeToString()
 
 
 def _row(event: Event) -> dict[str, Any]:

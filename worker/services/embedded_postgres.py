@@ -23,6 +23,8 @@ from worker.services.unprivileged import Identity, child_command, reachable_serv
 
 _ADMINISTRATOR = "questline_administrator"
 _INITDB_TIMEOUT_S = 120
+# Rows are updated every second: with rare checkpoints a page is written to the log in full once, not again and again.
+_TUNING = {"max_wal_size": "2GB", "checkpoint_timeout": "15min", "shared_buffers": "256MB"}
 
 
 class EmbeddedPostgres:
@@ -35,7 +37,7 @@ class EmbeddedPostgres:
     def __init__(self, server: Server, folder: Path, port: int, identity: Identity | None) -> None:
         self.server = server
         self.port = port
-        options = {"listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": ""}
+        options = {"listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "", **_TUNING}
         self.identity = identity
         self.folder = folder
         self.command = [str(server.binary), "-D", "{folder}/data"]

@@ -204,5 +204,5 @@ class Run:
 
 
 def _missing(roll: WorkerRoll, workers: int) -> str | None:
-    answering = len(roll.answering())
+    answering = len(roll.answering(workers))
     return None if answering >= workers else f"{answering} of {workers} answer"

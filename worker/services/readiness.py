@@ -37,10 +37,10 @@ class WorkerRoll:
     def __init__(self, settings: Settings) -> None:
         self._app = make_app(settings)
 
-    def answering(self, *, timeout_s: float = 0.5) -> set[str]:
-        """The names of the workers that answer within ``timeout_s`` seconds."""
+    def answering(self, expected: int, *, timeout_s: float = 2.0) -> set[str]:
+        """The names of the workers that answer within ``timeout_s`` seconds; returns early once ``expected`` did."""
         try:
-            replies = self._app.control.ping(timeout=timeout_s)
+            replies = self._app.control.ping(timeout=timeout_s, limit=expected)
         except (CeleryError, KombuError, RedisError, OSError):
             return set()
         return {name for reply in replies or [] for name in reply}
