@@ -39,7 +39,7 @@ class BrokerUnavailableError(RetryableError):
 
 
 class JournalFullError(RetryableError):
-    """Too much is accepted that PostgreSQL does not have; ``shards`` take nothing more until workers and flush catch up."""
+    """Too much is accepted that PostgreSQL does not have; nothing more is taken until workers and flush catch up."""
 
     def __init__(self, message: str, shards: frozenset[int] = frozenset()) -> None:
         super().__init__(message)
