@@ -16,7 +16,7 @@ from benchmarks.cpu import CpuUse
 from benchmarks.flush import ROWS
 from benchmarks.freshness import RATE, Freshness
 from benchmarks.product import Product
-from benchmarks.redis_time import APPLY, RedisTime
+from benchmarks.redis_time import RedisTime
 from benchmarks.throughput import Load, Repetition
 from worker.load.report import latency_percentiles
 
@@ -35,6 +35,8 @@ class Results:
     freshness: Freshness | None = None
     flush: Mapping[str, Sequence[float]] = field(default_factory=dict)
     redis: RedisTime | None = None
+    faults: list[str] = field(default_factory=list)
+    """Why a figure is missing; a run goes on without it."""
 
 
 def describe(product: Product) -> dict[str, Any]:
@@ -58,15 +60,17 @@ def as_data(results: Results) -> dict[str, Any]:
     """Everything as JSON types: rates in events a second, times as their names say."""
     data: dict[str, Any] = {"machine": results.machine}
     if results.repetitions:
-        data["end_to_end"] = {name: _rates(runs) for name, runs in results.repetitions.items()}
+        data["end_to_end"] = {name: _rates(runs) for name, runs in results.repetitions.items() if runs}
     rates = {name: block["median"] for name, block in data.get("end_to_end", {}).items()}
     if NAIVE in rates and "http" in rates:
         data["ratio_to_naive"] = round(rates["http"] / rates[NAIVE], 1)
-    if "http" in results.repetitions:
+    if results.repetitions.get("http"):
         data["cpu"] = _cpu(results.repetitions["http"])
     if results.redis is not None:
-        data["redis_us_per_event"] = {
-            name: round(results.redis.us_per_event(name), 1) for name in results.redis.seconds
+        data["redis"] = {
+            "apply_us_per_event": round(results.redis.apply, 1),
+            "all_scripts_us_per_event": round(results.redis.all_scripts, 1),
+            "events_per_call": round(results.redis.events_per_call, 1),
         }
     if results.freshness is not None:
         data["freshness"] = {
@@ -77,6 +81,7 @@ def as_data(results: Results) -> dict[str, Any]:
         }
     if results.flush:
         data["flush"] = {kind: _flush(seconds) for kind, seconds in results.flush.items()}
+    data["faults"] = results.faults
     return data
 
 
@@ -167,9 +172,14 @@ def _cpu_table(cpu: dict[str, Any]) -> Table:
 
 
 def _redis_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
-    times = data.get("redis_us_per_event", {})
-    ordered = sorted(times.items(), key=lambda item: (item[0] != APPLY, -item[1]))
-    return [(f"Redis, {name}", f"{microseconds:,.1f} µs an event") for name, microseconds in ordered]
+    if "redis" not in data:
+        return []
+    block = data["redis"]
+    calls = f"{block['events_per_call']:,.0f} events a call"
+    return [
+        ("Redis, apply script", f"{block['apply_us_per_event']:,.1f} µs an event  ({calls})"),
+        ("Redis, all scripts", f"{block['all_scripts_us_per_event']:,.1f} µs an event"),
+    ]
 
 
 def _freshness_lines(data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,105 +6,17 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import psutil
-import psycopg2
 import pytest
 
+from tests.acceptance.product import Up, query
 from tests.servers import wait_until
 from worker.services.ports import free_port
-from worker.services.supervision import remote
 
 KEYS = ["http", "grpc", "metrics", "flower", "database_url", "broker_url", "state_url"]
-
-
-class Up:
-    """One ``questline up`` of this test, known by its own process and data folder only."""
-
-    def __init__(self, folder: Path, ports: dict[str, int], **extra: str) -> None:
-        self.data = folder / "data"
-        self.output = folder / "output.txt"
-        unwanted = {"DB_HOST", "DB_PORT", "DB_PASSWORD", "BROKER_URL", "STATE_URL"}
-        kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-        told = {name: str(port) for name, port in ports.items()}
-        self.environment = {**kept, **told, "QUESTLINE_DATA_DIR": str(self.data), **extra}
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "up"],
-                env=self.environment, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-
-    def said(self) -> str:
-        return self.output.read_text()
-
-    def ready(self) -> None:
-        wait_until(
-            lambda: "Try it" in self.said() or self.process.poll() is not None,
-            seconds=60,
-            message=self.said,
-        )
-        assert self.process.poll() is None, self.said()
-
-    def run(self, *verb: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "worker.cli", *verb]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
-
-    def programs(self) -> dict[str, int]:
-        """The pid of every program that runs now."""
-        with remote(json.loads((self.data / "run.json").read_text())["socket"]) as proxy:
-            rows: Any = proxy.supervisor.getAllProcessInfo()
-        return {row["name"]: row["pid"] for row in rows if row["pid"]}
-
-    def family(self) -> list[psutil.Process]:
-        """Every process below ours."""
-        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return below
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> float:
-        """Stop it as a user does; the seconds it took."""
-        start = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(30)
-        return time.monotonic() - start
-
-
-@pytest.fixture(scope="module")
-def ports():
-    """One set of ports for the tests of this file, which run one after the other."""
-    taken: list[int] = []
-    for _ in range(4):
-        taken.append(free_port(taken=taken))
-    return dict(zip(["HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT"], taken, strict=True))
-
-
-@pytest.fixture
-def up(tmp_path, ports):
-    """Starts runs in one folder; ends what a failed test leaves."""
-    started: list[Up] = []
-
-    def start(**extra: str) -> Up:
-        started.append(Up(tmp_path, ports, **extra))
-        return started[-1]
-
-    yield start
-    for run in started:
-        if run.process.poll() is None:
-            run.end(signal.SIGTERM)
-
-
-def _query(url: str, statement: str) -> list[Any]:
-    connection = psycopg2.connect(url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall()
-    finally:
-        connection.close()
 
 
 def _paste(run: Up) -> dict[str, Any]:
@@ -118,7 +30,7 @@ def _paste(run: Up) -> dict[str, Any]:
 def _daily_logins(run: Up) -> list[Any]:
     """The progress that alice's login made, as psql would show it."""
     url = run.run("urls", "database_url").stdout.strip()
-    return _query(url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'")
+    return query(url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'")
 
 
 @pytest.mark.timeout(180)

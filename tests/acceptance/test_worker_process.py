@@ -64,7 +64,9 @@ def database_held(installation):
 
 
 def _waits_for_us(installation):
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'questline-worker'"
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'questline-worker'"
+    )
     return installation.query(waiting) == [(1,)]
 
 
@@ -201,7 +203,12 @@ def _events_of(app):
 def test_a_wrong_share_is_refused_with_the_reason(environment, arguments, said):
     command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
     ended = subprocess.run(
-        command, env={**os.environ, **environment, "COLUMNS": "200"}, capture_output=True, text=True, timeout=30, check=False
+        command,
+        env={**os.environ, **environment, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert ended.returncode == 2
     assert said in ended.stderr
