@@ -117,7 +117,12 @@ def measure(product: Product, rulebook: Rulebook, seconds: float) -> Freshness:
     Raises:
         IncompleteError: a probe was lost.
     """
-    return uvloop.run(_measure(product, rulebook, seconds))
+    try:
+        return uvloop.run(_measure(product, rulebook, seconds))
+    except ExceptionGroup as group:  # of the probes, which run side by side: one reason is enough
+        raise IncompleteError(f"a probe failed: {group.exceptions[0]}") from group
+    except aiohttp.ClientError as error:
+        raise IncompleteError(f"the receiver did not answer: {error}") from error
 
 
 async def _measure(product: Product, rulebook: Rulebook, seconds: float) -> Freshness:

@@ -16,10 +16,14 @@ FLUSH = "questline.flush"
 SWEEP = "questline.sweep"
 MAKE_PARTITIONS = "questline.make_partitions"
 
+RETRY_DELAY = 1
+"""Seconds until a task whose child process was killed is tried again. Celery's own 180 would outlast the broker's
+visibility timeout, and the message would come back while it still waits."""
+
 log = structlog.get_logger()
 
 
-@shared_task(name=APPLY_EVENTS, ignore_result=True, acks_late=True)
+@shared_task(name=APPLY_EVENTS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
     """Apply one batch of a shard. Its journal entry brings it back when this fails."""
     try:
@@ -28,7 +32,7 @@ def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> Non
         log.warning("batch_left_to_journal", shard=shard, batch_id=batch_id, error=str(error))
 
 
-@shared_task(name=FLUSH, ignore_result=True, acks_late=True)
+@shared_task(name=FLUSH, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def flush(**_newer: Any) -> None:
     """Drain what changed into PostgreSQL; the next tick goes on where a fault stopped this one."""
     try:
@@ -37,7 +41,7 @@ def flush(**_newer: Any) -> None:
         log.warning("flush_put_off", error=str(error))
 
 
-@shared_task(name=SWEEP, ignore_result=True, acks_late=True)
+@shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def sweep(**_newer: Any) -> None:
     """Publish again what waits in the journal too long."""
     try:
@@ -46,7 +50,7 @@ def sweep(**_newer: Any) -> None:
         log.warning("sweep_put_off", error=str(error))
 
 
-@shared_task(name=MAKE_PARTITIONS, ignore_result=True, acks_late=True)
+@shared_task(name=MAKE_PARTITIONS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def make_partitions(**_newer: Any) -> None:
     """Make the event log's partitions of the days ahead."""
     try:

@@ -25,7 +25,8 @@ from models.hot.log import LogEntry, ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import DirtyRecord, Records
 
-LOCK_SECONDS = 60
+LOCK_SECONDS = 10
+"""How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
 LANES = 2
 """Transactions under way at once: while PostgreSQL works on one, the next is prepared. They share no shard."""
 LOG_ENTRIES = 40

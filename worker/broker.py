@@ -34,6 +34,8 @@ class BatchPublisher:
         """
         try:
             with self._app.producer_or_acquire() as producer, producer.batch():
+                # kombu would try for six seconds, and every caller of the receiver with it: the sweep is our retry.
+                producer.connection.ensure_connection(max_retries=0)
                 for batch in batches:
                     message = self._app.amqp.as_task_v2(
                         batch.batch_id,

@@ -52,6 +52,7 @@ def _robustness() -> dict[str, object]:
         # None: a worker waits for its broker for as long as it takes.
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
+        "broker_transport": "worker.transport:Transport",
         "broker_pool_limit": 10,
         "broker_pool_acquire_timeout": 5,
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.
@@ -65,6 +66,8 @@ def _robustness() -> dict[str, object]:
             "health_check_interval": 10,
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
+            # A broker that hangs must not hold the receiver. Far above the second that a worker waits for a message.
+            "socket_timeout": 10,
         },
     }
 

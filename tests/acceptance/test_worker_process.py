@@ -7,13 +7,15 @@ import sys
 import time
 from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 
 import psutil
 import pytest
 
 from config.shards import MAINTENANCE_QUEUE
 from tasks.definitions import APPLY_EVENTS
-from tests.cluster.installation import Crowd, Installation, environment_of
+from tests.cluster.crowd import Crowd
+from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
 from tests.servers import wait_until
 from worker.wiring import build_runtime
@@ -42,7 +44,7 @@ def crowd(installation):
 @pytest.fixture
 def start(environment, tmp_path):
     """Starts processes of the product; ends what a test leaves."""
-    started = []
+    started: list[LocalWorker] = []
 
     def _start(*arguments, **settings):
         log = tmp_path / f"{len(started)}.log"
@@ -182,7 +184,7 @@ def _heartbeats(seen):
 @contextmanager
 def _events_of(app):
     """What workers tell Flower meanwhile."""
-    seen = []
+    seen: list[dict[str, Any]] = []
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": seen.append})
         listener = Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=True))

@@ -9,9 +9,9 @@ import warnings
 from contextlib import closing
 from dataclasses import dataclass
 
-import docker
+import docker  # type: ignore[import-untyped]
 import pytest
-from docker.errors import DockerException
+from docker.errors import DockerException  # type: ignore[import-untyped]
 from pytest_celery import CeleryBrokerCluster, CeleryTestNode, CeleryWorkerCluster, RedisTestBroker
 
 from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by their names here
@@ -31,7 +31,8 @@ from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by 
     redis_ports,
     twin_container,
 )
-from tests.cluster.installation import Crowd, Installation, environment_of
+from tests.cluster.crowd import Crowd
+from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker, QuestlineWorker
 from worker.migrating import migrate
 from worker.wiring import prepare_database
@@ -91,7 +92,9 @@ def process_nodes(tmp_path_factory, database_url):
     roles = {"low": SHARE_OF_LOW, "high": SHARE_OF_HIGH, "maintenance": ("worker", "--maintenance"), "beat": ("beat",)}
     started = [LocalWorker(role, folder / f"{name}.log", environment=environment) for name, role in roles.items()]
     *workers, beat = started
-    yield Nodes(RedisTestBroker(redis), [QuestlineWorker(one, None) for one in workers], CeleryTestNode(beat), environment)
+    yield Nodes(
+        RedisTestBroker(redis), [QuestlineWorker(one, None) for one in workers], CeleryTestNode(beat), environment
+    )
     for one in reversed(started):
         one.teardown()
     redis.teardown()

@@ -73,9 +73,7 @@ class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # the plugin
     def ready(self) -> bool:
         """Wait until the log shows the prompt; a process that ends before is a failure."""
         prompt = self.ready_prompt or ""
-        wait_until(
-            lambda: prompt in self.logs() or self.status == "exited", seconds=BOOT_SECONDS, message=self.logs
-        )
+        wait_until(lambda: prompt in self.logs() or self.status == "exited", seconds=BOOT_SECONDS, message=self.logs)
         assert self.status == "running", f"{self.name} ended:\n{self.logs()}"
         return True
 
@@ -121,7 +119,8 @@ class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]  # the plugin
 
     def children(self) -> list[psutil.Process]:
         """Every process below this one."""
-        return psutil.Process(self._process.pid).children(recursive=True)
+        family: list[psutil.Process] = psutil.Process(self._process.pid).children(recursive=True)
+        return family
 
 
 class LocalRedis(ProcessContainer):

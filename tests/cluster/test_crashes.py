@@ -3,7 +3,8 @@
 from contextlib import contextmanager
 from threading import Thread
 
-from tests.cluster.installation import HIGH, LOW, Crowd, in_parts
+from tests.cluster.crowd import Crowd
+from tests.cluster.installation import HIGH, LOW, in_parts
 from tests.servers import wait_until
 
 
