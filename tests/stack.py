@@ -98,7 +98,12 @@ class Stack:
         self.shard_log = ShardLog(self.redis)
         self.applier = BatchApplier(
             lambda: self.rulebook,
-            self.records, self.journal, self.reader, self.meters, self.dirty_reports.append, self.clock
+            self.records,
+            self.journal,
+            self.reader,
+            self.meters,
+            self.dirty_reports.append,
+            self.clock,
         )
         self.flusher = Flusher(
             self.redis,
