@@ -62,7 +62,7 @@ _FULL = Sizes(
 )
 _QUICK = Sizes(
     rounds=1,
-    events={"http": 10_000, "http-single": 1_500, "grpc": 1_500, NAIVE: 600, "redis": 3_000},
+    events={"http": 10_000, "http-single": 1_000, "grpc": 1_000, NAIVE: 500, "redis": 3_000},
     freshness_seconds=5,
     flushes=10,
 )

@@ -14,14 +14,14 @@ import structlog
 
 from config.shards import shard_for
 from ingest.clock import now_us
-from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter, written
+from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
 from models.errors import BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event
-from models.hot.journal import Batch
+from models.hot.journal import Appended, Batch
 from models.hot.meters import Meters
 
-Append = Callable[[Sequence[Batch], int], None]
-"""Journals batches at a time in milliseconds, or raises JournalFullError or StateUnavailableError."""
+Append = Callable[[Sequence[Batch], int], Appended]
+"""Journals batches at a time in milliseconds, or raises StateUnavailableError."""
 Publish = Callable[[Sequence[Batch]], None]
 """Sends batches to their queues, or raises BrokerUnavailableError."""
 
@@ -132,11 +132,15 @@ class GroupCommitter:
 
     def _commit_group(self, group: Group) -> None:
         batches: list[Batch] = []
+        to_publish: list[Batch] = []
         failure: RetryableError | None = None
         try:
             batches.extend(group.batches(self._limits.max_events))
-            self._append(batches, self._clock() // 1_000)
-        except (JournalFullError, StateUnavailableError) as error:
+            appended = self._append(batches, self._clock() // 1_000)
+            to_publish = appended.to_publish
+            if appended.full:
+                failure = JournalFullError("PostgreSQL lacks too much of what was accepted", appended.full)
+        except StateUnavailableError as error:
             failure = error
         except Exception as error:
             log.exception("group_commit_broke", batches=len(batches))
@@ -144,9 +148,8 @@ class GroupCommitter:
         self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
         self._note("journal", failure)
         group.resolve(failure)
-        sent = written(batches, failure)
-        if sent:
-            self._send(sent)
+        if to_publish:
+            self._send(to_publish)
 
     def _send(self, batches: Sequence[Batch]) -> None:
         """Publish what the journal has; what does not go out now is published again by the sweep."""

@@ -71,15 +71,6 @@ class Group:
                 log.warning("commit_outlived_its_loop", waiters=len(waiters))
 
 
-def written(batches: list[Batch], failure: RetryableError | None) -> list[Batch]:
-    """The batches that the journal has for certain."""
-    if failure is None:
-        return batches
-    if isinstance(failure, JournalFullError):
-        return [batch for batch in batches if not failure.concerns({batch.shard})]
-    return []
-
-
 def _set_results(waiters: list[Waiter], failure: RetryableError | None) -> None:
     for waiter in waiters:
         spared = isinstance(failure, JournalFullError) and not failure.concerns(waiter.shards)

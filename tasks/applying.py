@@ -1,7 +1,8 @@
-"""Applying a batch: match it to goals, run the script, load cold users, run it again for those.
+"""Applying batches: match them to goals, run the script, load cold users, run it again for those.
 
-In comes a batch from the queue; out go changed records in Redis. A passing fault leaves the batch in the journal,
-which brings it back; so this knows nothing of queues and retries.
+In comes the batch of a message; out go changed records in Redis. One message may stand for many batches: whoever it
+wakes takes all that is ready in the shard's journal. A passing fault leaves a batch in the journal, which brings it
+back; so this knows nothing of queues and retries.
 """
 
 from collections import Counter
@@ -12,19 +13,24 @@ from logging import DEBUG
 import structlog
 
 from models.cold.reading import ProgressReader
-from models.errors import HydrationRacedError, RetryableError
-from models.events import Event, unpack_batch
-from models.hot.journal import Journal
+from models.errors import BrokerUnavailableError, DatabaseUnavailableError, HydrationRacedError, RetryableError
+from models.events import Event
+from models.hot.journal import Batch, Journal, TakenBatch
 from models.hot.meters import Meters
 from models.hot.plan import make_plan
 from models.hot.records import Applied, ColdUser, Records
 from models.rules.goals import Rulebook
+from tasks.merging import Merged, merge
 
 LOADS = 5
 """How often a record may turn cold again while it is being loaded, before the batch is put back."""
-
+ROUNDS = 4
+"""How often a message takes from its shard before other shards get their turn."""
+TAKEN_BATCHES, TAKEN_BYTES = 200, 128 * 1024
+MERGED_EVENTS = 250
+"""Events of one call of the apply script, so that Redis is never busy with it for more than some milliseconds."""
 LOGGED_SINGLY = 5
-"""Batches of more events than this are logged as one line, except at debug level."""
+"""Calls with more events than this are logged as one line, except at debug level."""
 
 log = structlog.get_logger()
 
@@ -38,37 +44,87 @@ class BatchApplier:
     records: Records
     journal: Journal
     reader: ProgressReader
+    publish: Callable[[Sequence[Batch]], None]
     meters: Meters
     buffer_limit: Callable[[int], None]
-    """Told the number of dirty users of the shard after each batch; starts an early flush when it is too high."""
+    """Told the number of dirty users of the shard after each call; starts an early flush when it is too high."""
     now_us: Callable[[], int]
 
-    def apply(self, shard: int, batch_id: str, packed: bytes) -> None:
-        """Apply a batch; after a passing fault, hand it back to the journal.
+    def work(self, shard: int, batch_id: str, packed: bytes) -> None:
+        """Apply the batch of a message and what else is ready in its shard; a long rest goes to a new message.
 
         Raises:
-            MalformedBatchError: the bytes are not a batch; the journal keeps them until the sweep dead-letters them.
+            StateUnavailableError: Redis did not answer; the sweep brings back what was taken.
         """
-        started = self.now_us()
-        events = unpack_batch(packed)
-        try:
-            applied = self._apply(shard, batch_id, events, packed)
-        except RetryableError as error:
-            self.meters.count("questline_batches_postponed_total", label=type(error).__name__)
-            log.warning("batch_postponed", shard=shard, batch_id=batch_id, error=str(error))
-            self.journal.postpone(shard, batch_id, now_ms=self.now_us() // 1000)
-            return
-        self._record(events, started, applied)
-        self.buffer_limit(applied[-1].dirty_users)
+        own = [TakenBatch(batch_id, packed)]
+        for _ in range(ROUNDS):
+            taken = self.journal.take(shard, max_batches=TAKEN_BATCHES, max_bytes=TAKEN_BYTES)
+            if any(batch.batch_id == batch_id for batch in taken.batches):
+                own = []
+            self.apply(shard, own + taken.batches)
+            own = []
+            if not taken.left:
+                return
+        self._hand_on(shard)
 
-    def _apply(self, shard: int, batch_id: str, events: Sequence[Event], packed: bytes) -> list[Applied]:
-        plan = make_plan(self.rulebook(), events, packed)
+    def apply(self, shard: int, batches: Sequence[TakenBatch]) -> None:
+        """Apply batches; those that fail for a passing reason are put back, the others do not suffer by them.
+
+        Raises:
+            StateUnavailableError: Redis did not answer.
+        """
+        may_load = True
+        for merged in merge(batches, shard=shard, max_events=MERGED_EVENTS):
+            may_load = self._apply_or_put_back(shard, merged, may_load=may_load) and may_load
+
+    def _apply_or_put_back(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
+        """Tells whether PostgreSQL could be asked."""
+        started = self.now_us()
+        try:
+            calls = self._call(shard, merged, may_load=may_load)
+        except (DatabaseUnavailableError, HydrationRacedError) as error:
+            self._put_back(shard, merged, error)
+            return not isinstance(error, DatabaseUnavailableError)
+        except RetryableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a bad event does to the script or to us
+            self._alone(shard, merged, error)
+            return True
+        self._record(merged.events, started, calls)
+        self.buffer_limit(calls[-1].dirty_users)
+        return True
+
+    def _alone(self, shard: int, merged: Merged, error: Exception) -> None:
+        """One bad batch must not hold back its neighbours: each has its own try, and the bad one stays journaled."""
+        if len(merged.batches) == 1:
+            log.error("batch_failed", shard=shard, batch_id=merged.batch_ids[0], exc_info=error)
+            return
+        for batch in merged.batches:
+            self.apply(shard, [batch])
+
+    def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
+        self.meters.count("questline_batches_postponed_total", len(merged.batches), label=type(error).__name__)
+        log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
+        self.journal.postpone(shard, merged.batch_ids, now_ms=self.now_us() // 1000)
+
+    def _hand_on(self, shard: int) -> None:
+        """Publish the next batch that is ready: its message brings a worker for all the others."""
+        for batch in self.journal.take(shard, max_batches=1, max_bytes=1).batches:
+            try:
+                self.publish([Batch(shard, batch.batch_id, batch.packed, 0)])
+            except BrokerUnavailableError as error:
+                log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
+
+    def _call(self, shard: int, merged: Merged, *, may_load: bool) -> list[Applied]:
+        plan = make_plan(self.rulebook(), merged.events, merged.packed)
         calls: list[Applied] = []
         for _ in range(LOADS):
-            calls.append(self.records.apply(shard, batch_id, plan, now_us=self.now_us()))
+            calls.append(self.records.apply(shard, merged.batch_ids, plan, now_us=self.now_us()))
             cold = calls[-1].cold
             if not cold:
                 return calls
+            if not may_load:
+                raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
             self._load(shard, cold)
             plan = plan.only([user.plan for user in cold])
         raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")

@@ -25,9 +25,9 @@ log = structlog.get_logger()
 
 @shared_task(name=APPLY_EVENTS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
-    """Apply one batch of a shard. Its journal entry brings it back when this fails."""
+    """Apply a batch and what else is ready in its shard. The journal brings back what fails."""
     try:
-        runtime().applier.apply(shard, batch_id, events)
+        runtime().applier.work(shard, batch_id, events)
     except RetryableError as error:
         log.warning("batch_left_to_journal", shard=shard, batch_id=batch_id, error=str(error))
 

@@ -1,13 +1,11 @@
 """The sweep: what waits in the journal too long is published again, and in the end dead-lettered (promise P1).
 
-A message can vanish between the broker and a worker. The journal still has its batch, so the sweep sends it once
-more; doing so needlessly is harmless, but must not make a long queue longer. Queues are first in, first out: a batch
-that was due before the oldest one still queued is not in the queue any more.
+A message can vanish between the broker and a worker, and a worker with batches in its hands. The journal still has
+them, so the sweep sends them once more; doing so needlessly is harmless, but must not make a long queue longer.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import structlog
 
@@ -17,16 +15,9 @@ from models.events import Event, unpack_batch
 from models.hot.journal import Batch, Journal, WaitingBatch
 from models.hot.meters import Meters
 
-BATCHES_PER_SHARD = 200
+BATCHES_PER_SHARD = 500
 
 log = structlog.get_logger()
-
-
-class QueueHead(NamedTuple):
-    """The oldest message of a queue: how many there are, and the batch it carries (None if it is not a batch)."""
-
-    length: int
-    batch_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +28,8 @@ class Sweeper:
     max_attempts: int
     journal: Journal
     writer: FlushWriter
-    queue_head: Callable[[int], QueueHead]
+    queue_lengths: Callable[[int], list[int]]
+    """The messages queued for each shard."""
     publish: Callable[[Sequence[Batch]], None]
     meters: Meters
     now_us: Callable[[], int]
@@ -48,32 +40,23 @@ class Sweeper:
         Raises:
             StateUnavailableError, BrokerUnavailableError, DatabaseUnavailableError: the next sweep goes on.
         """
-        return sum(self._sweep_shard(shard) for shard in range(self.shards))
+        queued = self.queue_lengths(self.shards)
+        return sum(self._sweep_shard(shard, queued[shard]) for shard in range(self.shards))
 
-    def _sweep_shard(self, shard: int) -> int:
+    def _sweep_shard(self, shard: int, queued: int) -> int:
         now_ms = self.now_us() // 1000
-        before = self._due_before(shard, now_ms)
-        if before is None:
-            return 0
-        waiting = self.journal.claim_waiting(shard, now_ms=now_ms, before_ms=before, limit=BATCHES_PER_SHARD)
+        waiting = self.journal.claim_waiting(shard, now_ms=now_ms, queued=queued, limit=BATCHES_PER_SHARD)
+        again = []
         for batch in waiting:
             if batch.attempts > self.max_attempts:
                 self._bury(shard, batch)
-        again = [
-            Batch(shard, batch.batch_id, batch.packed, 0) for batch in waiting if batch.attempts <= self.max_attempts
-        ]
+            else:
+                again.append(Batch(shard, batch.batch_id, batch.packed, 0))
         if again:
             self.publish(again)
             self.meters.count("questline_batches_republished_total", len(again))
             log.warning("batches_republished", shard=shard, batches=len(again))
         return len(again)
-
-    def _due_before(self, shard: int, now_ms: int) -> int | None:
-        head = self.queue_head(shard)
-        if head.length == 0:
-            return now_ms
-        due = self.journal.due_at(shard, head.batch_id) if head.batch_id else None
-        return None if due is None else min(due, now_ms)
 
     def _bury(self, shard: int, batch: WaitingBatch) -> None:
         events = _events_of(batch.packed)

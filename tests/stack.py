@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from config.shards import shard_for
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
+from models.errors import JournalFullError
 from models.events import Event, pack_batch
 from models.hot.journal import Batch, Journal
 from models.hot.log import ShardLog
@@ -21,7 +22,7 @@ from models.rules.goals import Goal, Rulebook
 from models.rules.operators import progress_of
 from tasks.applying import BatchApplier
 from tasks.flushing import Flusher
-from tasks.sweeping import QueueHead, Sweeper
+from tasks.sweeping import Sweeper
 
 WINDOW = timedelta(days=7)
 SHARDS = 4
@@ -87,7 +88,9 @@ class Stack:
     max_attempts: int = 3
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
-    head: QueueHead = field(default_factory=lambda: QueueHead(0, None))
+    queued: int = 0
+    rung: list[Batch] = field(default_factory=list)
+    """The batches of the last ``accept`` that need a message."""
 
     def __post_init__(self) -> None:
         self.meters = Meters(self.redis)
@@ -101,6 +104,7 @@ class Stack:
             self.records,
             self.journal,
             self.reader,
+            self.published.extend,
             self.meters,
             self.dirty_reports.append,
             self.clock,
@@ -117,9 +121,15 @@ class Stack:
             self.clock,
         )
         self.sweeper = Sweeper(
-            SHARDS, self.max_attempts, self.journal, self.writer, lambda _shard: self.head, self.published.extend,
-            self.meters, self.clock,
-        )  # fmt: skip
+            SHARDS,
+            self.max_attempts,
+            self.journal,
+            self.writer,
+            lambda shards: [self.queued] * shards,
+            self.published.extend,
+            self.meters,
+            self.clock,
+        )
 
     def event(
         self,
@@ -148,12 +158,15 @@ class Stack:
     def accept(self, *events: Event) -> list[Batch]:
         """Journal events without applying them."""
         batches = self.batches(*events)
-        self.journal.append(batches, self.clock() // 1000)
+        appended = self.journal.append(batches, self.clock() // 1000)
+        self.rung = appended.to_publish
+        if appended.full:
+            raise JournalFullError("full", appended.full)
         return batches
 
     def apply(self, *batches: Batch) -> None:
         for batch in batches:
-            self.applier.apply(batch.shard, batch.batch_id, batch.packed)
+            self.applier.work(batch.shard, batch.batch_id, batch.packed)
 
     def post(self, *events: Event) -> None:
         """Accept and apply."""

@@ -1,11 +1,10 @@
-"""Batches as Celery messages: publishing them in one round trip, and looking at the head of a queue.
+"""Batches as Celery messages: publishing them in one round trip, and the length of their queues.
 
 The envelope is made by Celery itself (``as_task_v2``); only the sending is batched.
 """
 
 from collections.abc import Sequence
 
-import orjson
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from redis import Redis
@@ -16,7 +15,6 @@ from models.errors import BrokerUnavailableError
 from models.hot.connection import connect_state
 from models.hot.journal import Batch
 from tasks.definitions import APPLY_EVENTS
-from tasks.sweeping import QueueHead
 from worker.celery_app import SERIALIZER
 
 
@@ -59,25 +57,10 @@ class BatchPublisher:
 
 
 class QueuePeek:
-    """Looks at queues without taking anything from them. Knows how kombu keeps a queue: a list, oldest at the end."""
+    """Looks at queues without taking anything from them. Knows how kombu keeps a queue: as a list of its name."""
 
     def __init__(self, broker_url: str) -> None:
         self._redis: Redis = connect_state(broker_url)
-
-    def head(self, shard: int) -> QueueHead:
-        """The oldest message of a shard's queue.
-
-        Raises:
-            BrokerUnavailableError: the broker did not answer.
-        """
-        try:
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.llen(queue_for(shard))
-            pipeline.lindex(queue_for(shard), -1)
-            length, oldest = pipeline.execute()
-        except RedisError as error:
-            raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
-        return QueueHead(length, _batch_id(oldest) if oldest else None)
 
     def lengths(self, shards: int) -> list[int]:
         """The number of messages waiting for each shard, in one round trip."""
@@ -100,11 +83,3 @@ class QueuePeek:
             self._redis.ping()
         except RedisError as error:
             raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
-
-
-def _batch_id(message: bytes) -> str | None:
-    try:
-        batch_id = orjson.loads(message)["headers"]["id"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-    return batch_id if isinstance(batch_id, str) else None

@@ -1,4 +1,4 @@
-"""kombu's Redis transport with one repair, so that a worker outlives its broker."""
+"""kombu's Redis transport with one repair, so that a worker outlives its broker, and one economy."""
 
 from typing import Any
 
@@ -18,6 +18,15 @@ class Channel(redis.Channel):
         if self.connection.client is None:
             raise RedisConnectionError("the connection of this channel was closed")
         return super()._connparams(*args, **kwargs)  # type: ignore[misc]  # the stubs leave it out
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """One client for each connection pool: kombu would make one for every acknowledgement."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # the stubs leave it out
+        client = getattr(self, "_kept_client", None)
+        if client is None or client.connection_pool is not self.pool:
+            client = self._kept_client = super()._create_client()  # type: ignore[misc]
+        return client
 
 
 class Transport(redis.Transport):

@@ -79,12 +79,14 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
     records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     journal = make_journal(settings, redis)
+    publisher = BatchPublisher(app)
     runtime = Runtime(
         applier=BatchApplier(
             rulebook=once(lambda: publish(engine, rulebook)),
             records=records,
             journal=journal,
             reader=ProgressReader(engine, window=settings.max_lateness),
+            publish=publisher.publish,
             meters=meters,
             buffer_limit=flush_trigger(settings, app, redis, records),
             now_us=now_us,
@@ -105,8 +107,8 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
             max_attempts=settings.journal_max_attempts,
             journal=journal,
             writer=writer,
-            queue_head=QueuePeek(settings.broker).head,
-            publish=BatchPublisher(app).publish,
+            queue_lengths=QueuePeek(settings.broker).lengths,
+            publish=publisher.publish,
             meters=meters,
             now_us=now_us,
         ),

@@ -1,7 +1,8 @@
 """The journal: accepted batches that are not applied yet, in the state Redis (promise P1).
 
 In come batches from the receiver; they leave when the script that applies them drops them in the same step, or when
-the sweep finds that they never succeed. The queue carries a copy, the journal carries the promise.
+the sweep finds that they never succeed. The queue carries a copy, the journal carries the promise: a worker that a
+message wakes takes all that is ready, so that one message serves many batches when they come fast.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,8 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from models.errors import JournalFullError
 from models.hot.connection import state_errors
-from models.hot.keys import shard_keys
+from models.hot.keys import bell_key, shard_keys
 from models.hot.scripts import register
 
 LONGEST_WAIT = timedelta(minutes=5)
@@ -28,12 +28,33 @@ class Batch(NamedTuple):
     event_count: int
 
 
+class TakenBatch(NamedTuple):
+    """A batch as a worker takes it from the journal."""
+
+    batch_id: str
+    packed: bytes
+
+
+class Taken(NamedTuple):
+    """What a worker took, and how many batches of the shard are still ready."""
+
+    batches: list[TakenBatch]
+    left: int
+
+
 class WaitingBatch(NamedTuple):
     """A batch that has waited past its due time. ``attempts`` counts how often the sweep has taken it."""
 
     batch_id: str
     attempts: int
     packed: bytes
+
+
+class Appended(NamedTuple):
+    """What became of batches: those that need a message, and the shards that were full."""
+
+    to_publish: list[Batch]
+    full: frozenset[int]
 
 
 class JournalState(NamedTuple):
@@ -52,15 +73,14 @@ class Journal:
         self._max_bytes_per_shard = max_bytes // shards
         self._retry_after_ms = retry_after // timedelta(milliseconds=1)
         self._append = register(redis, "append_journal")
+        self._take = register(redis, "take_batches")
         self._claim = register(redis, "claim_batches")
         self._drop = register(redis, "drop_batch")
 
-    def append(self, batches: Sequence[Batch], now_ms: int) -> None:
-        """Write batches in one round trip.
+    def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
+        """Write batches in one round trip. A shard that holds too much that PostgreSQL lacks takes none.
 
         Raises:
-            JournalFullError: some shards hold too much that PostgreSQL does not have, and the error names them. Of
-                those shards some batches may have been written; the batches of all others were.
             StateUnavailableError: the state Redis did not answer; what was written is not known.
         """
         due = now_ms + self._retry_after_ms
@@ -68,18 +88,36 @@ class Journal:
             for batch in batches:
                 keys = shard_keys(batch.shard)
                 self._append(
-                    keys=[keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes],
-                    args=[batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard],
+                    keys=[
+                        *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
+                        *(keys.ready, bell_key(batch.shard)),
+                    ],
+                    args=[
+                        *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
+                        self._retry_after_ms,
+                    ],
                     client=pipeline,
                 )
-            written = pipeline.execute()
-        full = frozenset(batch.shard for batch, ok in zip(batches, written, strict=True) if not ok)
-        if full:
-            reason = f"shards {sorted(full)} hold {self._max_bytes_per_shard} bytes that PostgreSQL lacks"
-            raise JournalFullError(reason, full)
+            replies = list(zip(batches, pipeline.execute(), strict=True))
+        return Appended(
+            [batch for batch, reply in replies if reply == 1],
+            frozenset(batch.shard for batch, reply in replies if reply == 0),
+        )
 
-    def claim_waiting(self, shard: int, *, now_ms: int, before_ms: int, limit: int) -> list[WaitingBatch]:
-        """Batches due before a time; each call puts their next due time off further.
+    def take(self, shard: int, *, max_batches: int, max_bytes: int) -> Taken:
+        """Take batches that are ready, oldest first. They stay in the journal until they are applied.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer; what was taken comes back by the sweep.
+        """
+        keys = shard_keys(shard)
+        with state_errors():
+            left, taken = self._take(keys=[keys.journal, keys.ready, bell_key(shard)], args=[max_batches, max_bytes])
+        pairs = zip(taken[::2], taken[1::2], strict=True)
+        return Taken([TakenBatch(batch_id.decode(), packed) for batch_id, packed in pairs], left)
+
+    def claim_waiting(self, shard: int, *, now_ms: int, queued: int, limit: int) -> list[WaitingBatch]:
+        """Batches that must be published again; each call puts their next due time off further.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
@@ -88,23 +126,17 @@ class Journal:
         longest = LONGEST_WAIT // timedelta(milliseconds=1)
         with state_errors():
             rows = self._claim(
-                keys=[keys.journal, keys.journal_due, keys.journal_attempts],
-                args=[now_ms, before_ms, self._retry_after_ms, longest, limit],
+                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready],
+                args=[now_ms, self._retry_after_ms, longest, limit, queued],
             )
         return [WaitingBatch(batch_id.decode(), attempts, packed) for batch_id, attempts, packed in rows]
 
-    def due_at(self, shard: int, batch_id: str) -> int | None:
-        """When (ms) the sweep may publish a batch again; None if the journal does not hold it."""
-        with state_errors():
-            score = self._redis.zscore(shard_keys(shard).journal_due, batch_id)
-        return None if score is None else int(score)
-
-    def postpone(self, shard: int, batch_id: str, *, now_ms: int) -> None:
-        """Let a batch wait again from the start: it failed for a passing reason, which is no attempt of its own."""
+    def postpone(self, shard: int, batch_ids: Sequence[str], *, now_ms: int) -> None:
+        """Let batches wait again from the start: they failed for a passing reason, which is no attempt of theirs."""
         keys = shard_keys(shard)
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zadd(keys.journal_due, {batch_id: now_ms + self._retry_after_ms}, xx=True)
-            pipeline.hdel(keys.journal_attempts, batch_id)
+            pipeline.zadd(keys.journal_due, dict.fromkeys(batch_ids, now_ms + self._retry_after_ms), xx=True)
+            pipeline.hdel(keys.journal_attempts, *batch_ids)
             pipeline.execute()
 
     def drop(self, shard: int, batch_id: str) -> None:
@@ -118,6 +150,7 @@ class Journal:
                     keys.journal_due,
                     keys.journal_bytes,
                     keys.journal_attempts,
+                    keys.ready,
                 ],
                 args=[batch_id],
             )

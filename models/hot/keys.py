@@ -14,6 +14,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
+| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) it was accepted, until a worker takes it |
+| ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
@@ -45,6 +47,7 @@ class ShardKeys(NamedTuple):
     journal_bytes: str
     journal_attempts: str
     log_bytes: str
+    ready: str
 
 
 def shard_keys(shard: int) -> ShardKeys:
@@ -62,7 +65,13 @@ def shard_keys(shard: int) -> ShardKeys:
         journal_bytes=f"{journal}:bytes",
         journal_attempts=f"{journal}:attempts",
         log_bytes=f"{tag}:log:bytes",
+        ready=f"{journal}:ready",
     )
+
+
+def bell_key(shard: int) -> str:
+    """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
+    return f"ql:{{s{shard:02d}}}:journal:bell"
 
 
 def member(tenant_id: str, user_id: str) -> str:

@@ -74,8 +74,8 @@ class Records:
         self._hydrate = register(redis, "hydrate_user")
         self._settle = register(redis, "settle_users")
 
-    def apply(self, shard: int, batch_id: str, plan: Plan, *, now_us: int) -> Applied:
-        """Apply a batch, or the part of it that ``plan`` names, in one atomic step (promise P2).
+    def apply(self, shard: int, batch_ids: Sequence[str], plan: Plan, *, now_us: int) -> Applied:
+        """Apply batches, or the users of them that ``plan`` names, in one atomic step (promise P2).
 
         Raises:
             StateUnavailableError: the state Redis did not answer. Applying again is safe.
@@ -88,7 +88,7 @@ class Records:
         args: list[bytes | str | int] = [
             plan.pack(),
             plan.packed,
-            batch_id,
+            msgpack.packb(batch_ids),
             now_us,
             generation,
             self._seen_ttl_ms,

@@ -67,14 +67,14 @@ class Installation:
         deadline = time.monotonic() + 30
         while True:
             try:
-                self._journal.append(batches, now_us() // 1000)
+                appended = self._journal.append(batches, now_us() // 1000)
                 break
             except StateUnavailableError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
         try:
-            self._publisher.publish(batches)
+            self._publisher.publish(appended.to_publish)
         except BrokerUnavailableError:
             return  # the journal has them: the sweep's turn
 

@@ -15,7 +15,7 @@ from models.hot.connection import connect_state
 from models.hot.journal import Batch
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.nodes import LocalRedis
-from worker.broker import BatchPublisher, QueuePeek
+from worker.broker import BatchPublisher
 from worker.celery_app import make_app
 from worker.services.ports import LOOPBACK, free_port
 
@@ -73,14 +73,6 @@ def test_batches_keep_their_order_and_go_to_their_own_queues(redis, publisher):
     for shard in (0, 1):
         ids = [message["headers"]["id"] for message in _messages(redis, shard)]
         assert ids == [batch.batch_id for batch in batches if batch.shard == shard]
-
-
-def test_the_head_of_a_queue_names_its_oldest_batch(redis_url, publisher):
-    batches = [_batch(2), _batch(2)]
-    publisher.publish(batches)
-    peek = QueuePeek(redis_url)
-    assert peek.head(2) == (2, batches[0].batch_id)
-    assert peek.head(1) == (0, None)
 
 
 def test_many_batches_take_one_push_each_and_one_round_trip(redis, publisher):

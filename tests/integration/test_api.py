@@ -198,10 +198,10 @@ def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
 
 
 def test_metrics_show_what_waits_and_since_when(stack):
-    event = stack.event("login")
-    stack.accept(event, event)
     stack.post(stack.event("login"), stack.event("login", event_id="twice"))
     stack.post(stack.event("login", event_id="twice"))
+    event = stack.event("login")
+    stack.accept(event, event)
     stack.clock.advance(seconds=7)
     scraped = _scrape(stack)
     assert scraped[("questline_journal_batches",)] == 1

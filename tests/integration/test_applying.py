@@ -153,4 +153,4 @@ def test_a_hot_user_with_many_goals_fits_lua(redis, engine):
 def test_a_server_that_is_away_is_a_retryable_error():
     records = Records(connect_state("redis://127.0.0.1:1/0"), window=timedelta(days=7), record_ttl=timedelta(hours=1))
     with pytest.raises(StateUnavailableError):
-        records.apply(0, "b", make_plan(GOALS, [], pack_batch([])), now_us=1)
+        records.apply(0, ["b"], make_plan(GOALS, [], pack_batch([])), now_us=1)

@@ -19,6 +19,7 @@ from ingest.grpc_server import LOGIN_SERVICE
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
+from models.hot.journal import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from worker.receiver import listen, serve
@@ -121,11 +122,22 @@ def test_answers_say_nothing_about_the_server(redis, start):
     assert journaled(redis) == {"h1"}
 
 
+def _nothing(*_call: Any) -> Appended:
+    return Appended([], frozenset())
+
+
 @pytest.mark.parametrize("setting", ["HTTP_PORT", "GRPC_PORT"])
 def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
     with listen("127.0.0.1", 0, setting) as taken:
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
         with pytest.raises(ServiceFailedError) as caught:
-            asyncio.run(serve(Settings(**ports), append=lambda *_: None, publish=lambda _: None, meters=Meters(redis)))
+            asyncio.run(
+                serve(
+                    Settings(**ports),
+                    append=lambda *_: Appended([], frozenset()),
+                    publish=lambda _: None,
+                    meters=Meters(redis),
+                )
+            )
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

@@ -1,14 +1,11 @@
 """The journal and its sweep: what was accepted is applied, however often a message is lost (P1)."""
 
-from datetime import timedelta
-
 import pytest
 
 from config.shards import shard_for
 from models.errors import JournalFullError
 from models.hot.journal import Batch
 from models.hot.keys import shard_keys
-from tasks.sweeping import QueueHead
 from tests.stack import SHARDS, Stack
 
 
@@ -60,20 +57,35 @@ def test_a_passing_fault_is_no_attempt(stack):
     for _ in range(10):
         stack.clock.advance(minutes=6)
         stack.sweeper.sweep()
-        stack.journal.postpone(batch.shard, batch.batch_id, now_ms=stack.clock() // 1000)
+        stack.journal.postpone(batch.shard, [batch.batch_id], now_ms=stack.clock() // 1000)
     assert stack.count("dead_letters") == 0
 
 
-def test_batches_still_queued_are_not_published_again(stack):
-    first = stack.accept(stack.event("login"))[0]
-    stack.clock.advance(seconds=1)
-    second = stack.accept(stack.event("login"))[0]
+def test_batches_that_wait_for_a_queued_message_are_not_published_again(stack):
+    stack.accept(stack.event("login"))
     stack.clock.advance(minutes=1)
-    stack.head = QueueHead(2, first.batch_id)
+    stack.queued = 1
     assert stack.sweeper.sweep() == 0
-    stack.head = QueueHead(1, second.batch_id)
+    stack.queued = 0
     assert stack.sweeper.sweep() == 1
-    assert stack.published[0].batch_id == first.batch_id
+
+
+def test_one_message_is_enough_for_all_batches_whose_message_was_lost(stack):
+    for _ in range(5):
+        stack.accept(stack.event("login"))
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (5, True)
+
+
+def test_what_a_killed_worker_had_taken_comes_back_even_while_messages_are_queued(stack):
+    taken_by_the_dead = stack.accept(stack.event("login"))[0]
+    stack.journal.take(taken_by_the_dead.shard, max_batches=10, max_bytes=10_000)
+    stack.clock.advance(seconds=11)
+    stack.queued = 7
+    assert stack.sweeper.sweep() == 1
+    assert stack.published[0].batch_id == taken_by_the_dead.batch_id
 
 
 def test_a_full_journal_refuses_and_takes_again_once_it_is_drained(redis, engine):
@@ -102,12 +114,10 @@ def test_the_oldest_batch_is_told(stack):
 
 
 def test_waiting_is_bounded_however_many_attempts(stack):
-    batch = stack.accept(stack.event("login"))[0]
-    for _ in range(3):
-        stack.clock.advance(minutes=6)
-        stack.journal.claim_waiting(batch.shard, now_ms=stack.clock() // 1000, before_ms=stack.clock() // 1000, limit=5)
-    due = stack.journal.due_at(batch.shard, batch.batch_id)
-    assert due - stack.clock() // 1000 <= timedelta(minutes=5) // timedelta(milliseconds=1)
+    stack.accept(stack.event("login"))
+    for attempt in range(1, 4):
+        stack.clock.advance(minutes=5, seconds=1)
+        assert stack.sweeper.sweep() == 1, attempt
 
 
 def test_what_postgresql_lacks_is_bounded_too_and_the_bound_lifts_with_the_flush(redis, engine):

@@ -1,4 +1,5 @@
 -- All that cold users of a batch need, in one statement: their rows, and the ids of their events of the dedup window.
+-- Each user is looked up by key: joined as a whole, the planner would rather read all events of the window.
 -- Events carry their partition key in the condition, so that only the window's partitions are touched.
 WITH cold AS (
     SELECT tenant_id, user_id, place
@@ -8,12 +9,21 @@ SELECT
     cold.place, p.goal_id, p.period, p.challenge_id, p.operator, p.rule_version, p.stamp, p.completed_at,
     p.created_at, p.updated_at, p.state, NULL::text[] AS event_ids
 FROM cold
-JOIN user_goal_progress AS p USING (tenant_id, user_id)
-WHERE p.period = '' OR p.period >= %(oldest_period)s
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM user_goal_progress AS t
+    WHERE t.tenant_id = cold.tenant_id AND t.user_id = cold.user_id
+        AND (t.period = '' OR t.period >= %(oldest_period)s)
+    OFFSET 0 -- keeps the planner from turning this into a join again
+) AS p
 UNION ALL
 SELECT
-    cold.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, array_agg(e.event_id)
+    cold.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.event_ids
 FROM cold
-JOIN events AS e USING (tenant_id, user_id)
-WHERE e.accepted_at >= %(accepted_since)s AND e.occurred_at >= %(occurred_since)s
-GROUP BY cold.place
+CROSS JOIN LATERAL (
+    SELECT array_agg(t.event_id) AS event_ids
+    FROM events AS t
+    WHERE t.tenant_id = cold.tenant_id AND t.user_id = cold.user_id
+        AND t.accepted_at >= %(accepted_since)s AND t.occurred_at >= %(occurred_since)s
+) AS e
+WHERE e.event_ids IS NOT NULL

@@ -1,8 +1,8 @@
 --[[
-Applies one batch of a shard, atomically: skips event ids applied before, advances progress, draws the stamp, marks
-users dirty, appends what PostgreSQL must hear to the log, and drops the journal entry. A user whose record is not
+Applies batches of a shard, merged to one, atomically: skips event ids applied before, advances progress, draws the stamp, marks
+users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose record is not
 loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that hydrate_user.lua wants
-back; the journal keeps the batch until no user of it was cold.
+back; the journal keeps the batches until no user of them was cold.
 
 KEYS[1]  stamp              int     the shard's counter of changes
 KEYS[2]  dirty              zset    member by stamp
@@ -14,15 +14,16 @@ KEYS[7]  journal_due        zset
 KEYS[8]  journal_bytes      int
 KEYS[9]  journal_attempts   hash
 KEYS[10] log_bytes          int
-KEYS[11...] for each user of the plan, in its order:
+KEYS[11] ready              zset
+KEYS[12...] for each user of the plan, in its order:
          record             hash    see models/hot/records.py
          seen_before        set     event ids of the dedup generation before the one of ARGV[5]
          seen_now           set     of that generation
          seen_after         set     of the next one: another worker's clock may be ahead
 
 ARGV[1]  plan               msgpack see models/hot/plan.py
-ARGV[2]  packed             bytes   the batch, for the log
-ARGV[3]  batch_id           string
+ARGV[2]  packed             bytes   all events, for the log
+ARGV[3]  batch_ids          msgpack the journal entries that these events are
 ARGV[4]  now                int     microseconds since the epoch
 ARGV[5]  generation         int     the dedup generation of now
 ARGV[6]  seen_ttl           int     milliseconds
@@ -30,13 +31,13 @@ ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]
-assert(#KEYS >= 10 and #KEYS % 4 == 2 and #ARGV == 7)
+assert(#KEYS >= 11 and #KEYS % 4 == 3 and #ARGV == 7)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
-local journal_bytes, journal_attempts, log_bytes = KEYS[8], KEYS[9], KEYS[10]
-local FIRST_USER_KEY, KEYS_PER_USER = 11, 4
+local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local FIRST_USER_KEY, KEYS_PER_USER = 12, 4
 local goals, users = unpack(cmsgpack.unpack(ARGV[1]))
-local packed, batch_id, now_text, now = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[4])
+local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
 local SUM_BASE = 1e15 -- models/rules/amounts.py
@@ -111,27 +112,33 @@ local function first_row(goal, period)
   return { goal[GOAL_ID], period, goal[CHALLENGE_ID], goal[OPERATOR], goal[VERSION], 0, 0, now, now, state }
 end
 
--- The events of a user that were not applied before, and the fields that remember where their ids are kept.
+-- The events of a user that were not applied before, and where their ids must be remembered.
 local function new_events(user, base, seen, seen_before)
   local at = math.max(generation, seen or generation) -- a clock that is behind follows the record
   assert(at <= generation + 1, 'the clock is behind by more than a dedup window')
   local now_key, before_key = KEYS[base + 2 + at - generation], KEYS[base + 1 + at - generation]
   local before = at == seen and seen_before or seen
-  local fresh = {}
-  for _, event in ipairs(user[EVENTS]) do
+  local hashes, fresh, added = {}, {}, {}
+  for index, event in ipairs(user[EVENTS]) do
+    hashes[index] = event[HASH]
+  end
+  local known_now = call('SMISMEMBER', now_key, hashes)
+  local known_before = before == at - 1 and call('SMISMEMBER', before_key, hashes) or {}
+  local taken = {}
+  for index, event in ipairs(user[EVENTS]) do
     local hash = event[HASH]
-    local known = before == at - 1 and redis.call('SISMEMBER', before_key, hash) == 1
-    if known or redis.call('SADD', now_key, hash) == 0 then
+    if known_now[index] == 1 or known_before[index] == 1 or taken[hash] then
       duplicates = duplicates + 1
     else
-      fresh[#fresh + 1] = event
+      taken[hash] = true
+      fresh[#fresh + 1], added[#added + 1] = event, hash
     end
   end
-  if #fresh == 0 or at == seen then
-    return fresh, {}
+  local fields = {}
+  if at ~= seen then
+    fields = seen and { '@seen', at, '@seen_before', seen } or { '@seen', at }
   end
-  redis.call('PEXPIRE', now_key, seen_ttl)
-  return fresh, seen and { '@seen', at, '@seen_before', seen } or { '@seen', at }
+  return fresh, { key = now_key, hashes = added, is_new = at ~= seen, fields = fields }
 end
 
 local function advance_rows(user, read, events)
@@ -161,64 +168,75 @@ local function advance_rows(user, read, events)
   return changed
 end
 
-local function save(user, record, changed, fields, was_dirty)
-  for index, row in pairs(changed) do
-    fields[#fields + 1] = user[FIELDS][META + index]
-    fields[#fields + 1] = stamp_text .. cmsgpack.pack(row)
-  end
-  local touched = next(changed) ~= nil
-  if touched then
-    marks[#marks + 1], marks[#marks + 2] = stamp_text, user[MEMBER]
-  end
-  if touched and not was_dirty then -- from here on only the flush may let the record go
-    redis.call('PERSIST', record)
-    fields[#fields + 1], fields[#fields + 2] = '@dirty', now_text
-  end
-  if #fields > 0 then
-    call('HSET', record, fields)
-  end
-  if not touched and not was_dirty then
-    redis.call('PEXPIRE', record, record_ttl)
-  end
-end
-
+-- First everything is read and computed, and only then written: a fault in a plan must leave nothing half done, for
+-- Redis does not undo what a failing script has written.
+local changes = {}
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
   local read = call('HMGET', record, user[FIELDS])
   if read[LOADED] ~= '1' then
-    local token = read[LOADED] or ('?' .. stamp_text)
-    redis.call('HSET', record, '@loaded', token)
-    redis.call('PEXPIRE', record, record_ttl)
-    cold[#cold + 1] = { index - 1, token }
+    cold[#cold + 1] = { index - 1, read[LOADED] or ('?' .. stamp_text), record }
   else
-    local events, seen_fields = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
+    local events, ids = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
     if #events > 0 then
-      save(user, record, advance_rows(user, read, events), seen_fields, read[DIRTY])
+      local fields = ids.fields
+      local before = #fields
+      for row_index, row in pairs(advance_rows(user, read, events)) do
+        fields[#fields + 1], fields[#fields + 2] = user[FIELDS][META + row_index], stamp_text .. cmsgpack.pack(row)
+      end
+      local touched = #fields > before
+      if touched then
+        marks[#marks + 1], marks[#marks + 2] = stamp_text, user[MEMBER]
+      end
+      changes[#changes + 1] = { record = record, ids = ids, fields = fields, touched = touched, dirty = read[DIRTY] }
     end
   end
 end
+local log_entry = { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text }
+if #unlocks > 0 then
+  log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
+end
 
+for _, user in ipairs(cold) do
+  local record = table.remove(user)
+  redis.call('HSET', record, '@loaded', user[2])
+  redis.call('PEXPIRE', record, record_ttl)
+end
+for _, change in ipairs(changes) do
+  call('SADD', change.ids.key, change.ids.hashes)
+  if change.ids.is_new then
+    redis.call('PEXPIRE', change.ids.key, seen_ttl)
+  end
+  local fields = change.fields
+  if change.touched and not change.dirty then -- from here on only the flush may let the record go
+    redis.call('PERSIST', change.record)
+    fields[#fields + 1], fields[#fields + 2] = '@dirty', now_text
+  end
+  if #fields > 0 then
+    call('HSET', change.record, fields)
+  end
+  if not change.touched and not change.dirty then
+    redis.call('PEXPIRE', change.record, record_ttl)
+  end
+end
 if #marks > 0 then
   call('ZADD', dirty, marks)
 end
 if #applied > 0 then
-  local entry = { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text }
-  if #unlocks > 0 then
-    entry[#entry + 1], entry[#entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
-  end
-  redis.call('XADD', log, '*', unpack(entry))
+  redis.call('XADD', log, '*', unpack(log_entry))
   redis.call('INCRBY', log_bytes, #packed)
   redis.call('HINCRBY', counts, 'applied', #applied)
 end
 if duplicates > 0 then
   redis.call('HINCRBY', counts, 'duplicate', duplicates)
 end
-if #cold == 0 then
+for _, batch_id in ipairs(#cold == 0 and batch_ids or {}) do
   local size = redis.call('HSTRLEN', journal, batch_id)
   if redis.call('HDEL', journal, batch_id) == 1 then
     redis.call('ZREM', journal_index, batch_id)
     redis.call('ZREM', journal_due, batch_id)
+    redis.call('ZREM', ready, batch_id)
     redis.call('HDEL', journal_attempts, batch_id)
     redis.call('DECRBY', journal_bytes, size)
   end

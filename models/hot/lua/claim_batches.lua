@@ -1,34 +1,44 @@
 --[[
-Hands the sweep those batches of a journal that have waited past their due time, and puts their next due time off:
-twice as long after each attempt, up to a limit.
+Hands the sweep the batches of a journal that have waited past their due time, and puts their next due time off: twice
+as long after each attempt, up to a limit. A batch that is still ready needs no message of its own: one message brings
+a worker that takes all of them, and while the queue holds one, none is needed.
 
 KEYS[1] journal            hash
 KEYS[2] journal_due        zset
 KEYS[3] journal_attempts   hash
+KEYS[4] ready              zset
 
 ARGV[1] now                int   milliseconds since the epoch
-ARGV[2] before             int   only batches due before this, milliseconds since the epoch
-ARGV[3] wait               int   milliseconds until the first repetition
-ARGV[4] longest_wait       int   milliseconds
-ARGV[5] limit              int   batches at most
+ARGV[2] wait               int   milliseconds until the first repetition
+ARGV[3] longest_wait       int   milliseconds
+ARGV[4] limit              int   batches looked at, at most
+ARGV[5] queued             int   messages in the shard's queue
 
 RETURNS array of {batch_id, attempts, packed}
 ]]
-assert(#KEYS == 3 and #ARGV == 5)
-local journal, journal_due, journal_attempts = KEYS[1], KEYS[2], KEYS[3]
-local now, before, wait = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local longest_wait, limit = tonumber(ARGV[4]), ARGV[5]
+assert(#KEYS == 4 and #ARGV == 5)
+local journal, journal_due, journal_attempts, ready = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local worker_comes = tonumber(ARGV[5]) > 0
+
+local function claim(batch_id, packed)
+  local attempts = redis.call('HINCRBY', journal_attempts, batch_id, 1)
+  local pause = math.min(wait * 2 ^ math.min(attempts, 30), longest_wait)
+  redis.call('ZADD', journal_due, string.format('%.0f', now + pause), batch_id)
+  return { batch_id, attempts, packed }
+end
 
 local claimed = {}
-for _, batch_id in ipairs(redis.call('ZRANGEBYSCORE', journal_due, '-inf', '(' .. before, 'LIMIT', 0, limit)) do
+for _, batch_id in ipairs(redis.call('ZRANGEBYSCORE', journal_due, '-inf', '(' .. ARGV[1], 'LIMIT', 0, limit)) do
   local packed = redis.call('HGET', journal, batch_id)
-  if packed then
-    local attempts = redis.call('HINCRBY', journal_attempts, batch_id, 1)
-    local pause = math.min(wait * 2 ^ math.min(attempts, 30), longest_wait)
-    redis.call('ZADD', journal_due, string.format('%.0f', now + pause), batch_id)
-    claimed[#claimed + 1] = { batch_id, attempts, packed }
-  else
+  local is_ready = redis.call('ZSCORE', ready, batch_id)
+  if not packed then
     redis.call('ZREM', journal_due, batch_id)
+  elseif not is_ready then
+    claimed[#claimed + 1] = claim(batch_id, packed)
+  elseif not worker_comes then
+    worker_comes = true
+    claimed[#claimed + 1] = claim(batch_id, packed)
   end
 end
 return claimed

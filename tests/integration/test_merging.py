@@ -1,0 +1,105 @@
+"""One message for many batches: who is woken takes all that is ready, and a bad batch harms nobody else."""
+
+import pytest
+
+from models.hot.journal import Batch, TakenBatch
+from models.hot.keys import bell_key
+from tasks.applying import ROUNDS, TAKEN_BATCHES
+from tasks.merging import merge
+from tests.stack import SHARDS
+
+
+def _journaled(stack):
+    return sum(state.batches for state in stack.journal.states(SHARDS))
+
+
+def test_only_the_first_batch_needs_a_message_and_its_worker_applies_all(stack):
+    first = stack.accept(stack.event("login"))
+    assert stack.rung == first
+    for _ in range(9):
+        stack.accept(stack.event("login"))
+        assert stack.rung == []
+    stack.apply(*first)
+    assert stack.progress()[("logins", "")] == (10, True)
+    assert _journaled(stack) == 0
+
+
+def test_the_next_batch_rings_again_once_all_is_taken(stack):
+    stack.apply(*stack.accept(stack.event("login")))
+    again = stack.accept(stack.event("login"))
+    assert stack.rung == again
+
+
+def test_a_lost_message_silences_the_bell_for_a_bounded_time_only(stack, redis):
+    batch = stack.accept(stack.event("login"))[0]
+    assert 0 < redis.pttl(bell_key(batch.shard)) <= 10_000
+
+
+def test_waiting_batches_are_applied_in_calls_of_a_bounded_size(stack):
+    first = stack.accept(stack.event("login"))
+    for n in range(80):
+        stack.accept(*(stack.event("login", event_id=f"{n}-{m}") for m in range(10)))
+    stack.apply(*first)
+    assert stack.progress()[("logins", "")] == (801, True)
+    entries = [entry for shard in range(SHARDS) for entry in stack.shard_log.read(shard, 100)]
+    assert max(len(entry.events) for entry in entries) <= 250
+    assert len(entries) < 10
+
+
+def test_a_long_rest_goes_to_a_new_message_so_that_other_shards_get_their_turn(stack):
+    first = stack.accept(stack.event("login"))
+    for n in range(ROUNDS * TAKEN_BATCHES + 50):
+        stack.accept(stack.event("login", event_id=f"e{n}"))
+    stack.apply(*first)
+    assert len(stack.published) == 1
+    assert 0 < _journaled(stack) <= 50
+    stack.apply(*stack.published)
+    assert _journaled(stack) == 0
+    assert stack.progress()[("logins", "")] == (ROUNDS * TAKEN_BATCHES + 51, True)
+
+
+def test_a_batch_that_breaks_the_script_harms_only_itself(stack):
+    first = stack.accept(stack.event("login"))
+    bad = stack.accept(stack.event("statistic:level", value="not a number"))[0]
+    stack.accept(stack.event("login"))
+    stack.apply(*first)
+    assert stack.progress()[("logins", "")] == (2, False)
+    assert _journaled(stack) == 1
+    for _ in range(4):
+        stack.clock.advance(minutes=6)
+        stack.sweeper.sweep()
+        stack.apply(*stack.published)
+        stack.published.clear()
+    assert _journaled(stack) == 0
+    with stack.engine.connect() as connection:
+        letter = connection.exec_driver_sql("SELECT * FROM dead_letters").one()
+    assert (letter.batch_id, letter.reason) == (bad.batch_id, "out_of_attempts")
+
+
+def test_bytes_that_are_no_batch_harm_only_themselves(stack):
+    first = stack.accept(stack.event("login"))
+    stack.journal.append([Batch(first[0].shard, "junk", b"\xc1", 1)], stack.clock() // 1000)
+    stack.accept(stack.event("login"))
+    stack.apply(*first)
+    assert stack.progress()[("logins", "")] == (2, False)
+    assert _journaled(stack) == 1
+
+
+def test_a_message_whose_batch_the_journal_has_lost_still_counts(stack, redis):
+    batch = stack.accept(stack.event("login"))[0]
+    redis.flushall()
+    stack.apply(batch)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "merged"), [([1, 2, 3], [6]), ([200, 100, 100], [200, 200]), ([300, 1], [300, 1]), ([], [])]
+)
+def test_batches_are_merged_in_order_up_to_the_bound(stack, sizes, merged):
+    batches = [
+        TakenBatch(str(n), stack.batches(*(stack.event("login") for _ in range(size)))[0].packed)
+        for n, size in enumerate(sizes)
+    ]
+    parts = list(merge(batches, shard=0, max_events=250))
+    assert [len(part.events) for part in parts] == merged
+    assert [batch_id for part in parts for batch_id in part.batch_ids] == [str(n) for n in range(len(sizes))]
