@@ -13,6 +13,7 @@ from models.cold.connection import connect_database
 from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.journal import Batch
+from models.hot.keys import shard_keys
 from tests.servers import wait_until
 from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
@@ -101,6 +102,10 @@ class Installation:
             for tag in tags:
                 channel.qos.restore_by_tag(tag)
         return len(tags)
+
+    def applied(self, shards: Iterable[int]) -> int:
+        """How many events workers have applied in these shards."""
+        return sum(int(self.redis.hget(shard_keys(shard).counts, "applied") or 0) for shard in shards)
 
     def quiet(self) -> None:
         """Wait until nothing is on its way any more, what a dead worker or a lost connection left behind included."""

@@ -45,11 +45,11 @@ def test_a_worker_killed_inside_a_batch_loses_nothing(installation, crowd, low):
 
 
 def test_a_worker_killed_in_a_stream_of_batches_loses_nothing(installation, crowd, low):
-    batches = crowd.batches(6000, size=20)
+    batches = crowd.batches(12_000, size=20)
+    before = installation.applied(LOW)
     with accepting(installation, batches, portion=10):
-        wait_until(lambda: crowd.logged() != [])
+        wait_until(lambda: installation.applied(LOW) > before)
         low.kill()
-        wait_until(lambda: installation.journaled(HIGH) > 0 or installation.journaled(LOW) > 0)
     assert installation.journaled(LOW) > 0
     low.restart()
     wait_until(lambda: installation.journaled() == 0, seconds=30)
