@@ -56,7 +56,7 @@ class Sizes:
 
 _FULL = Sizes(
     rounds=3,
-    events={"http": 60_000, "http-single": 6_000, "grpc": 6_000, NAIVE: 2_000, "redis": 20_000},
+    events={"http": 150_000, "http-single": 6_000, "grpc": 6_000, NAIVE: 2_000, "redis": 20_000},
     freshness_seconds=20,
     flushes=50,
 )

@@ -71,7 +71,7 @@ class Records:
         self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
         self._apply = register(redis, "apply_events")
-        self._hydrate = register(redis, "hydrate_user")
+        self._hydrate = register(redis, "hydrate_users")
         self._settle = register(redis, "settle_users")
 
     def apply(self, shard: int, batch_ids: Sequence[str], plan: Plan, *, now_us: int) -> Applied:
@@ -102,28 +102,18 @@ class Records:
     def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
         """Fill cold records with what PostgreSQL knows; returns how many were still waiting for it."""
         generation = generation_at(now_us, self._window)
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for token, known in loads:
-                user = member(known.tenant_id, known.user_id)
-                rows: list[Any] = []
-                for row in known.rows:
-                    rows += [field_of(row.goal_id, row.period), pack_row(row)]
-                floor = max((row.stamp for row in known.rows), default=0)
-                self._hydrate(
-                    keys=[record_key(shard, user), seen_key(shard, user, generation), shard_keys(shard).stamp],
-                    args=[
-                        token,
-                        known.tenant_id,
-                        known.user_id,
-                        self._seen_ttl_ms,
-                        generation,
-                        floor,
-                        msgpack.packb(known.hashes),
-                        *rows,
-                    ],
-                    client=pipeline,
-                )
-            return sum(pipeline.execute())
+        keys, users = [shard_keys(shard).stamp], []
+        for token, known in loads:
+            name = member(known.tenant_id, known.user_id)
+            keys += [record_key(shard, name), seen_key(shard, name, generation)]
+            rows = [part for row in known.rows for part in (field_of(row.goal_id, row.period), pack_row(row))]
+            floor = max((row.stamp for row in known.rows), default=0)
+            users.append((token, known.tenant_id, known.user_id, floor, known.hashes, rows))
+        # Lua's msgpack has one type for texts and bytes.
+        packed = msgpack.packb(users, use_bin_type=False)
+        with state_errors():
+            loaded: int = self._hydrate(keys=keys, args=[packed, generation, self._seen_ttl_ms])
+        return loaded
 
     def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
         """A user's rows, or None if the record is not in Redis (or not loaded yet)."""

@@ -1,7 +1,7 @@
 --[[
 Applies batches of a shard, merged to one, atomically: skips event ids applied before, advances progress, draws the stamp, marks
 users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose record is not
-loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that hydrate_user.lua wants
+loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that hydrate_users.lua wants
 back; the journal keeps the batches until no user of them was cold.
 
 KEYS[1]  stamp              int     the shard's counter of changes
@@ -151,7 +151,12 @@ local function advance_rows(user, read, events)
       local row = changed[index]
       if not row then
         local stored = read[META + index]
-        row = stored and cmsgpack.unpack(string.sub(stored, STAMP_DIGITS + 1)) or first_row(goal, user[ROW_PERIODS][index])
+        if stored then
+          local _, unpacked = cmsgpack.unpack_one(stored, STAMP_DIGITS)
+          row = unpacked
+        else
+          row = first_row(goal, user[ROW_PERIODS][index])
+        end
         changed[index] = row
       end
       local reached = advance[goal[OPERATOR]](row[R_STATE], goal, amount, low, event[AT], event[HASH])
