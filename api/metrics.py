@@ -100,7 +100,7 @@ class FleetCollector(Collector):
         yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
-        queues = GaugeMetricFamily("questline_queue_length", "Batches queued, by shard", labels=["shard"])
+        queues = GaugeMetricFamily("questline_queue_length", "Messages queued, by shard", labels=["shard"])
         for shard, length in enumerate(self.queue_lengths(self.shards)):
             queues.add_metric([str(shard)], length)
         yield queues

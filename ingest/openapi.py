@@ -82,7 +82,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     422: {"model": RejectedBatch, "description": "No event was accepted; each is named with what is wrong."},
     503: {
         "model": Problem,
-        "description": "The journal is full or Redis is away; nothing was lost by trying again later.",
+        "description": "A shard of these events is full, or Redis is away; nothing was lost by trying again later.",
         "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
     },
 }

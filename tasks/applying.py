@@ -15,7 +15,7 @@ import structlog
 from models.cold.reading import ProgressReader
 from models.errors import BrokerUnavailableError, DatabaseUnavailableError, HydrationRacedError, RetryableError
 from models.events import Event
-from models.hot.journal import Batch, Journal, TakenBatch
+from models.hot.journal import Batch, Journal, Taken, TakenBatch
 from models.hot.meters import Meters
 from models.hot.plan import make_plan
 from models.hot.records import Applied, ColdUser, Records
@@ -58,7 +58,7 @@ class BatchApplier:
         """
         own = [TakenBatch(batch_id, packed)]
         for _ in range(ROUNDS):
-            taken = self.journal.take(shard, max_batches=TAKEN_BATCHES, max_bytes=TAKEN_BYTES)
+            taken = self._take(shard, TAKEN_BATCHES, TAKEN_BYTES)
             if any(batch.batch_id == batch_id for batch in taken.batches):
                 own = []
             self.apply(shard, own + taken.batches)
@@ -66,6 +66,10 @@ class BatchApplier:
             if not taken.left:
                 return
         self._hand_on(shard)
+
+    def _take(self, shard: int, max_batches: int, max_bytes: int) -> Taken:
+        now_ms = self.now_us() // 1000
+        return self.journal.take(shard, max_batches=max_batches, max_bytes=max_bytes, now_ms=now_ms)
 
     def apply(self, shard: int, batches: Sequence[TakenBatch]) -> None:
         """Apply batches; those that fail for a passing reason are put back, the others do not suffer by them.
@@ -109,7 +113,7 @@ class BatchApplier:
 
     def _hand_on(self, shard: int) -> None:
         """Publish the next batch that is ready: its message brings a worker for all the others."""
-        for batch in self.journal.take(shard, max_batches=1, max_bytes=1).batches:
+        for batch in self._take(shard, 1, 1).batches:
             try:
                 self.publish([Batch(shard, batch.batch_id, batch.packed, 0)])
             except BrokerUnavailableError as error:

@@ -104,7 +104,7 @@ class Journal:
             frozenset(batch.shard for batch, reply in replies if reply == 0),
         )
 
-    def take(self, shard: int, *, max_batches: int, max_bytes: int) -> Taken:
+    def take(self, shard: int, *, max_batches: int, max_bytes: int, now_ms: int) -> Taken:
         """Take batches that are ready, oldest first. They stay in the journal until they are applied.
 
         Raises:
@@ -112,7 +112,10 @@ class Journal:
         """
         keys = shard_keys(shard)
         with state_errors():
-            left, taken = self._take(keys=[keys.journal, keys.ready, bell_key(shard)], args=[max_batches, max_bytes])
+            left, taken = self._take(
+                keys=[keys.journal, keys.ready, bell_key(shard), keys.journal_due],
+                args=[max_batches, max_bytes, now_ms + self._retry_after_ms],
+            )
         pairs = zip(taken[::2], taken[1::2], strict=True)
         return Taken([TakenBatch(batch_id.decode(), packed) for batch_id, packed in pairs], left)
 

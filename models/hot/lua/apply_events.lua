@@ -1,8 +1,8 @@
 --[[
-Applies batches of a shard, merged to one, atomically: skips event ids applied before, advances progress, draws the stamp, marks
-users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose record is not
-loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that hydrate_users.lua wants
-back; the journal keeps the batches until no user of them was cold.
+Applies batches of a shard, merged to one, atomically: skips event ids applied before, advances progress, draws the
+stamp, marks users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose
+record is not loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that
+hydrate_users.lua wants back; the journal keeps the batches until no user of them was cold.
 
 KEYS[1]  stamp              int     the shard's counter of changes
 KEYS[2]  dirty              zset    member by stamp

@@ -6,15 +6,17 @@ bell falls silent, so that the next batch brings a new message.
 KEYS[1] journal        hash
 KEYS[2] ready          zset
 KEYS[3] bell           string
+KEYS[4] journal_due    zset
 
 ARGV[1] max_batches    int
 ARGV[2] max_bytes      int     stop after the batch that passes this
+ARGV[3] due            int     milliseconds since the epoch from which the sweep may think the worker dead
 
 RETURNS {batches left, {batch_id, packed, batch_id, packed, ...}}
 ]]
-assert(#KEYS == 3 and #ARGV == 2)
-local journal, ready, bell = KEYS[1], KEYS[2], KEYS[3]
-local max_batches, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
+assert(#KEYS == 4 and #ARGV == 3)
+local journal, ready, bell, journal_due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local max_batches, max_bytes, due = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 
 local taken, bytes = {}, 0
 while #taken < 2 * max_batches and bytes < max_bytes do
@@ -25,6 +27,7 @@ while #taken < 2 * max_batches and bytes < max_bytes do
   local packed = redis.call('HGET', journal, popped[1])
   if packed then
     taken[#taken + 1], taken[#taken + 2] = popped[1], packed
+    redis.call('ZADD', journal_due, due, popped[1])
     bytes = bytes + #packed
   end
 end
