@@ -52,7 +52,7 @@ def test_a_long_rest_goes_to_a_new_message_so_that_other_shards_get_their_turn(s
         stack.accept(stack.event("login", event_id=f"e{n}"))
     stack.apply(*first)
     assert len(stack.published) == 1
-    assert 0 < _journaled(stack) <= 50
+    assert 0 < _journaled(stack) <= 51  # the one handed on among them
     stack.apply(*stack.published)
     assert _journaled(stack) == 0
     assert stack.progress()[("logins", "")] == (ROUNDS * TAKEN_BATCHES + 51, True)
