@@ -38,6 +38,7 @@ GOALS = Rulebook(
             event_source="login",
             target=1,
             per="day",
+            stops_at_target=True,
         ),
         Goal(
             goal_id="logins",

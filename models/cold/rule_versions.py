@@ -37,5 +37,6 @@ def _definition(goal: Goal) -> str:
             "event": goal.event_source,
             "target": goal.target,
             "per": goal.per,
+            "stops_at_target": goal.stops_at_target,
         }
     ).decode()

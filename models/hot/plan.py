@@ -3,7 +3,7 @@
 Python matches events to goals and does the calendar; Lua gets fields, numbers and hashes. The wire form is
 ``[goals, users]`` in msgpack, where
 
-* goal = [goal_id, challenge_id, operator, version, target, target_low]
+* goal = [goal_id, challenge_id, operator, version, target, target_low, stops_at_target]
 * user = [member, fields, goal indexes, periods, events]: the fields of the record to read, those of ``META`` first and
   then one for each row, with the row's goal and period at the same place in the next two
 * event = [identity hash, occurred_at, place in the batch, and for each step: row index, amount, low]
@@ -113,6 +113,7 @@ class _Planner:
         index = self._goal_index.get(goal.goal_id)
         if index is None:
             target, low = split(goal.target) if goal.operator == "sum" else (goal.target, 0)
-            self._goals.append([goal.goal_id, goal.challenge_id, goal.operator, goal.version, target, low])
+            fixed = [goal.goal_id, goal.challenge_id, goal.operator, goal.version]
+            self._goals.append([*fixed, target, low, goal.stops_at_target])
             index = self._goal_index[goal.goal_id] = len(self._goals)
         return index

@@ -164,6 +164,7 @@ def _goal(challenge: _Challenge, goal: _Goal) -> Goal:
         event_source=goal.event_source,
         target=goal.requirement.target,
         per=per,
+        stops_at_target=per is not None,  # the seed's daily goals: "no change (already completed)"
         reward=goal.reward or None,
         prerequisites=tuple(goal.prerequisites),
     )

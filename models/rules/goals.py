@@ -29,6 +29,8 @@ class Goal:
     target: float
     per: Period | None = None
     """With ``day``, each UTC day has a row and a completion of its own."""
+    stops_at_target: bool = False
+    """A ``count`` that has reached its target stays there: a second login today is no change."""
     reward: Mapping[str, Any] | None = None
     prerequisites: tuple[str, ...] = ()
     version: int = 1
@@ -42,6 +44,7 @@ class Goal:
             "event": self.event_source,
             "target": float(self.target),
             "per": self.per,
+            "stops_at_target": self.stops_at_target,
             "challenge": self.challenge_id,
         }
         return sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -2,7 +2,7 @@
 
 | operator | state | progress | complete | order-free because |
 |---|---|---|---|---|
-| ``count`` | [n] | n | n >= target | adding commutes |
+| ``count`` | [n], or min(n, target) where it stops there | n | n >= target | adding commutes |
 | ``sum`` | [high, low], see ``amounts.py`` | their number | number >= target | exact integers, gains only |
 | ``latest`` | [value, time, identity hash] | value | any value ever >= target | keyed by (time, hash) |
 
@@ -62,8 +62,9 @@ def progress_of(row: Row) -> int | float | Decimal:
 
 
 def _count(state: list[Any], step: Step, _event: Event) -> tuple[list[Any], bool]:
-    count = state[0] + 1
-    return [count], count >= step.goal.target
+    goal = step.goal
+    count = state[0] if goal.stops_at_target and state[0] >= goal.target else state[0] + 1
+    return [count], count >= goal.target
 
 
 def _sum(state: list[Any], step: Step, _event: Event) -> tuple[list[Any], bool]:

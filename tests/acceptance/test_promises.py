@@ -51,7 +51,7 @@ def test_events_of_every_door_are_exact_through_duplicates_kills_restarts_and_a_
     wait_until(lambda: _shown(run, "ada")["reach-level-10"] == (10, "completed"))
     statement = (
         "SELECT user_id, progress::int FROM user_goal_progress "
-        "WHERE goal_id = 'daily-login' AND user_id IN ('ada', 'abc123') ORDER BY 1"
+        "WHERE goal_id = 'first-login' AND user_id IN ('ada', 'abc123') ORDER BY 1"
     )
     wait_until(lambda: run.rows(statement) == [("abc123", 1), ("ada", 1)], seconds=5)
     assert _shown(run, "abc123", "mygame")["daily-login"] == (1, "completed")

@@ -17,7 +17,7 @@ def test_progress_goes_on_after_redis_is_wiped(stack, redis):
     stack.post(stack.event("login"), stack.event("workout", value=20), stack.event("statistic:level", value=5))
     stack.flusher.flush()
     assert stack.rows() == {
-        ("daily-login", "2026-11-21"): (2, True),
+        ("daily-login", "2026-11-21"): (1, True),
         ("logins", ""): (2, False),
         ("minutes", ""): (40, False),
         ("level", ""): (5, False),

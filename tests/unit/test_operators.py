@@ -65,6 +65,12 @@ def test_an_operator_measures(operator, target, events, expected):
     assert _state(_goal(operator, target), events) == expected
 
 
+def test_a_count_that_stops_at_its_target_stays_there():
+    goal = _goal("count", 2, stops_at_target=True)
+    assert _state(goal, _events(None)) == (1, 0)
+    assert _state(goal, _events(None, None, None)) == (2, NOON + 60_000_000)
+
+
 def test_a_repeated_event_counts_once():
     assert _state(_goal("count", 5), _events(None) * 3) == (1, 0)
 
@@ -90,7 +96,13 @@ def test_a_goals_digest_changes_with_its_meaning_only():
     goal = _goal("count", 5)
     assert goal.digest == Goal(**{**_fields(goal), "name": "other", "description": "d", "reward": {"a": 1}}).digest
     assert goal.digest == Goal(**{**_fields(goal), "target": 5.0}).digest
-    for change in ({"target": 6}, {"event_source": "f"}, {"operator": "sum"}, {"per": "day"}):
+    for change in (
+        {"stops_at_target": True},
+        {"target": 6},
+        {"event_source": "f"},
+        {"operator": "sum"},
+        {"per": "day"},
+    ):
         assert goal.digest != Goal(**{**_fields(goal), **change}).digest
 
 

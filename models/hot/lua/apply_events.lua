@@ -45,7 +45,7 @@ local CHUNK = 1000 -- arguments of one command; Lua's stack holds about 8,000
 local STAMP_DIGITS = 16 -- in front of every packed row, models/hot/records.py
 
 -- By position: a goal, a user and an event of the plan; a row of a record; the fields of a record read first.
-local GOAL_ID, CHALLENGE_ID, OPERATOR, VERSION, TARGET, TARGET_LOW = 1, 2, 3, 4, 5, 6
+local GOAL_ID, CHALLENGE_ID, OPERATOR, VERSION, TARGET, TARGET_LOW, STOPS_AT_TARGET = 1, 2, 3, 4, 5, 6, 7
 local MEMBER, FIELDS, ROW_GOALS, ROW_PERIODS, EVENTS = 1, 2, 3, 4, 5
 local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
 local R_CHALLENGE, R_VERSION, R_STAMP, R_COMPLETED, R_UPDATED, R_STATE = 3, 5, 6, 7, 9, 10
@@ -79,7 +79,9 @@ end
 local advance = {}
 
 function advance.count(state, goal)
-  state[1] = state[1] + 1
+  if not (goal[STOPS_AT_TARGET] and state[1] >= goal[TARGET]) then
+    state[1] = state[1] + 1
+  end
   return state[1] >= goal[TARGET]
 end
 
