@@ -57,7 +57,7 @@ class Group:
         for shard, events in self.by_shard.items():
             for start in range(0, len(events), max_events):
                 part = events[start : start + max_events]
-                yield Batch(shard, uuid4().hex, pack_batch(part), len(part))
+                yield Batch(shard, uuid4().hex, pack_batch(part))
 
     def resolve(self, failure: RetryableError | None) -> None:
         """Wake the callers with one hop to each event loop. A full shard fails only those with events of it."""

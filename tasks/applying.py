@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from logging import DEBUG
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 
 from models.cold.reading import ProgressReader
 from models.errors import BrokerUnavailableError, DatabaseUnavailableError, HydrationRacedError, RetryableError
@@ -56,12 +57,12 @@ class BatchApplier:
         Raises:
             StateUnavailableError: Redis did not answer; the sweep brings back what was taken.
         """
-        own = [TakenBatch(batch_id, packed)]
+        own, may_load = [TakenBatch(batch_id, packed)], True
         for _ in range(ROUNDS):
             taken = self._take(shard, TAKEN_BATCHES, TAKEN_BYTES)
             if any(batch.batch_id == batch_id for batch in taken.batches):
                 own = []
-            self.apply(shard, own + taken.batches)
+            may_load = self._apply(shard, own + taken.batches, may_load=may_load)
             own = []
             if not taken.left:
                 return
@@ -71,40 +72,39 @@ class BatchApplier:
         now_ms = self.now_us() // 1000
         return self.journal.take(shard, max_batches=max_batches, max_bytes=max_bytes, now_ms=now_ms)
 
-    def apply(self, shard: int, batches: Sequence[TakenBatch]) -> None:
+    def _apply(self, shard: int, batches: Sequence[TakenBatch], *, may_load: bool) -> bool:
         """Apply batches; those that fail for a passing reason are put back, the others do not suffer by them.
 
-        Raises:
-            StateUnavailableError: Redis did not answer.
+        Tells whether PostgreSQL may be asked again: once it did not answer, a message asks no more, for each time may
+        take as long as a time limit, while warm users of the shard wait.
         """
-        may_load = True
         for merged in merge(batches, shard=shard, max_events=MERGED_EVENTS):
-            may_load = self._apply_or_put_back(shard, merged, may_load=may_load) and may_load
+            may_load = self._apply_or_put_back(shard, merged, may_load=may_load)
+        return may_load
 
     def _apply_or_put_back(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
-        """Tells whether PostgreSQL could be asked."""
         started = self.now_us()
         try:
             calls = self._call(shard, merged, may_load=may_load)
         except (DatabaseUnavailableError, HydrationRacedError) as error:
             self._put_back(shard, merged, error)
-            return not isinstance(error, DatabaseUnavailableError)
-        except RetryableError:
+            return may_load and not isinstance(error, DatabaseUnavailableError)
+        except (RetryableError, SoftTimeLimitExceeded):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a bad event does to the script or to us
-            self._alone(shard, merged, error)
-            return True
+            return self._alone(shard, merged, error, may_load=may_load)
         self._record(merged.events, started, calls)
         self.buffer_limit(calls[-1].dirty_users)
-        return True
+        return may_load
 
-    def _alone(self, shard: int, merged: Merged, error: Exception) -> None:
+    def _alone(self, shard: int, merged: Merged, error: Exception, *, may_load: bool) -> bool:
         """One bad batch must not hold back its neighbours: each has its own try, and the bad one stays journaled."""
         if len(merged.batches) == 1:
             log.error("batch_failed", shard=shard, batch_id=merged.batch_ids[0], exc_info=error)
-            return
+            return may_load
         for batch in merged.batches:
-            self.apply(shard, [batch])
+            may_load = self._apply(shard, [batch], may_load=may_load)
+        return may_load
 
     def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
         self.meters.count("questline_batches_postponed_total", len(merged.batches), label=type(error).__name__)
@@ -115,7 +115,7 @@ class BatchApplier:
         """Publish the next batch that is ready: its message brings a worker for all the others."""
         for batch in self._take(shard, 1, 1).batches:
             try:
-                self.publish([Batch(shard, batch.batch_id, batch.packed, 0)])
+                self.publish([Batch(shard, batch.batch_id, batch.packed)])
             except BrokerUnavailableError as error:
                 log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
 

@@ -51,7 +51,7 @@ class Sweeper:
             if batch.attempts > self.max_attempts:
                 self._bury(shard, batch)
             else:
-                again.append(Batch(shard, batch.batch_id, batch.packed, 0))
+                again.append(Batch(shard, batch.batch_id, batch.packed))
         if again:
             self.publish(again)
             self.meters.count("questline_batches_republished_total", len(again))

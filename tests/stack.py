@@ -154,7 +154,7 @@ class Stack:
         by_shard: dict[int, list[Event]] = {}
         for event in events:
             by_shard.setdefault(shard_for(event.tenant_id, event.user_id, SHARDS), []).append(event)
-        return [Batch(shard, uuid4().hex, pack_batch(part), len(part)) for shard, part in by_shard.items()]
+        return [Batch(shard, uuid4().hex, pack_batch(part)) for shard, part in by_shard.items()]
 
     def accept(self, *events: Event) -> list[Batch]:
         """Journal events without applying them."""

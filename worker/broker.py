@@ -3,7 +3,9 @@
 The envelope is made by Celery itself (``as_task_v2``); only the sending is batched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
@@ -14,12 +16,12 @@ from config.shards import queue_for
 from models.errors import BrokerUnavailableError
 from models.hot.connection import connect_state
 from models.hot.journal import Batch
-from tasks.definitions import APPLY_EVENTS
+from tasks.definitions import APPLY_EVENTS, FLUSH
 from worker.celery_app import SERIALIZER
 
 
 class BatchPublisher:
-    """Publishes journaled batches to their shards' queues."""
+    """Publishes journaled batches to their shards' queues, and asks for flushes."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -30,30 +32,44 @@ class BatchPublisher:
         Raises:
             BrokerUnavailableError: some or all were not sent; the journal has them.
         """
+        with self._producer() as producer, producer.batch():
+            for batch in batches:
+                message = self._app.amqp.as_task_v2(
+                    batch.batch_id,
+                    APPLY_EVENTS,
+                    args=(batch.shard, batch.batch_id, batch.packed),
+                    argsrepr=f"(shard {batch.shard}, {len(batch.packed)} bytes)",
+                    kwargsrepr="{}",
+                    ignore_result=True,
+                )
+                producer.publish(
+                    message.body,
+                    headers=message.headers,
+                    exchange="",
+                    routing_key=queue_for(batch.shard),
+                    serializer=SERIALIZER,
+                    retry=False,
+                    **message.properties,
+                )
+
+    def request_flush(self) -> None:
+        """Start a flush without waiting for the tick.
+
+        Raises:
+            BrokerUnavailableError: it was not sent; the tick will do.
+        """
+        with self._producer() as producer:
+            self._app.send_task(FLUSH, producer=producer, expires=5, ignore_result=True, retry=False)
+
+    @contextmanager
+    def _producer(self) -> Iterator[Any]:  # a kombu.Producer, whose stubs lack batch()
         try:
-            with self._app.producer_or_acquire() as producer, producer.batch():
+            with self._app.producer_or_acquire() as producer:
                 # kombu would try for six seconds, and every caller of the receiver with it: the sweep is our retry.
                 producer.connection.ensure_connection(max_retries=0)
-                for batch in batches:
-                    message = self._app.amqp.as_task_v2(
-                        batch.batch_id,
-                        APPLY_EVENTS,
-                        args=(batch.shard, batch.batch_id, batch.packed),
-                        argsrepr=f"(shard {batch.shard}, {batch.event_count} events)",
-                        kwargsrepr="{}",
-                        ignore_result=True,
-                    )
-                    producer.publish(
-                        message.body,
-                        headers=message.headers,
-                        exchange="",
-                        routing_key=queue_for(batch.shard),
-                        serializer=SERIALIZER,
-                        retry=False,
-                        **message.properties,
-                    )
+                yield producer
         except (KombuError, OperationalError, RedisError, OSError) as error:
-            raise BrokerUnavailableError(f"the broker did not take {len(batches)} batches: {error}") from error
+            raise BrokerUnavailableError(f"the broker did not take the message: {error}") from error
 
 
 class QueuePeek:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import time_ns
 
+import structlog
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine
@@ -15,7 +16,7 @@ from models.cold.partitions import days_around, ensure_partitions
 from models.cold.reading import ProgressReader
 from models.cold.rule_versions import publish
 from models.cold.writing import FlushWriter
-from models.errors import ConfigurationError
+from models.errors import BrokerUnavailableError, ConfigurationError
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal
 from models.hot.keys import FLUSH_ASKED
@@ -25,11 +26,12 @@ from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Rulebook
 from tasks.applying import BatchApplier
-from tasks.definitions import FLUSH
 from tasks.flushing import Flusher
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.broker import BatchPublisher, QueuePeek
+
+log = structlog.get_logger()
 
 
 def now_us() -> int:
@@ -88,7 +90,7 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
             reader=ProgressReader(engine, window=settings.max_lateness),
             publish=publisher.publish,
             meters=meters,
-            buffer_limit=flush_trigger(settings, app, redis, records),
+            buffer_limit=flush_trigger(settings, publisher, redis, records),
             now_us=now_us,
         ),
         flusher=Flusher(
@@ -122,7 +124,9 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
     return runtime
 
 
-def flush_trigger(settings: Settings, app: Celery, redis: Redis, records: Records) -> Callable[[int], None]:
+def flush_trigger(
+    settings: Settings, publisher: BatchPublisher, redis: Redis, records: Records
+) -> Callable[[int], None]:
     """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
 
     def check(dirty_in_shard: int) -> None:
@@ -133,8 +137,12 @@ def flush_trigger(settings: Settings, app: Celery, redis: Redis, records: Record
             return
         with state_errors():
             asked = redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
-        if asked:
-            app.send_task(FLUSH, expires=5, ignore_result=True, retry=False)
+        if not asked:
+            return
+        try:
+            publisher.request_flush()
+        except BrokerUnavailableError as error:
+            log.warning("flush_not_requested", error=str(error))
 
     return check
 

@@ -25,7 +25,6 @@ class Batch(NamedTuple):
     shard: int
     batch_id: str
     packed: bytes
-    event_count: int
 
 
 class TakenBatch(NamedTuple):

@@ -56,15 +56,6 @@ def start(environment, tmp_path):
         one.teardown()
 
 
-@contextmanager
-def database_held(installation):
-    """Keep a worker inside its batch: loading a user's record waits for a lock of ours."""
-    with installation.engine.connect() as connection:
-        connection.exec_driver_sql("LOCK TABLE user_goal_progress IN ACCESS EXCLUSIVE MODE")
-        yield
-        connection.rollback()
-
-
 def _waits_for_us(installation):
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'questline-worker'"
@@ -82,7 +73,7 @@ def test_a_worker_told_to_stop_finishes_its_batch_and_leaves_the_next_one(instal
     worker.ready()
     family = worker.children()
     first, second = crowd.batches(2, shards=[0], size=1)[:2]
-    with database_held(installation):
+    with installation.database_held():
         installation.accept([first])
         wait_until(lambda: _waits_for_us(installation))
         installation.accept([second])
@@ -124,7 +115,7 @@ def test_a_killed_worker_leaves_no_child_behind(start):
 def test_a_killed_child_is_replaced_and_its_batch_applied_without_the_sweep(installation, crowd, start):
     worker = start(*SHARDS_0_1)
     worker.ready()
-    with database_held(installation):
+    with installation.database_held():
         crowd.send(20, shards=[0])
         wait_until(lambda: _waits_for_us(installation))
         [child] = [process for process in worker.children() if not process.children()]

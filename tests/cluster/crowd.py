@@ -49,7 +49,7 @@ class Crowd:
             self.events.append(event)
             made += 1
         cut = [
-            Batch(shard, uuid4().hex, pack_batch(part[at : at + size]), len(part[at : at + size]))
+            Batch(shard, uuid4().hex, pack_batch(part[at : at + size]))
             for shard, part in by_shard.items()
             for at in range(0, len(part), size)
         ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ class Installation:
             seconds=40,
             message=lambda: f"queued {self.queued()}, held {self.held()}, backlog {backlog(self.settings)}",
         )
+
+    @contextmanager
+    def database_held(self) -> Iterator[None]:
+        """Keep workers inside the batch they have: loading a user's record waits for a lock of ours."""
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("LOCK TABLE user_goal_progress IN ACCESS EXCLUSIVE MODE")
+            yield
+            connection.rollback()
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of PostgreSQL."""

@@ -9,15 +9,6 @@ from tests.servers import wait_until
 
 
 @contextmanager
-def database_held(installation):
-    """Keep workers inside the batch they have: loading a user's record waits for a lock of ours."""
-    with installation.engine.connect() as connection:
-        connection.exec_driver_sql("LOCK TABLE user_goal_progress IN ACCESS EXCLUSIVE MODE")
-        yield
-        connection.rollback()
-
-
-@contextmanager
 def accepting(installation, batches, *, portion):
     """Accept the batches from a thread, as callers go on sending whatever happens to the workers."""
 
@@ -33,7 +24,7 @@ def accepting(installation, batches, *, portion):
 
 
 def test_a_worker_killed_inside_a_batch_loses_nothing(installation, crowd, low):
-    with database_held(installation):
+    with installation.database_held():
         crowd.send(20, shards=[0])
         wait_until(lambda: len(installation.held()) == 1)
         low.kill()
@@ -71,7 +62,7 @@ def test_work_that_ends_while_the_broker_is_away_ends_no_worker(installation, ce
     crowd.assert_exact()
     newcomers = Crowd.of(installation)
     workers = celery_setup.worker_cluster
-    with database_held(installation):
+    with installation.database_held():
         crowd.send(100, shards=HIGH)  # applied without the database: now the flush waits for it
         newcomers.send(10, shards=[0])  # must be loaded: a shard worker waits for it
         wait_until(lambda: _waiting_for_database(installation) == 2)

@@ -31,7 +31,7 @@ def publisher(redis, redis_url):
 
 
 def _batch(shard, packed=b"\x91\xc4\x02\x00\xff"):
-    return Batch(shard, uuid4().hex, packed, 1)
+    return Batch(shard, uuid4().hex, packed)
 
 
 def _messages(redis, shard):
@@ -63,7 +63,7 @@ def test_the_body_carries_the_bytes_of_the_journal(redis, publisher):
 def test_what_flower_and_logs_show_of_a_batch_stays_short(redis, publisher):
     publisher.publish([_batch(3, packed=bytes(100_000))])
     [message] = _messages(redis, 3)
-    assert message["headers"]["argsrepr"] == "(shard 3, 1 events)"
+    assert message["headers"]["argsrepr"] == "(shard 3, 100000 bytes)"
     assert len(json.dumps(message["headers"])) < 1000
 
 

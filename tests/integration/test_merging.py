@@ -1,7 +1,9 @@
 """One message for many batches: who is woken takes all that is ready, and a bad batch harms nobody else."""
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
+from models.errors import DatabaseUnavailableError
 from models.hot.journal import Batch, TakenBatch
 from models.hot.keys import bell_key
 from tasks.applying import ROUNDS, TAKEN_BATCHES
@@ -78,7 +80,7 @@ def test_a_batch_that_breaks_the_script_harms_only_itself(stack):
 
 def test_bytes_that_are_no_batch_harm_only_themselves(stack):
     first = stack.accept(stack.event("login"))
-    stack.journal.append([Batch(first[0].shard, "junk", b"\xc1", 1)], stack.clock() // 1000)
+    stack.journal.append([Batch(first[0].shard, "junk", b"\xc1")], stack.clock() // 1000)
     stack.accept(stack.event("login"))
     stack.apply(*first)
     assert stack.progress()[("logins", "")] == (2, False)
@@ -103,3 +105,35 @@ def test_batches_are_merged_in_order_up_to_the_bound(stack, sizes, merged):
     parts = list(merge(batches, shard=0, max_events=250))
     assert [len(part.events) for part in parts] == merged
     assert [batch_id for part in parts for batch_id in part.batch_ids] == [str(n) for n in range(len(sizes))]
+
+
+def test_postgresql_away_is_asked_once_a_message_however_many_batches_wait(stack):
+    asked = []
+
+    def away(_users, **_clock):
+        asked.append(1)
+        raise DatabaseUnavailableError("away")
+
+    object.__setattr__(stack.applier, "reader", type("Away", (), {"snapshots": staticmethod(away)}))
+    first = stack.accept(stack.event("login"))
+    for n in range(2 * TAKEN_BATCHES):
+        stack.accept(stack.event("login", event_id=f"e{n}"))
+    stack.apply(*first)
+    assert asked == [1]
+    assert _journaled(stack) == 2 * TAKEN_BATCHES + 1
+
+
+def test_a_worker_told_to_end_a_task_that_takes_too_long_does_not_try_batch_by_batch(stack, monkeypatch):
+    tries = []
+
+    def too_long(*_call, **_options):
+        tries.append(1)
+        raise SoftTimeLimitExceeded
+
+    first = stack.accept(stack.event("login"))
+    stack.accept(stack.event("login"))
+    monkeypatch.setattr(type(stack.records), "apply", too_long)
+    with pytest.raises(SoftTimeLimitExceeded):
+        stack.apply(*first)
+    assert tries == [1]
+    assert _journaled(stack) == 2

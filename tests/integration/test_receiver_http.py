@@ -107,7 +107,7 @@ async def test_one_event_is_in_the_journal_and_published_when_the_answer_comes(r
     assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "rejected": []})
     assert receiver.journaled() == [Event("e1", "login", "default", "ada", NOW, NOW)]
     receiver.committer.close()
-    assert [batch.event_count for batch in receiver.published] == [1]
+    assert [len(unpack_batch(batch.packed)) for batch in receiver.published] == [1]
 
 
 async def test_a_batch_with_one_bad_event_accepts_the_others(receiver):

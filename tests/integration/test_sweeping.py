@@ -45,7 +45,7 @@ def test_a_batch_that_never_succeeds_becomes_a_dead_letter(stack):
 
 
 def test_bytes_that_are_no_batch_end_as_a_dead_letter(stack):
-    stack.journal.append([Batch(0, "b1", b"\xc1junk", 1)], stack.clock() // 1000)
+    stack.journal.append([Batch(0, "b1", b"\xc1junk")], stack.clock() // 1000)
     for _ in range(4):
         stack.clock.advance(minutes=6)
         stack.sweeper.sweep()

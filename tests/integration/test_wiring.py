@@ -30,7 +30,7 @@ def settings(redis_url, database_url, monkeypatch):
 
 def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack, redis, settings):
     records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
-    check = flush_trigger(settings, make_app(settings), redis, records)
+    check = flush_trigger(settings, BatchPublisher(make_app(settings)), redis, records)
     stack.post(*(stack.event("login", f"u{n}") for n in range(20)))
     check(20)
     assert redis.llen(MAINTENANCE_QUEUE) == 0
@@ -43,6 +43,14 @@ def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack
     stack.flusher.flush()
     check(21)
     assert redis.llen(MAINTENANCE_QUEUE) == 1
+
+
+def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack, redis, settings):
+    away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
+    check = flush_trigger(away, BatchPublisher(make_app(away)), redis, records)
+    stack.post(*(stack.event("login", f"u{n}") for n in range(30)))
+    check(30)
 
 
 def test_the_backlog_is_what_postgresql_lacks(stack, settings):
@@ -58,7 +66,7 @@ def test_the_backlog_is_what_postgresql_lacks(stack, settings):
 def test_the_peek_counts_what_is_queued_for_each_shard(redis, settings):
     publisher, peek = BatchPublisher(make_app(settings)), QueuePeek(settings.broker)
     assert peek.lengths(SHARDS) == [0, 0, 0, 0]
-    publisher.publish([Batch(1, "one", b"\x90", 0), Batch(1, "two", b"\x90", 0), Batch(2, "three", b"\x90", 0)])
+    publisher.publish([Batch(1, "one", b"\x90"), Batch(1, "two", b"\x90"), Batch(2, "three", b"\x90")])
     assert peek.lengths(SHARDS) == [0, 2, 1, 0]
 
 

@@ -39,11 +39,6 @@ class Interrupts:
         """Whether the run shall end."""
         return self._stop.is_set()
 
-    @property
-    def hurried(self) -> bool:
-        """Whether it shall end without waiting for anything."""
-        return self._hurry.is_set()
-
     def pause(self, seconds: float) -> None:
         """Sleep, or less where a stop is asked for.
 
