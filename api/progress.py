@@ -2,79 +2,61 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, HTTPException, Path, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, HTTPException, Query
 
+from api.answers import UserProgress
+from api.parameters import TenantId, UserId
+from api.views import UserView, asks_attributes
 from config.shards import shard_for
+from models.attributes import Attributes
 from models.cold.reading import ProgressReader
-from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
 from models.hot.records import Records
-from models.rules.calendar import moment, period_key
-from models.rules.goals import Goal, Rulebook
-from models.rules.operators import progress_of
+from models.rules.goals import Publications, Rulebook, only
 from models.rules.rows import Row
+from models.user_attributes import UserAttributes
 
 log = structlog.get_logger()
 
 
-class GoalProgress(BaseModel):
-    """One goal as the user stands on it now."""
-
-    challenge_id: str
-    goal_id: str
-    name: str
-    period: str = Field(description="The current period of a daily goal, such as 2026-11-21; empty for other goals")
-    progress: int | float
-    target: int | float
-    status: Literal["not_started", "in_progress", "completed"]
-    completed_at: datetime | None
-    rule_version: int | None = Field(
-        description="The goal's version that made the row; for a goal not started, its current version, which is null "
-        "only while PostgreSQL has not been reached since the receiver started"
-    )
-
-
-class UserProgress(BaseModel):
-    """Every active goal of a user."""
-
-    tenant_id: str
-    user_id: str
-    goals: list[GoalProgress]
-
-
 @dataclass(frozen=True, slots=True)
 class ProgressService:
-    """Finds the newest state of a user's goals."""
+    """Finds the newest state of a user's goals: one read of Redis, two where goals ask for the user's attributes."""
 
     rulebook: Rulebook
-    versions: Callable[[], Rulebook]
-    """The same goals under their published versions.
-
-    Raises DatabaseUnavailableError while they are not known.
-    """
+    """The challenges file, for as long as the publications are not known."""
+    publications: Callable[[], Publications]
+    """What is published. Raises DatabaseUnavailableError while that is not known, ConfigurationError where none of it
+    can be read."""
     records: Records
     reader: ProgressReader
+    attributes: UserAttributes
     shards: int
     now_us: Callable[[], int]
 
-    def progress(self, tenant_id: str, user_id: str) -> UserProgress:
-        """A user's progress on every active goal, in the order of the challenges file.
+    def progress(self, tenant_id: str, user_id: str, *, reveal: bool = False) -> UserProgress:
+        """A user's progress on the goals that hold now, in the order of the challenges file.
+
+        With ``reveal``, hidden and secret goals are shown like any other.
 
         Raises:
             DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.
         """
         now = self.now_us()
-        rows = {(row.goal_id, row.period): row for row in self._rows(tenant_id, user_id, now)}
-        versions = self._versions()
-        goals = []
-        for goal in self.rulebook.goals:
-            period = period_key(goal.per, now)
-            goals.append(_shown(goal, period, rows.get((goal.goal_id, period)), versions.get(goal.goal_id)))
-        return UserProgress(tenant_id=tenant_id, user_id=user_id, goals=goals)
+        publications, known = self._publications()
+        asked = asks_attributes(publications.at(now).rulebook.goals)
+        view = UserView(
+            publications=publications,
+            versioned=known,
+            rows=self._rows(tenant_id, user_id, now),
+            attributes=self._attributes(tenant_id, user_id) if asked else {},
+            now=now,
+            reveal=reveal,
+        )
+        return UserProgress(tenant_id=tenant_id, user_id=user_id, goals=list(view.goals()))
 
     def _rows(self, tenant_id: str, user_id: str, now_us: int) -> list[Row]:
         try:
@@ -84,43 +66,35 @@ class ProgressService:
             rows = None
         return self.reader.rows(tenant_id, user_id, now_us=now_us) if rows is None else rows
 
-    def _versions(self) -> dict[str, int]:
+    def _attributes(self, tenant_id: str, user_id: str) -> Attributes:
+        """What can be said without the attributes is worth more than no answer."""
         try:
-            return {goal.goal_id: goal.version for goal in self.versions().goals}
-        except DatabaseUnavailableError:
+            return self.attributes.of_user(tenant_id, user_id)
+        except DatabaseUnavailableError as error:
+            log.warning("progress_read_without_attributes", error=str(error))
             return {}
 
-
-def _shown(goal: Goal, period: str, row: Row | None, version: int | None) -> GoalProgress:
-    if row is None:
-        status: Literal["not_started", "in_progress", "completed"] = "not_started"
-    else:
-        status = "completed" if row.completed_at else "in_progress"
-    progress = progress_of(row) if row else 0
-    return GoalProgress(
-        challenge_id=goal.challenge_id,
-        goal_id=goal.goal_id,
-        name=goal.name,
-        period=period,
-        progress=progress if isinstance(progress, int) else float(progress),
-        target=int(goal.target) if goal.target == int(goal.target) else goal.target,
-        status=status,
-        completed_at=moment(row.completed_at) if row and row.completed_at else None,
-        rule_version=row.rule_version if row else version,
-    )
+    def _publications(self) -> tuple[Publications, bool]:
+        try:
+            return self.publications(), True
+        except (DatabaseUnavailableError, ConfigurationError):
+            return only(self.rulebook), False
 
 
 def progress_router(service: ProgressService) -> APIRouter:
-    """``GET /v1/users/{user_id}/progress``. A user id may hold any printable character, '/' too."""
+    """``GET /v1/users/{user_id}/progress``."""
     router = APIRouter(tags=["progress"])
 
     @router.get("/v1/users/{user_id:path}/progress", summary="A user's progress on every active goal")
     def read_progress(
-        user_id: Annotated[str, Path(min_length=1, max_length=256)],
-        tenant_id: Annotated[str, Query(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "default",
+        user_id: UserId,
+        tenant_id: TenantId = "default",
+        reveal: Annotated[
+            bool, Query(description="For operators: show hidden and secret goals like any other.")
+        ] = False,
     ) -> UserProgress:
         try:
-            return service.progress(tenant_id, user_id)
+            return service.progress(tenant_id, user_id, reveal=reveal)
         except DatabaseUnavailableError as error:
             raise HTTPException(503, "neither Redis nor PostgreSQL can say now", {"Retry-After": "1"}) from error
 

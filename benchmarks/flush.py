@@ -6,7 +6,8 @@ from uuid import uuid4
 
 from config.settings import Settings
 from models.cold.connection import connect_database
-from models.cold.writing import EventRow, Flush, FlushWriter, ProgressRow
+from models.cold.flushed import EventRow, Flush, ProgressRow
+from models.cold.writing import FlushWriter
 from models.events import Event
 from models.rules.rows import Row
 
@@ -65,6 +66,6 @@ def _rows(tenant_id: str, stamp: int) -> list[ProgressRow]:
 def _events(tenant_id: str) -> list[EventRow]:
     now = time_ns() // 1_000
     return [
-        EventRow(Event(uuid4().hex, "match.won", tenant_id, f"user-{number}", now, now), 0, 3, now)
+        EventRow(Event(uuid4().hex, "match.won", tenant_id, f"user-{number}", now, now), 0, 3, now, 1)
         for number in range(ROWS)
     ]

@@ -20,7 +20,8 @@ import uvloop
 from benchmarks.product import Product
 from benchmarks.throughput import USERS, IncompleteError
 from models.rules.goals import Rulebook
-from worker.load.generate import Kind, Shape, kinds_of, make_plan
+from worker.load.generate import Shape, make_plan
+from worker.load.kinds import Kind, kinds_of
 from worker.load.send import Pace, send
 from worker.load.targets import HttpTarget
 from worker.load.wire import EVENTS_PATH, http_requests

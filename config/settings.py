@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.durations import Duration
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+_RETENTION_MARGIN = timedelta(days=2)
 
 
 class Settings(BaseSettings):
@@ -64,9 +65,22 @@ class Settings(BaseSettings):
     buffer_max_size: Count = 10_000
     db_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
 
+    # What PostgreSQL keeps.
+    evaluation_log: Literal["transitions", "all", "off"] = "transitions"
+    event_retention: Duration | None = None
+
     # Seeing.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     apply_task_events: bool = False
+
+    @field_validator("event_retention")
+    @classmethod
+    def _keeps_what_loading_needs(cls, retention: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        """A record that is loaded from PostgreSQL needs the ids of the events of two windows."""
+        needed = 2 * info.data.get("max_lateness", timedelta()) + _RETENTION_MARGIN
+        if retention is not None and retention < needed:
+            raise ValueError(f"must be at least {needed / timedelta(days=1):g}d, twice MAX_LATENESS and 2 days")
+        return retention
 
     @property
     def database_url(self) -> str:

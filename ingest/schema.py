@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstra
 from pydantic_core import PydanticCustomError
 
 from models.events import MAX_EXACT
+from models.exact import PRINTABLE, is_exact, is_zone
 
 MAX_PAYLOAD_BYTES = 16 * 1024
 """The size of a payload, counted as compact UTF-8 JSON, which is the form it is kept in."""
 MAX_PAYLOAD_DEPTH = 32
 """How deep a payload nests; the payload object itself is level 1."""
 
-_PRINTABLE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # datetime.fromisoformat also reads dates alone, any separator and seconds in the offset; ISO 8601 does not.
@@ -59,14 +59,17 @@ def read_number(value: Any) -> float:
     return float(value)
 
 
-def is_exact(value: Any) -> bool:
-    """Whether it is a number that was not rounded on its way here.
+def read_zone(value: Any) -> str:
+    """The name of an IANA time zone.
 
-    A float of exactly 2^53 may be what a parser left of 2^53 + 1, so that must be written as an integer.
+    Raises:
+        PydanticCustomError: it is no such name.
     """
-    if type(value) is float:
-        return -MAX_EXACT < value < MAX_EXACT
-    return type(value) is int and -MAX_EXACT <= value <= MAX_EXACT
+    if type(value) is not str:
+        raise PydanticCustomError("wrong_type", "must be a string")
+    if not is_zone(value):
+        raise PydanticCustomError("unknown_timezone", "must be an IANA time zone name, such as Europe/Berlin")
+    return value
 
 
 def pack_payload(value: Any) -> bytes:
@@ -118,10 +121,11 @@ def _refuse_nul(text: str) -> None:
         raise PydanticCustomError("unprintable", "must not hold the character NUL, which PostgreSQL cannot store")
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PRINTABLE)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
 TenantId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Source = Annotated[str, StringConstraints(max_length=256, pattern=_PRINTABLE)]
+Source = Annotated[str, StringConstraints(max_length=256, pattern=PRINTABLE)]
 Moment = Annotated[int, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+TimeZone = Annotated[str, PlainValidator(read_zone), WithJsonSchema({"type": "string"})]
 Number = Annotated[
     float,
     PlainValidator(read_number),
@@ -146,6 +150,7 @@ class EventIn(BaseModel):
                 "user_id": "ada",
                 "tenant_id": "default",
                 "occurred_at": "2025-11-10T10:30:00Z",
+                "timezone": "Europe/Berlin",
                 "source": "app",
                 "value": 1,
                 "payload": {"course": "algebra"},
@@ -160,6 +165,11 @@ class EventIn(BaseModel):
     occurred_at: Moment | None = Field(
         default=None,
         description="When it happened, to the microsecond: ISO 8601 with an offset. Without it: on arrival.",
+    )
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="The time zone the user was in, for goals that go by the user's days: an IANA name. Without it: "
+        "the user's attribute timezone, else UTC.",
     )
     source: Source | None = Field(default=None, description="The system that sent the event.")
     value: Number | None = Field(

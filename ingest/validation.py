@@ -15,6 +15,7 @@ The codes of a refusal are stable:
 | ``invalid_time`` | it is not an ISO 8601 date and time with an offset |
 | ``in_future`` | it is more than 5 minutes ahead of the receiver's clock |
 | ``too_old`` | it is older than ``MAX_LATENESS`` |
+| ``unknown_timezone`` | it is not the name of an IANA time zone, such as ``Europe/Berlin`` |
 | ``number_too_large`` | it is, or holds, a number that is not finite or lies beyond 2^53 |
 | ``payload_too_large`` | it is more than 16 KiB of JSON text |
 | ``payload_too_deep`` | it nests deeper than 32 levels |
@@ -102,6 +103,7 @@ def read_event(item: Any, window: Window) -> Event | Fault:
         None,
         given.source,
         given.payload or b"",
+        given.timezone,
     )
 
 

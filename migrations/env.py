@@ -9,7 +9,7 @@ _LOCK = 7_305_116_274_000  # any number, the same for all who migrate
 
 
 def _belongs_to_the_model(name: str | None, kind: str, _parents: object) -> bool:
-    return not (kind == "table" and name is not None and name.startswith("events_"))
+    return not (kind == "table" and name is not None and name.startswith(("events_", "evaluations_")))
 
 
 def run_migrations(connection: Connection) -> None:

@@ -11,6 +11,7 @@ QuestlineError
 └── PermanentError
     ├── ConfigurationError
     │   └── InvalidChallengesError
+    ├── InvalidAttributesError
     ├── MalformedBatchError
     └── ServiceFailedError
 
@@ -73,6 +74,10 @@ class InvalidChallengesError(ConfigurationError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class InvalidAttributesError(PermanentError):
+    """A user's attributes cannot be taken as they are; the text names each one and the reason."""
 
 
 class MalformedBatchError(PermanentError):

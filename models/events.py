@@ -33,6 +33,10 @@ class Event(NamedTuple):
     """The system that sent the event."""
     payload: bytes = b""
     """The payload object as JSON text; empty where there is none."""
+    timezone: str | None = None
+    """The IANA name of the time zone the user was in, where the sender or the user's attributes say so."""
+    attributes: bytes = b""
+    """The user's attributes that rules ask for, as JSON text, as they stood when the event was applied."""
 
 
 def pack_batch(events: Sequence[Event]) -> bytes:

@@ -15,12 +15,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from models.cold.reading import ProgressReader
 from models.errors import BrokerUnavailableError, DatabaseUnavailableError, HydrationRacedError, RetryableError
-from models.events import Event
+from models.events import Event, pack_batch
 from models.hot.journal import Batch, Journal, Taken, TakenBatch
 from models.hot.meters import Meters
-from models.hot.plan import make_plan
+from models.hot.plan import Plan, make_plan
 from models.hot.records import Applied, ColdUser, Records
-from models.rules.goals import Rulebook
+from models.rules.matching import Matcher
 from tasks.merging import Merged, merge
 
 LOADS = 5
@@ -40,8 +40,10 @@ log = structlog.get_logger()
 class BatchApplier:
     """Applies batches of events to users' records."""
 
-    rulebook: Callable[[], Rulebook]
-    """The goals under their published versions; raises DatabaseUnavailableError while those are not known."""
+    matcher: Callable[[], Matcher]
+    """The rules as published by now; raises DatabaseUnavailableError while they are not known."""
+    stamp: Callable[[int, Sequence[Event], frozenset[str]], list[Event]]
+    """Writes the named attributes of their users into the events of a shard."""
     records: Records
     journal: Journal
     reader: ProgressReader
@@ -120,7 +122,7 @@ class BatchApplier:
                 log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
 
     def _call(self, shard: int, merged: Merged, *, may_load: bool) -> list[Applied]:
-        plan = make_plan(self.rulebook(), merged.events, merged.packed)
+        plan = self._plan(shard, merged)
         calls: list[Applied] = []
         for _ in range(LOADS):
             calls.append(self.records.apply(shard, merged.batch_ids, plan, now_us=self.now_us()))
@@ -132,6 +134,14 @@ class BatchApplier:
             self._load(shard, cold)
             plan = plan.only([user.plan for user in cold])
         raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")
+
+    def _plan(self, shard: int, merged: Merged) -> Plan:
+        matcher = self.matcher()
+        names = matcher.attribute_names
+        if not names:
+            return make_plan(matcher, merged.events, merged.packed)
+        events = self.stamp(shard, merged.events, names)
+        return make_plan(matcher, events, pack_batch(events))
 
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
         now_us = self.now_us()
@@ -167,6 +177,6 @@ class BatchApplier:
                 event_id=event.event_id,
                 user_id=event.user_id,
                 event_type=event.event_type,
-                goals_affected=len(self.rulebook().by_event.get(event.event_type, ())),
+                goals_affected=len(self.matcher().network_at(event.occurred_at).by_event.get(event.event_type, ())),
                 processing_time_ms=each,
             )

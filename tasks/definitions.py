@@ -15,6 +15,7 @@ APPLY_EVENTS = "questline.apply_events"
 FLUSH = "questline.flush"
 SWEEP = "questline.sweep"
 MAKE_PARTITIONS = "questline.make_partitions"
+DROP_PARTITIONS = "questline.drop_partitions"
 
 RETRY_DELAY = 1
 """Seconds until a task whose child process was killed is tried again. Celery's own 180 would outlast the broker's
@@ -52,8 +53,17 @@ def sweep(**_newer: Any) -> None:
 
 @shared_task(name=MAKE_PARTITIONS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def make_partitions(**_newer: Any) -> None:
-    """Make the event log's partitions of the days ahead."""
+    """Make the partitions of events and evaluations for the days ahead."""
     try:
         runtime().make_partitions()
+    except RetryableError as error:
+        log.warning("partitions_put_off", error=str(error))
+
+
+@shared_task(name=DROP_PARTITIONS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
+def drop_partitions(**_newer: Any) -> None:
+    """Drop the partitions that are older than ``EVENT_RETENTION``; the next tick drops what this one could not."""
+    try:
+        runtime().drop_partitions()
     except RetryableError as error:
         log.warning("partitions_put_off", error=str(error))

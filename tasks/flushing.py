@@ -16,14 +16,16 @@ from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from models.cold.reading import oldest_period
-from models.cold.writing import EventRow, Flush, FlushWriter, ProgressRow, UnlockRow
+from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow, UnlockRow
+from models.cold.reading import microseconds_of
+from models.cold.writing import FlushWriter
 from models.errors import StateUnavailableError
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.hot.log import LogEntry, ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import DirtyRecord, Records
+from models.rules.calendar import oldest_periods
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
@@ -159,8 +161,8 @@ class Flusher:
         entries = self.shard_log.read(shard, LOG_ENTRIES)
         members = self.records.dirty_members(shard, self.batch_size)
         read_us = self.now_us()
-        past = oldest_period(read_us, self.window)
-        records = self.records.read_dirty(shard, members, past_before=past)
+        oldest = oldest_periods(read_us, microseconds_of(self.window))
+        records = self.records.read_dirty(shard, members, oldest=oldest)
         more = len(entries) == LOG_ENTRIES or len(members) == self.batch_size
         return ShardWork(shard, entries, records, read_us, more)
 
@@ -196,6 +198,8 @@ def _flush_of(works: list[ShardWork]) -> Flush:
         for record in work.records:
             flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
         for entry in work.entries:
-            flush.events += [EventRow(event, work.shard, entry.stamp, entry.applied_at) for event in entry.events]
+            once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
+            flush.events += [EventRow(event, *once) for event in entry.events]
             flush.unlocks += [UnlockRow(*unlock) for unlock in entry.unlocks]
+            flush.evaluations += [EvaluationRow(*evaluation, entry.applied_at) for evaluation in entry.evaluations]
     return flush

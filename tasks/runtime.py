@@ -22,7 +22,10 @@ class Runtime:
     flusher: Flusher
     sweeper: Sweeper
     make_partitions: Callable[[], None]
+    drop_partitions: Callable[[], None]
     meters: Meters
+    stop_watching: Callable[[], None]
+    """Ends the look-out for new publications of rules."""
 
 
 class _Holder:
@@ -51,7 +54,8 @@ def runtime() -> Runtime:
 
 
 def close() -> None:
-    """Push the last counts at the end of the process."""
+    """End the threads at the end of the process, and push its last counts."""
     if _Holder.built is not None:
+        _Holder.built.stop_watching()
         _Holder.built.meters.stop()
         _Holder.built = None

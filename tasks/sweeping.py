@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from models.cold.writing import DeadLetter, FlushWriter
+from models.cold.dead_letters import DeadLetter
+from models.cold.writing import FlushWriter
 from models.errors import MalformedBatchError
 from models.events import Event, unpack_batch
 from models.hot.journal import Batch, Journal, WaitingBatch

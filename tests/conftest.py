@@ -1,5 +1,7 @@
 """Fixtures on real servers. Each test starts on an empty Redis and on empty tables."""
 
+import os
+
 import pytest
 
 from models.cold.connection import connect_database
@@ -8,6 +10,11 @@ from models.hot.connection import connect_state
 from tests.servers import embedded_postgres, embedded_redis, given
 from tests.stack import Stack
 from worker.migrating import migrate
+
+
+def examples(count):
+    """How many examples a property is tried on: ten times as many in ``make test-long``."""
+    return count * (10 if os.environ.get("TEST_LONG") else 1)
 
 
 @pytest.fixture(scope="session")

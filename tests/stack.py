@@ -9,17 +9,19 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.shards import shard_for
-from models.cold.reading import ProgressReader
+from models.cold.reading import ProgressReader, microseconds_of
 from models.cold.writing import FlushWriter
 from models.errors import JournalFullError
 from models.events import Event, pack_batch
 from models.hot.journal import Batch, Journal
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
-from models.hot.records import Records
-from models.rules.calendar import microseconds
-from models.rules.goals import Goal, Rulebook
+from models.hot.records import EvaluationLog, Records
+from models.rules.calendar import PERIOD_MARGIN_US, microseconds
+from models.rules.goals import Goal, Publications, Rulebook, only
+from models.rules.matching import Matcher
 from models.rules.operators import progress_of
+from models.rules.rule import Rule
 from tasks.applying import BatchApplier
 from tasks.flushing import Flusher
 from tasks.sweeping import Sweeper
@@ -28,37 +30,27 @@ WINDOW = timedelta(days=7)
 SHARDS = 4
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
+
+def goal(goal_id, op, events=(), *, challenge="c", target=1, prerequisites=(), segments=None, on_change="keep", **rule):
+    """A goal in one line; what is not named here belongs to its rule."""
+    events = (events,) if isinstance(events, str) else tuple(events)
+    return Goal(
+        goal_id=goal_id,
+        challenge_id=challenge,
+        name=goal_id,
+        rule=Rule(op=op, events=events, target=target, **rule),
+        prerequisites=tuple(prerequisites),
+        segments=segments or {},
+        on_change=on_change,
+    )
+
+
 GOALS = Rulebook(
     (
-        Goal(
-            goal_id="daily-login",
-            challenge_id="dailies",
-            name="Log in",
-            operator="count",
-            event_source="login",
-            target=1,
-            per="day",
-            stops_at_target=True,
-        ),
-        Goal(
-            goal_id="logins",
-            challenge_id="dailies",
-            name="Log in thrice",
-            operator="count",
-            event_source="login",
-            target=3,
-        ),
-        Goal(
-            goal_id="minutes", challenge_id="fitness", name="Train", operator="sum", event_source="workout", target=60
-        ),
-        Goal(
-            goal_id="level",
-            challenge_id="game",
-            name="Level 10",
-            operator="latest",
-            event_source="statistic:level",
-            target=10,
-        ),
+        goal("daily-login", "count", "login", challenge="dailies", per="day", stops_at_target=True),
+        goal("logins", "count", "login", challenge="dailies", target=3),
+        goal("minutes", "sum", "workout", challenge="fitness", target=60),
+        goal("level", "latest", "statistic:level", challenge="game", target=10),
     )
 )
 
@@ -82,7 +74,9 @@ class Stack:
 
     redis: Redis
     engine: Engine
-    rulebook: Rulebook = GOALS
+    rulebook: Rulebook | Publications = GOALS
+    evaluation_log: EvaluationLog = "transitions"
+    window: timedelta = WINDOW
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 1000
     max_bytes: int = 64 << 20
@@ -94,14 +88,18 @@ class Stack:
     """The batches of the last ``accept`` that need a message."""
 
     def __post_init__(self) -> None:
+        self._matcher: Matcher | None = None
         self.meters = Meters(self.redis)
-        self.records = Records(self.redis, window=WINDOW, record_ttl=timedelta(hours=1))
+        self.records = Records(
+            self.redis, window=self.window, record_ttl=timedelta(hours=1), evaluation_log=self.evaluation_log
+        )
         self.journal = Journal(self.redis, shards=SHARDS, max_bytes=self.max_bytes, retry_after=timedelta(seconds=10))
-        self.reader = ProgressReader(self.engine, window=WINDOW)
+        self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
         self.applier = BatchApplier(
-            lambda: self.rulebook,
+            self.matcher,
+            lambda _shard, events, _names: list(events),
             self.records,
             self.journal,
             self.reader,
@@ -114,7 +112,7 @@ class Stack:
             self.redis,
             SHARDS,
             self.batch_size,
-            WINDOW,
+            self.window,
             self.records,
             self.shard_log,
             self.writer,
@@ -132,6 +130,12 @@ class Stack:
             self.clock,
         )
 
+    def matcher(self) -> Matcher:
+        rules = self.rulebook if isinstance(self.rulebook, Publications) else only(self.rulebook)
+        if self._matcher is None or self._matcher.publications != rules:
+            self._matcher = Matcher(rules, lateness_us=microseconds_of(self.window) + PERIOD_MARGIN_US)
+        return self._matcher
+
     def event(
         self,
         event_type="login",
@@ -143,10 +147,23 @@ class Stack:
         increment=None,
         tenant="t1",
         payload=b"",
+        timezone=None,
+        attributes=b"",
     ) -> Event:
         occurred = self.clock() if at is None else microseconds(at)
         return Event(
-            event_id or uuid4().hex, event_type, tenant, user, occurred, self.clock(), value, increment, "test", payload
+            event_id or uuid4().hex,
+            event_type,
+            tenant,
+            user,
+            occurred,
+            self.clock(),
+            value,
+            increment,
+            "test",
+            payload,
+            timezone,
+            attributes,
         )
 
     def batches(self, *events: Event) -> list[Batch]:

@@ -73,11 +73,14 @@ def _robustness() -> dict[str, object]:
 
 
 def _schedule(settings: Settings) -> dict[str, object]:
-    return {
+    schedule: dict[str, object] = {
         "flush": _every(settings.buffer_flush_interval, defined.FLUSH),
         "sweep": _every(settings.journal_sweep_interval, defined.SWEEP),
         "make-partitions": _every(timedelta(hours=1), defined.MAKE_PARTITIONS),
     }
+    if settings.event_retention is not None:
+        schedule["drop-partitions"] = _every(timedelta(hours=1), defined.DROP_PARTITIONS)
+    return schedule
 
 
 def _every(interval: timedelta, task: str) -> dict[str, object]:

@@ -12,15 +12,15 @@ from api.metrics import FleetCollector
 from api.progress import ProgressService
 from config.settings import Settings
 from models.cold.connection import connect_database, database_errors
+from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
-from models.cold.rule_versions import publish
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal
 from models.hot.meters import Meters
-from models.hot.records import Records
-from models.rules.goals import Rulebook
+from models.user_attributes import UserAttributes
 from worker.broker import BatchPublisher, QueuePeek
-from worker.wiring import make_journal, now_us, once
+from worker.publications import PublicationsWatcher, watch_publications
+from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +30,35 @@ class ReceiverParts:
     journal: Journal
     publisher: BatchPublisher
     meters: Meters
+    watcher: PublicationsWatcher
+    attributes: UserAttributes
     progress: ProgressService
     collector: FleetCollector
     needed: Mapping[str, Check]
     useful: Mapping[str, Check]
 
 
-def make_receiver_parts(settings: Settings, app: Celery, rulebook: Rulebook) -> ReceiverParts:
+def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
     """The receiver's parts; contacts no server."""
     redis = connect_state(settings.state)
     engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
-    records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+    records = make_records(settings, redis)
+    watcher = watch_publications(engine, settings, document, now_us)
+    attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
         journal=journal,
         publisher=BatchPublisher(app),
         meters=Meters(redis),
+        watcher=watcher,
+        attributes=attributes,
         progress=ProgressService(
-            rulebook=rulebook,
-            versions=once(lambda: publish(engine, rulebook)),
+            rulebook=document.rulebook,
+            publications=watcher.current,
             records=records,
             reader=ProgressReader(engine, window=settings.max_lateness),
+            attributes=attributes,
             shards=settings.shards,
             now_us=now_us,
         ),

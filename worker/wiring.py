@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Callable
-from datetime import UTC, datetime
 from time import time_ns
 
 import structlog
@@ -11,12 +10,13 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
-from models.cold.partitions import days_around, ensure_partitions
+from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
-from models.cold.rule_versions import publish
 from models.cold.writing import FlushWriter
 from models.errors import BrokerUnavailableError, ConfigurationError
+from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal
 from models.hot.keys import FLUSH_ASKED
@@ -25,11 +25,15 @@ from models.hot.meters import Meters
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Rulebook
+from models.user_attributes import UserAttributes
 from tasks.applying import BatchApplier
+from tasks.attributes import AttributeStamper
 from tasks.flushing import Flusher
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.broker import BatchPublisher, QueuePeek
+from worker.partitioning import drop_old_partitions, prepare_database
+from worker.publications import matchers, watch_publications
 
 log = structlog.get_logger()
 
@@ -39,7 +43,7 @@ def now_us() -> int:
     return time_ns() // 1000
 
 
-def load_rulebook(settings: Settings) -> Rulebook:
+def read_challenges(settings: Settings) -> Document:
     """Read the challenges file.
 
     Raises:
@@ -51,7 +55,12 @@ def load_rulebook(settings: Settings) -> Rulebook:
         text = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"CHALLENGES_FILE {path}: {error.strerror}") from error
-    return parse_challenges(text, str(path))
+    return Document(text, parse_challenges(text, str(path), lateness=settings.max_lateness), str(path))
+
+
+def load_rulebook(settings: Settings) -> Rulebook:
+    """The goals of the challenges file; raises what ``read_challenges`` raises."""
+    return read_challenges(settings).rulebook
 
 
 def make_journal(settings: Settings, redis: Redis) -> Journal:
@@ -64,27 +73,35 @@ def make_journal(settings: Settings, redis: Redis) -> Journal:
     )
 
 
-def prepare_database(engine: Engine, settings: Settings) -> None:
-    """Make the event log's partitions for every day that events may be accepted for.
+def make_records(settings: Settings, redis: Redis) -> Records:
+    """The users' records, as the settings have them."""
+    return Records(
+        redis,
+        window=settings.max_lateness,
+        record_ttl=settings.record_ttl,
+        evaluation_log=settings.evaluation_log,
+    )
 
-    Raises:
-        DatabaseUnavailableError: PostgreSQL did not answer.
-    """
-    ensure_partitions(engine, days_around(datetime.now(UTC), settings.max_lateness))
+
+def make_user_attributes(settings: Settings, redis: Redis, engine: Engine) -> UserAttributes:
+    """Users' attributes in Redis and PostgreSQL."""
+    return UserAttributes(AttributeCache(redis, ttl=settings.record_ttl), AttributeStore(engine), settings.shards)
 
 
-def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtime:
+def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
     """What the tasks of one worker process work with; contacts no server."""
     redis = connect_state(settings.state)
     engine = connect_database(settings.database_url, application="questline-worker")
     meters = Meters(redis)
-    records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+    records = make_records(settings, redis)
+    watcher = watch_publications(engine, settings, document, now_us)
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     journal = make_journal(settings, redis)
     publisher = BatchPublisher(app)
     runtime = Runtime(
         applier=BatchApplier(
-            rulebook=once(lambda: publish(engine, rulebook)),
+            matcher=matchers(watcher, settings),
+            stamp=AttributeStamper(make_user_attributes(settings, redis, engine)).stamp,
             records=records,
             journal=journal,
             reader=ProgressReader(engine, window=settings.max_lateness),
@@ -115,9 +132,12 @@ def build_runtime(settings: Settings, app: Celery, rulebook: Rulebook) -> Runtim
             now_us=now_us,
         ),
         make_partitions=lambda: prepare_database(engine, settings),
+        drop_partitions=lambda: drop_old_partitions(engine, settings),
         meters=meters,
+        stop_watching=watcher.stop,
     )
     meters.start()
+    watcher.start()
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -147,18 +167,6 @@ def flush_trigger(
     return check
 
 
-def once(find: Callable[[], Rulebook]) -> Callable[[], Rulebook]:
-    """Remember the first result; a failure is not remembered."""
-    found: list[Rulebook] = []
-
-    def remembered() -> Rulebook:
-        if not found:
-            found.append(find())
-        return found[0]
-
-    return remembered
-
-
 def backlog(settings: Settings) -> int:
     """What is on its way to PostgreSQL: journaled batches, dirty users and log entries.
 
@@ -168,7 +176,7 @@ def backlog(settings: Settings) -> int:
     redis = connect_state(settings.state, socket_timeout=2)
     try:
         journal = sum(state.batches for state in make_journal(settings, redis).states(settings.shards))
-        records = Records(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
+        records = make_records(settings, redis)
         logged = sum(ShardLog(redis).lengths(settings.shards))
         return journal + sum(records.dirty_counts(settings.shards)) + logged
     finally:

@@ -1,4 +1,4 @@
-"""The daily partitions of the event log: made ahead, and on demand when a batch brings another day."""
+"""The daily partitions of events and evaluations: made ahead, made on demand, and dropped when they are too old."""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -7,12 +7,15 @@ from sqlalchemy import Engine
 
 from models.cold.connection import database_errors
 
+EVENTS, EVALUATIONS = "events", "evaluations"
+"""The partitioned tables: by the day of ``occurred_at``, and of ``evaluated_at``."""
+PARTITIONED = (EVENTS, EVALUATIONS)
 _LOCK = 7_305_116_274_001  # any number, the same for all who make partitions
 
 
-def partition_name(day: date) -> str:
-    """The table that holds a day's events."""
-    return f"events_{day:%Y%m%d}"
+def partition_name(day: date, table: str = EVENTS) -> str:
+    """The table that holds a day of events or of evaluations."""
+    return f"{table}_{day:%Y%m%d}"
 
 
 def days_around(now: datetime, lateness: timedelta, *, ahead: int = 2) -> list[date]:
@@ -22,7 +25,7 @@ def days_around(now: datetime, lateness: timedelta, *, ahead: int = 2) -> list[d
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def ensure_partitions(engine: Engine, days: Iterable[date]) -> None:
+def ensure_partitions(engine: Engine, days: Iterable[date], table: str = EVENTS) -> None:
     """Create the partitions of these days where they are missing.
 
     Raises:
@@ -32,6 +35,38 @@ def ensure_partitions(engine: Engine, days: Iterable[date]) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         for day in sorted(set(days)):
             connection.exec_driver_sql(
-                f"CREATE TABLE IF NOT EXISTS {partition_name(day)} PARTITION OF events "
+                f"CREATE TABLE IF NOT EXISTS {partition_name(day, table)} PARTITION OF {table} "
                 f"FOR VALUES FROM ('{day} 00:00:00+00') TO ('{day + timedelta(days=1)} 00:00:00+00')"
             )
+
+
+def partitions_before(engine: Engine, limit: datetime) -> list[str]:
+    """The partitions that hold nothing younger than ``limit``, oldest first within each table.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    first_kept = limit.astimezone(UTC).date()
+    with database_errors(), engine.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT p.relname AS parent, c.relname AS name FROM pg_inherits AS i"
+            " JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_class AS c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = ANY (ARRAY['events'::regclass, 'evaluations'::regclass]) ORDER BY c.relname"
+        ).all()
+    return [name for parent, name in found if _is_before(first_kept, parent, name)]
+
+
+def drop_partition(engine: Engine, name: str) -> None:
+    """Drop one partition in a transaction of its own; whoever reads or writes the table waits 4 s for it at most.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer, or somebody used the table for too long.
+    """
+    with database_errors(), engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '4s'")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+
+
+def _is_before(first_kept: date, parent: str, name: str) -> bool:
+    day = name.removeprefix(f"{parent}_")
+    return len(day) == 8 and day.isdecimal() and day < f"{first_kept:%Y%m%d}"  # others are not of our making

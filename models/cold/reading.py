@@ -9,16 +9,11 @@ from sqlalchemy import Row as ResultRow
 
 from models.cold.connection import database_errors, statement
 from models.events import identity_hash
-from models.rules.calendar import microseconds, moment, period_key
+from models.rules.calendar import microseconds, moment, oldest_periods
 from models.rules.rows import Row, Snapshot
 
-PERIOD_MARGIN = timedelta(days=2)
-"""Rows of past periods stay in reach this much longer than an event for them is accepted: a batch may wait."""
-
-
-def oldest_period(now_us: int, window: timedelta) -> str:
-    """The key of the oldest day an event may still be applied to."""
-    return period_key("day", now_us - microseconds_of(window + PERIOD_MARGIN))
+_KEY_LENGTHS = {"oldest_day": 10, "oldest_week": 8, "oldest_month": 7}
+"""The statements' bounds by the length of a period's key."""
 
 
 def microseconds_of(length: timedelta) -> int:
@@ -44,10 +39,9 @@ class ProgressReader:
         parameters = {
             "tenant_id": [tenant_id for tenant_id, _ in users],
             "user_id": [user_id for _, user_id in users],
-            "oldest_period": oldest_period(now_us, self._window),
             "accepted_since": accepted_since,
             "occurred_since": accepted_since - self._window,
-        }
+        } | self._oldest(now_us)
         with database_errors(), self._engine.connect() as connection:
             for found in connection.exec_driver_sql(statement("hydrate_users"), parameters):
                 snapshot = known[found.place - 1]
@@ -63,13 +57,13 @@ class ProgressReader:
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
-        parameters = {
-            "tenant_id": tenant_id,
-            "user_id": user_id,
-            "oldest_period": oldest_period(now_us, self._window),
-        }
+        parameters = {"tenant_id": tenant_id, "user_id": user_id} | self._oldest(now_us)
         with database_errors(), self._engine.connect() as connection:
             return [_row(found) for found in connection.exec_driver_sql(statement("read_progress"), parameters)]
+
+    def _oldest(self, now_us: int) -> dict[str, str]:
+        oldest = oldest_periods(now_us, microseconds_of(self._window))
+        return {name: oldest[length] for name, length in _KEY_LENGTHS.items()}
 
 
 def _row(found: "ResultRow[Any]") -> Row:
@@ -84,6 +78,9 @@ def _row(found: "ResultRow[Any]") -> Row:
         created_at=_us(found.created_at),
         updated_at=_us(found.updated_at),
         state=found.state,
+        reached_at=_us(found.reached_at),
+        slots=found.slots,
+        part=found.is_part,
     )
 
 

@@ -5,6 +5,7 @@ All times are ``timestamptz``. ``stamp`` is the shard's counter of changes (prom
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -18,7 +19,9 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -36,7 +39,7 @@ user_goal_progress = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("user_id", Text, primary_key=True),
     Column("goal_id", Text, primary_key=True),
-    Column("period", Text, primary_key=True, comment="2026-11-21 for a daily goal; empty without periods"),
+    Column("period", Text, primary_key=True, comment="2026-11-21, 2026-W47 or 2026-11; empty without periods"),
     Column("challenge_id", Text, nullable=False),
     Column("progress", Numeric, nullable=False),
     Column("status", Text, nullable=False),
@@ -47,6 +50,21 @@ user_goal_progress = Table(
     Column("stamp", BigInteger, nullable=False, comment="only a higher stamp may overwrite the row"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("reached_at", DateTime(timezone=True), comment="event time at which the rule itself was met, locked or not"),
+    Column(
+        "slots",
+        JSONB,
+        nullable=False,
+        server_default=text("'[]'::jsonb"),
+        comment="states under other versions, while late events may move them",
+    ),
+    Column(
+        "is_part",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="the row of a part of a goal or of its prerequisites, not of a goal",
+    ),
     CheckConstraint("status IN ('in_progress', 'completed')", name="status"),
     CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_at"),
     Index("ix_user_goal_progress_goal_id", "goal_id", "period"),
@@ -70,6 +88,9 @@ events = Table(
     Column("applied_at", DateTime(timezone=True), nullable=False),
     Column("shard", SmallInteger, nullable=False),
     Column("stamp", BigInteger, nullable=False),
+    Column("timezone", Text, comment="the user's IANA time zone at the event, where a rule or the sender says so"),
+    Column("attributes", JSONB, comment="the user's attributes that rules asked for when the event was applied"),
+    Column("rules_revision", Integer, comment="the newest publication that the worker knew when it applied the event"),
     comment="every accepted, distinct event; one partition a day of occurred_at",
     postgresql_partition_by="RANGE (occurred_at)",
 )
@@ -86,7 +107,58 @@ unlocks = Table(
     Column("event_id", Text, nullable=False, comment="the event that completed the goal"),
     Column("completed_at", DateTime(timezone=True), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("event_type", Text, comment="of the completing event, as are source and occurred_at"),
+    Column("source", Text),
+    Column("occurred_at", DateTime(timezone=True)),
     comment="each completion once; the key is the gate for all that leaves the system",
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True, comment="the event's id, by which it is deduplicated"),
+    Column("goal_id", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("evaluated_at", DateTime(timezone=True), primary_key=True, comment="processing time"),
+    Column("event_type", Text, nullable=False),
+    Column("source", Text),
+    Column("occurred_at", DateTime(timezone=True), nullable=False, comment="event time"),
+    Column("challenge_id", Text, nullable=False),
+    Column("rule_version", Integer, nullable=False),
+    Column("progress_before", Numeric),
+    Column("progress_after", Numeric),
+    Column("status_before", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="after the event"),
+    Column("decision", Text, nullable=False, comment="started, advanced, completed, reached or unchanged"),
+    Index("ix_evaluations_goal_id", "goal_id", "evaluated_at"),
+    comment="what events did to goals; which of them EVALUATION_LOG says; one partition a day of evaluated_at",
+    postgresql_partition_by="RANGE (evaluated_at)",
+)
+
+user_attributes = Table(
+    "user_attributes",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("attributes", JSONB, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="what segments and the time zone 'user' look at",
+)
+
+rule_publications = Table(
+    "rule_publications",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False, comment="counts up by one"),
+    Column("active_from", DateTime(timezone=True), nullable=False, comment="event time; 1970 for the first"),
+    Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("digest", Text, nullable=False, comment="SHA-256 of the document's bytes"),
+    Column("source", Text, nullable=False, comment="the file it was read from"),
+    Column("document", Text, nullable=False, comment="the whole challenges file"),
+    Column("versions", JSONB, nullable=False, comment="goal id to version"),
+    Index("ix_rule_publications_digest", "digest"),
+    comment="challenges files as they were published: the newest one active at an event's time holds for it",
 )
 
 rule_versions = Table(
@@ -97,6 +169,9 @@ rule_versions = Table(
     Column("digest", Text, nullable=False, comment="fingerprint of the goal's meaning"),
     Column("definition", JSONB, nullable=False),
     Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("policy", Text, comment="what becomes of progress under the version before; null for the first"),
+    Column("active_from", DateTime(timezone=True), comment="event time from which on it holds"),
+    Column("revision", Integer, comment="the publication that brought it"),
     comment="immutable: a changed meaning is a new version",
 )
 
@@ -104,7 +179,7 @@ dead_letters = Table(
     "dead_letters",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("kind", Text, nullable=False, comment="row, event, unlock or batch"),
+    Column("kind", Text, nullable=False, comment="row, event, unlock, evaluation or batch"),
     Column("reason", Text, nullable=False, comment="a code that does not change"),
     Column("tenant_id", Text),
     Column("user_id", Text),
@@ -115,7 +190,7 @@ dead_letters = Table(
     Column("error", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    CheckConstraint("kind IN ('row', 'event', 'unlock', 'batch')", name="kind"),
+    CheckConstraint("kind IN ('row', 'event', 'unlock', 'evaluation', 'batch')", name="kind"),
     Index("ix_dead_letters_created_at", "created_at"),
     comment="what could not be processed, with its reason (promise P10)",
 )

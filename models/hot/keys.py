@@ -6,6 +6,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 |---|---|---|
 | ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
 | ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
+| ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
@@ -82,6 +83,11 @@ def member(tenant_id: str, user_id: str) -> str:
 def record_key(shard: int, user: str) -> str:
     """The record of a user, named by ``member``."""
     return f"ql:{{s{shard:02d}}}:u:{user}"
+
+
+def attributes_key(shard: int, user: str) -> str:
+    """The cached attributes of a user, named by ``member``."""
+    return f"ql:{{s{shard:02d}}}:attr:{user}"
 
 
 def seen_key(shard: int, user: str, generation: int) -> str:

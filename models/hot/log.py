@@ -5,6 +5,7 @@ unlocks it made. Entries leave only after PostgreSQL has committed them.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgpack
@@ -14,6 +15,7 @@ from models.events import Event, unpack_batch
 from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
 from models.hot.scripts import register
+from models.rules.amounts import join
 
 
 class Unlock(NamedTuple):
@@ -25,6 +27,23 @@ class Unlock(NamedTuple):
     challenge_id: str
     rule_version: int
     completed_at: int
+
+
+class Evaluation(NamedTuple):
+    """What an event meant to a goal: how the goal stood before and after, and what that is called."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    status_before: str
+    """``not_started``, ``in_progress`` or ``completed``."""
+    status: str
+    progress_before: float | Decimal
+    progress_after: float | Decimal
+    decision: str
+    """``started``, ``advanced``, ``unchanged``, ``reached`` (prerequisites are missing) or ``completed``."""
 
 
 class LogEntry(NamedTuple):
@@ -39,6 +58,9 @@ class LogEntry(NamedTuple):
     unlocks: list[Unlock]
     size: int
     """Bytes of the whole batch."""
+    revision: int
+    """The newest publication of rules that was known when they were applied."""
+    evaluations: list[Evaluation]
 
 
 class ShardLog:
@@ -87,4 +109,27 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
         events=[batch[place] for place in places],
         unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
         size=len(fields[b"batch"]),
+        revision=int(fields.get(b"revision", b"0")),
+        evaluations=[_evaluation(batch, given) for given in msgpack.unpackb(fields.get(b"evaluations", b"\x90"))],
     )
+
+
+def _evaluation(batch: Sequence[Event], given: Sequence[Any]) -> Evaluation:
+    place, goal_id, period, challenge_id, version, status_before, status, before, after, decision = given
+    return Evaluation(
+        batch[place],
+        goal_id,
+        period,
+        challenge_id,
+        version,
+        status_before,
+        status,
+        _number(before),
+        _number(after),
+        decision,
+    )
+
+
+def _number(shown: Any) -> float | Decimal:
+    """A progress as the script shows it: a ``sum`` by its two halves."""
+    return join(*shown) if isinstance(shown, list) else shown

@@ -1,14 +1,16 @@
 """The plan of a batch: what ``apply_events.lua`` needs to know of the events, and nothing else.
 
-Python matches events to goals and does the calendar; Lua gets fields, numbers and hashes. The wire form is
-``[goals, users]`` in msgpack, where
+Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
+``[nodes, users]`` in msgpack, where
 
-* goal = [goal_id, challenge_id, operator, version, target, target_low, stops_at_target]
-* user = [member, fields, goal indexes, periods, events]: the fields of the record to read, those of ``META`` first and
-  then one for each row, with the row's goal and period at the same place in the next two
-* event = [identity hash, occurred_at, place in the batch, and for each step: row index, amount, low]
+* node = a rule under one version, by the positions of ``_wire``; others are named by their places in the list
+* user = [member, fields, periods, lanes, events]: the fields of the record to read, those of ``META`` first and then
+  one for each row, with the row's period at the same place in the next; a lane is three numbers: the node, the row,
+  and the mode of a step (``matching.py``)
+* event = [identity hash, occurred_at, place in the batch, and for each step: lane, amount, low]
 
-Indexes count from 1, as Lua does. It is flat because every table costs Lua an allocation.
+Indexes count from 1, as Lua does, those of lanes in steps of three. It is flat because every table costs Lua an
+allocation.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,9 @@ import msgpack
 from models.events import Event, identity_hash
 from models.hot.keys import member
 from models.rules.amounts import split
-from models.rules.goals import Goal, Rulebook
-from models.rules.matching import steps_of
+from models.rules.matching import Matcher, Step
+from models.rules.nodes import NEVER, Node
+from models.rules.rule import COMPOSITES
 
 META = ("@loaded", "@dirty", "@seen", "@seen_before")
 """The record's own fields that the script reads, in its order; see ``records.py``."""
@@ -37,34 +40,38 @@ class UserPlan:
     user_id: str
     member: str
     fields: list[str] = field(default_factory=lambda: list(META))
-    goals: list[int] = field(default_factory=list)
     periods: list[str] = field(default_factory=list)
+    lanes: list[int] = field(default_factory=list)
     events: list[list[Any]] = field(default_factory=list)
-    row_index: dict[str, int] = field(default_factory=dict)
-    """The row's index by its field."""
+    row_places: dict[str, int] = field(default_factory=dict)
+    """Each row's index by its field."""
+    lane_places: dict[tuple[Node, int, str], int] = field(default_factory=dict)
+    """Each lane's index by node, mode and period."""
 
     def wire(self) -> tuple[Any, ...]:
         """The wire form above."""
-        return self.member, self.fields, self.goals, self.periods, self.events
+        return self.member, self.fields, self.periods, self.lanes, self.events
 
 
 @dataclass(slots=True)
 class Plan:
-    """A batch matched against the rulebook. ``events`` and ``packed`` are the batch as it arrived."""
+    """A batch matched against the rules. ``events`` and ``packed`` are the batch as it will be logged."""
 
     events: Sequence[Event]
     packed: bytes
-    goals: list[list[Any]]
+    nodes: list[list[Any]]
     users: list[UserPlan]
+    revision: int
+    """The newest publication of rules that was known."""
 
     def pack(self) -> bytes:
         """The wire form above."""
-        packed: bytes = msgpack.packb([self.goals, [user.wire() for user in self.users]])
+        packed: bytes = msgpack.packb([self.nodes, [user.wire() for user in self.users]])
         return packed
 
     def only(self, users: list[UserPlan]) -> "Plan":
         """The same batch for some of its users."""
-        return Plan(self.events, self.packed, self.goals, users)
+        return Plan(self.events, self.packed, self.nodes, users, self.revision)
 
 
 def field_of(goal_id: str, period: str) -> str:
@@ -72,28 +79,28 @@ def field_of(goal_id: str, period: str) -> str:
     return f"{goal_id}\x1f{period}"
 
 
-def make_plan(rulebook: Rulebook, events: Sequence[Event], packed: bytes) -> Plan:
-    """Match every event of a batch to its goals, grouped by user."""
-    return _Planner(rulebook).plan(events, packed)
+def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
+    """Match every event of a batch to its nodes, grouped by user."""
+    return _Planner(matcher).plan(events, packed)
 
 
 class _Planner:
-    def __init__(self, rulebook: Rulebook) -> None:
-        self._rulebook = rulebook
-        self._goals: list[list[Any]] = []
-        self._goal_index: dict[str, int] = {}
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+        self._nodes: list[list[Any]] = []
+        self._node_places: dict[Node, int] = {}
         self._users: dict[tuple[str, str], UserPlan] = {}
 
     def plan(self, events: Sequence[Event], packed: bytes) -> Plan:
         for place, event in enumerate(events):
             user = self._user(event)
             entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, place]
-            for goal, period, amount, low in steps_of(self._rulebook, event):
-                name = field_of(goal.goal_id, period)
-                index = user.row_index.get(name) or self._add_row(user, name, goal, period)
-                entry += (index, amount, low)
+            for step in self._matcher.steps(event):
+                lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
+                entry += (lane, step.amount, step.low)
             user.events.append(entry)
-        return Plan(events, packed, self._goals, list(self._users.values()))
+        revision = self._matcher.publications.newest.revision
+        return Plan(events, packed, self._nodes, list(self._users.values()), revision)
 
     def _user(self, event: Event) -> UserPlan:
         key = (event.tenant_id, event.user_id)
@@ -102,18 +109,53 @@ class _Planner:
             user = self._users[key] = UserPlan(*key, member(*key))
         return user
 
-    def _add_row(self, user: UserPlan, name: str, goal: Goal, period: str) -> int:
-        user.fields.append(name)
-        user.goals.append(self._goal(goal))
-        user.periods.append(period)
-        index = user.row_index[name] = len(user.goals)
-        return index
+    def _add_lane(self, user: UserPlan, step: Step) -> int:
+        name = field_of(step.node.node_id, step.period)
+        row = user.row_places.get(name)
+        if row is None:
+            user.fields.append(name)
+            user.periods.append(step.period)
+            row = user.row_places[name] = len(user.periods)
+        place = user.lane_places[step.node, step.mode, step.period] = len(user.lanes) + 1
+        user.lanes += (self._place_of(step.node), row, step.mode)
+        return place
 
-    def _goal(self, goal: Goal) -> int:
-        index = self._goal_index.get(goal.goal_id)
-        if index is None:
-            target, low = split(goal.target) if goal.operator == "sum" else (goal.target, 0)
-            fixed = [goal.goal_id, goal.challenge_id, goal.operator, goal.version]
-            self._goals.append([*fixed, target, low, goal.stops_at_target])
-            index = self._goal_index[goal.goal_id] = len(self._goals)
-        return index
+    def _place_of(self, node: Node) -> int:
+        """A node's place in the list, which it and all that it may move are added to."""
+        place = self._node_places.get(node)
+        if place is None:
+            wire: list[Any] = []
+            self._nodes.append(wire)
+            place = self._node_places[node] = len(self._nodes)
+            wire += self._wire(node)  # only now: nodes lead to each other in circles
+        return place
+
+    def _wire(self, node: Node) -> list[Any]:
+        target, low, other = _numbers(node)
+        links = [
+            self._place_of(node.lock) if node.lock else 0,
+            self._place_of(node.unlocks) if node.unlocks else 0,
+            [part for name in node.parts for part in (name, name in node.periodic_parts, name in node.exact_parts)],
+            [part for up in node.parents for part in (self._place_of(up.node), up.place, up.own)],
+        ]
+        return [
+            *(node.node_id, node.goal.challenge_id, node.rule.op, node.kernel, node.version, target, low, other),
+            *(len(node.rule.events), node.is_part, node.is_exact, node.periodic, node.timed, node.keeps),
+            *(node.moves_all, node.stays, min(node.ends_at, NEVER), *links),
+        ]
+
+
+def _numbers(node: Node) -> tuple[float, float, float]:
+    """The target and the two further numbers that the operator works with."""
+    rule = node.rule
+    if rule.op == "sum":
+        return *split(rule.target), 0
+    if rule.op == "streak":
+        return rule.target, rule.grace, 0
+    if rule.op == "sequence":
+        return rule.target, rule.within or 0, int(rule.repeats_events)
+    if rule.op in COMPOSITES:
+        return rule.target, rule.within or 0, 0
+    if rule.last is not None:
+        return rule.target, rule.last, node.kept_times
+    return rule.target, int(rule.stops_at_target), 0

@@ -12,9 +12,9 @@ A packed row is its stamp in 16 digits, so that a flush can tell what changed wi
 msgpack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 from redis import Redis
@@ -25,7 +25,11 @@ from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
 from models.rules.rows import Row, Snapshot
 
+EvaluationLog = Literal["off", "transitions", "all"]
+"""Which evaluations are written down: none, changes of status, or every step."""
+
 _STAMP_DIGITS = 16
+_EVALUATION_MODES: tuple[EvaluationLog, ...] = ("off", "transitions", "all")
 
 
 class ColdUser(NamedTuple):
@@ -65,8 +69,16 @@ class DirtyRecord(NamedTuple):
 class Records:
     """The records of all shards."""
 
-    def __init__(self, redis: Redis, *, window: timedelta, record_ttl: timedelta) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        window: timedelta,
+        record_ttl: timedelta,
+        evaluation_log: EvaluationLog = "transitions",
+    ) -> None:
         self._redis = redis
+        self._evaluation_mode = _EVALUATION_MODES.index(evaluation_log)
         self._window = window
         self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
@@ -93,6 +105,8 @@ class Records:
             generation,
             self._seen_ttl_ms,
             self._record_ttl_ms,
+            plan.revision,
+            self._evaluation_mode,
         ]
         with state_errors():
             reply = self._apply(keys=keys, args=args)
@@ -129,14 +143,17 @@ class Records:
             members: Any = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
         return list(members)
 
-    def read_dirty(self, shard: int, members: Sequence[bytes], *, past_before: str) -> list[DirtyRecord]:
-        """What must be flushed of these users. Rows of periods before ``past_before`` may leave Redis afterwards."""
+    def read_dirty(self, shard: int, members: Sequence[bytes], *, oldest: Mapping[int, str]) -> list[DirtyRecord]:
+        """What must be flushed of these users.
+
+        Rows of periods before ``oldest``, which has a key for each length of keys, may leave Redis afterwards.
+        """
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for name in members:
                 pipeline.hgetall(record_key(shard, name.decode()))
             records = pipeline.execute()
         return [
-            _dirty_record(shard, name.decode(), fields, past_before)
+            _dirty_record(shard, name.decode(), fields, oldest)
             for name, fields in zip(members, records, strict=True)
             if fields
         ]
@@ -188,11 +205,10 @@ def _packed_rows(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {field: packed for field, packed in fields.items() if FIELD_MARK in field}
 
 
-def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], past_before: str) -> DirtyRecord:
+def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], oldest: Mapping[int, str]) -> DirtyRecord:
     flushed = int(fields.get(b"@flushed", b"0"))
     rows = _packed_rows(fields)
     stamps = {field: int(packed[:_STAMP_DIGITS]) for field, packed in rows.items()}
-    past = past_before.encode()
     return DirtyRecord(
         shard=shard,
         member=name,
@@ -201,5 +217,9 @@ def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], past_before
         rows=[unpack_row(packed) for field, packed in rows.items() if stamps[field] > flushed],
         stamp=max(stamps.values(), default=0),
         dirty_since=int(fields.get(b"@dirty", b"0")),
-        past_fields=[field.decode() for field in rows if b"" < field.rpartition(FIELD_MARK)[2] < past],
+        past_fields=[field.decode() for field in rows if _is_past(field.rpartition(FIELD_MARK)[2].decode(), oldest)],
     )
+
+
+def _is_past(period: str, oldest: Mapping[int, str]) -> bool:
+    return period != "" and period < oldest.get(len(period), "")

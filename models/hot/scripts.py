@@ -3,6 +3,7 @@
 A registered script is sent by its digest and loaded again whenever the server has forgotten it, in pipelines too.
 """
 
+import re
 from importlib.resources import files
 
 from redis import Redis
@@ -15,9 +16,21 @@ SCRIPTS = tuple(
 )
 
 
+_INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
+
+
 def script_source(name: str) -> str:
-    """The text of ``lua/<name>.lua``."""
-    return (files("models.hot") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    """The text of ``lua/<name>.lua``, each line ``-- include: <part>`` replaced by that part's text."""
+    return _INCLUDE.sub(lambda line: part_source(line[1]), _read(f"{name}.lua"))
+
+
+def part_source(name: str) -> str:
+    """The text of ``lua/apply/<name>.lua``, a part of ``apply_events.lua``."""
+    return _read(f"apply/{name}.lua")
+
+
+def _read(path: str) -> str:
+    return (files("models.hot") / "lua" / path).read_text(encoding="utf-8")
 
 
 def register(redis: Redis, name: str) -> Script:

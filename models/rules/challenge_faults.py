@@ -1,4 +1,7 @@
-"""Faults of a challenges file as people read them: one line each, placed by challenge, goal and field."""
+"""Faults of a challenges file as people read them: one line each, placed by challenge, goal and field.
+
+A fault of an expression is followed by two indented lines: the expression, and a caret under the place.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -15,7 +18,9 @@ _REASONS = {
     "dict_type": "must be an object, is {found}",
     "model_type": "must be an object, is {found}",
     "list_type": "must be a list, is {found}",
-    "too_short": "must not be empty",
+    "too_short": "must hold at least {min_length}, holds {actual_length}",
+    "too_long": "must hold at most {max_length}, holds {actual_length}",
+    "bool_type": "must be true or false, is {found}",
     "string_too_short": "must not be empty",
     "literal_error": "must be {expected}, is {found}",
 }
@@ -28,12 +33,18 @@ class Fault(NamedTuple):
     path: Path
     reason: str
     """The end of a sentence whose subject is the place."""
+    excerpt: tuple[str, ...] = ()
+    """The line of an expression, and a line with the caret."""
 
 
 def render(file: str, root: Any, faults: Iterable[Fault]) -> list[str]:
-    """The faults of a file, one line each, in the file's order of challenges and goals, each line once."""
+    """The faults of a file, in its order of challenges and goals, each once: a line, and that of its excerpt below."""
     ordered = sorted(faults, key=lambda fault: _position(fault.path))
-    return list(dict.fromkeys(f"{file}: {_place(root, fault.path)}{fault.reason}" for fault in ordered))
+    return list(dict.fromkeys(f"{file}: {_place(root, fault.path)}{_said(fault)}" for fault in ordered))
+
+
+def _said(fault: Fault) -> str:
+    return "\n    ".join((fault.reason, *fault.excerpt))
 
 
 def shape_reason(error: Mapping[str, Any], known_keys: Sequence[str]) -> str:
@@ -42,12 +53,20 @@ def shape_reason(error: Mapping[str, Any], known_keys: Sequence[str]) -> str:
     if error["type"] == "value_error":
         return str(context["error"])
     if error["type"] == "extra_forbidden":
-        close = get_close_matches(str(error["loc"][-1]), known_keys, n=1)
-        return f"is not a known key; did you mean {close[0]}?" if close else "is not a known key"
+        return f"is not a known key{did_you_mean(error['loc'][-1], known_keys)}"
+    if context.get("min_length") == 1:
+        return "must not be empty"
     found = in_words(error["input"])
     if error["type"] not in _REASONS:
         return f"{error['msg']}, is {found}"
-    return _REASONS[error["type"]].format(found=found, expected=str(context.get("expected")).replace("'", ""))
+    expected = str(context.get("expected")).replace("'", "")
+    return _REASONS[error["type"]].format_map({**context, "found": found, "expected": expected})
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """``; did you mean count?`` where a known word is close, else nothing."""
+    close = get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def in_words(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""From an event to the steps it makes: which goals it moves, in which period, by how much.
+"""From an event to the steps it makes: which nodes it moves, in which period, by how much.
 
-Both engines start here, so they can only differ in how a step changes a row (``operators.py``, ``apply_events.lua``).
+Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
 """
 
 from collections.abc import Iterator
@@ -8,41 +8,123 @@ from typing import NamedTuple
 
 from models.events import Event
 from models.rules.amounts import split
-from models.rules.calendar import period_key
-from models.rules.goals import Goal, Rulebook
+from models.rules.calendar import period_key, period_number
+from models.rules.fields import EventFields, value_mark
+from models.rules.goals import Goal, Publications, Rulebook, only
+from models.rules.nodes import Network, Node
+from models.rules.rule import USER_ZONE, Rule
+from models.rules.versions import compile_all
+
+DEFAULT_LATENESS_US = 9 * 86_400_000_000
+"""The accepted lateness and the margin of waiting batches, where nothing else is said."""
+
+OWN, CARRY, GUEST, LATE_GUEST = 0, 1, 2, 3
+"""What a step is to its row: of the version that its event falls under; for a later version that carries the progress
+on, where the user has come to it; for a version before, in case an event comes that shows the user to be on it; the
+same, when no such event can come any more."""
 
 
 class Step(NamedTuple):
-    """One event's move on one goal."""
+    """One event's move on one node."""
 
-    goal: Goal
+    node: Node
+    mode: int
     period: str
     amount: float
-    """``count``: 1. ``sum``: the high half of the amount. ``latest``: the value."""
+    """``sum``: the high half of the amount. ``latest``, ``max``, ``min``: the value. ``distinct``: the value's mark.
+    ``streak``: the period's number. ``sequence``: the step, from 1. Else 1."""
     low: int
     """``sum``: the low half of the amount; else 0."""
 
 
-def steps_of(rulebook: Rulebook, event: Event) -> Iterator[Step]:
-    """The steps of an event, in the rulebook's order.
+class Matcher:
+    """Finds the steps of events under the publications they fall under."""
 
-    An event without a value does not move a ``latest`` goal and counts 1 for a ``sum``. A negative amount does not
-    move a ``sum``: else completion would depend on the order of gains and losses.
+    def __init__(self, publications: Publications, *, lateness_us: int = DEFAULT_LATENESS_US) -> None:
+        self.publications = publications
+        self.networks = compile_all(publications, lateness_us)
+        self._single = self.networks[0] if len(self.networks) == 1 else None
+
+    @property
+    def attribute_names(self) -> frozenset[str]:
+        """The user attributes that any of the rules asks for."""
+        return frozenset().union(*(network.attribute_names for network in self.networks))
+
+    def network_at(self, occurred_at: int, revision: int | None = None) -> Network:
+        """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
+        return self._single or self.networks[self.publications.place_at(occurred_at, revision)]
+
+    def steps(self, event: Event, revision: int | None = None) -> Iterator[Step]:
+        """The steps of an event, in the rulebook's order."""
+        network = self.network_at(event.occurred_at, revision)
+        nodes = network.by_event.get(event.event_type, ())
+        guests = network.guests.get(event.event_type, ())
+        if not nodes and not guests:
+            return
+        fields = EventFields(event)
+        for node in nodes:
+            for step in _steps_of(node, event, fields, OWN):
+                yield step
+                for later in node.carries:
+                    yield step._replace(node=later, mode=CARRY)
+        for guest in guests:
+            mode = GUEST if event.occurred_at < guest.settled_at else LATE_GUEST
+            yield from _steps_of(guest.node, event, fields, mode)
+
+
+def always(rulebook: Rulebook) -> Matcher:
+    """A matcher for a rulebook that never changed."""
+    return Matcher(only(rulebook))
+
+
+def _steps_of(node: Node, event: Event, fields: EventFields, mode: int) -> Iterator[Step]:
+    rule = node.rule
+    if not _counts(node.goal, rule, event, fields):
+        return
+    zone = (event.timezone or "UTC") if rule.timezone == USER_ZONE else rule.timezone
+    period = period_key(rule.per, event.occurred_at, zone) if rule.per else ""
+    op = rule.op
+    if op == "count":
+        yield Step(node, mode, period, 1, 0)
+    elif op == "sum":
+        gain = _gain(rule, event, fields)
+        if gain is not None and gain >= 0:
+            yield Step(node, mode, period, *split(gain))
+    elif op == "streak":
+        yield Step(node, mode, period, period_number(rule.unit or "day", event.occurred_at, zone), 0)
+    elif op == "sequence":
+        for place, name in enumerate(rule.events, start=1):
+            if name == event.event_type:
+                yield Step(node, mode, period, place, 0)
+    else:
+        amount = _amount(rule, event, fields)
+        if amount is not None:
+            yield Step(node, mode, period, amount, 0)
+
+
+def _counts(goal: Goal, rule: Rule, event: Event, fields: EventFields) -> bool:
+    if goal.active_from is not None and event.occurred_at < goal.active_from:
+        return False
+    if goal.active_until is not None and event.occurred_at >= goal.active_until:
+        return False
+    if goal.segments and not fields.in_segments(goal.segments):
+        return False
+    return not rule.where or fields.meet(rule.where)
+
+
+def _gain(rule: Rule, event: Event, fields: EventFields) -> float | None:
+    """What a ``sum`` adds: the field named, else how far the statistic moved, else the event's value, else 1.
+
+    A negative amount does not move it: else completion would depend on the order of gains and losses.
     """
-    for goal in rulebook.by_event.get(event.event_type, ()):
-        if goal.operator == "count":
-            yield Step(goal, period_key(goal.per, event.occurred_at), 1, 0)
-        elif goal.operator == "latest":
-            if event.value is not None:
-                yield Step(goal, period_key(goal.per, event.occurred_at), event.value, 0)
-        else:
-            gain = gain_of(event)
-            if gain >= 0:
-                yield Step(goal, period_key(goal.per, event.occurred_at), *split(gain))
-
-
-def gain_of(event: Event) -> float:
-    """What a ``sum`` adds: how far the statistic moved, else the event's value, else 1."""
+    if rule.field is not None:
+        return fields.number(rule.field)
     if event.increment is not None:
         return event.increment
     return 1 if event.value is None else event.value
+
+
+def _amount(rule: Rule, event: Event, fields: EventFields) -> float | None:
+    if rule.op == "distinct":
+        return value_mark(fields.value(rule.field or "value"))
+    return event.value if rule.field is None else fields.number(rule.field)

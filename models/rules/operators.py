@@ -1,82 +1,229 @@
-"""The operators as pure Python: the reference that ``models/hot/lua/apply_events.lua`` must agree with (promise P11).
+"""The operators as pure Python: the reference that ``models/hot/lua/apply/operators.lua`` must agree with (P11).
 
-| operator | state | progress | complete | order-free because |
-|---|---|---|---|---|
-| ``count`` | [n], or min(n, target) where it stops there | n | n >= target | adding commutes |
-| ``sum`` | [high, low], see ``amounts.py`` | their number | number >= target | exact integers, gains only |
-| ``latest`` | [value, time, identity hash] | value | any value ever >= target | keyed by (time, hash) |
+A state begins with the progress it shows (``sum``: with its two halves). How each stays a function of the set of
+events, what bounds its size, and when it counts as reached, is in docs/rules.md; ``composites.py`` has the
+operators over other rules.
 
-``completed_at`` is the event time of the completing event: for ``latest`` the earliest event at or above the target,
-whatever the order of arrival; for ``count`` and ``sum`` the event whose arrival reached the target.
+| operator | state |
+|---|---|
+| ``count`` | [n], with ``stops_at_target`` [min(n, target), n] |
+| ``count`` within a duration | [n, the ``target`` earliest times] |
+| ``count`` with ``last`` | [best window, times, none later than the one that reached the target] |
+| ``sum`` | [high, low], see ``amounts.py`` |
+| ``latest`` | [value, time, identity hash] |
+| ``max``, ``min`` | [value] |
+| ``distinct`` | [values, (mark, first time) of the ``target`` values that came first] |
+| ``streak`` | [current streak, (first period, length) of the newest runs] |
+| ``sequence`` | [steps, one list of times for each step] |
 """
 
+from bisect import insort
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.events import Event, identity_hash
 from models.rules.amounts import BASE, join, split
-from models.rules.matching import Step
+from models.rules.matching import CARRY, Step
+from models.rules.nodes import Node
 from models.rules.rows import Row
+from models.rules.sequences import chain
+
+MAX_RUNS = 64
+"""Runs that a streak remembers: the newest."""
+MAX_STEP_TIMES = 64
+"""Times that a sequence remembers of a step: the oldest, and the newest others."""
 
 
-def first_row(step: Step, *, now: int) -> Row:
-    """The row of a goal that no event has moved yet."""
-    goal = step.goal
-    state: dict[str, list[Any]] = {"count": [0], "sum": [0, 0], "latest": []}
-    return Row(
-        goal_id=goal.goal_id,
-        period=step.period,
-        challenge_id=goal.challenge_id,
-        operator=goal.operator,
-        rule_version=goal.version,
-        stamp=0,
-        completed_at=0,
-        created_at=now,
-        updated_at=now,
-        state=state[goal.operator],
-    )
+class Outcome(NamedTuple):
+    """What a step did to a state."""
+
+    reached_at: int
+    """When (event time) the target was reached, 0 while it is not."""
+    contributes: bool = True
+    """Whether the event counts towards the target: a score below a ``max``'s does not."""
 
 
-def advance(row: Row, step: Step, event: Event, *, stamp: int, now: int) -> Row:
-    """The row after one step. Never takes a completion back."""
-    state, reached = _OPERATORS[step.goal.operator](row.state, step, event)
-    completed_at = row.completed_at
-    if reached and (not completed_at or (step.goal.operator == "latest" and event.occurred_at < completed_at)):
-        completed_at = event.occurred_at
-    return row._replace(
-        state=state,
-        completed_at=completed_at,
-        rule_version=step.goal.version,
-        challenge_id=step.goal.challenge_id,
-        stamp=stamp,
-        updated_at=now,
-    )
+def first_state(node: Node) -> list[Any]:
+    """The state of a node that no event has moved yet."""
+    if node.rule.op == "sum":
+        return [0, 0]
+    if node.rule.op in ("latest", "max", "min"):
+        return []
+    if node.rule.op == "sequence":
+        return [0, *([] for _ in node.rule.events)]
+    return [0]
 
 
 def progress_of(row: Row) -> int | float | Decimal:
     """The number a row shows: an int when it is whole."""
-    if row.operator == "sum":
-        return join(row.state[0], row.state[1])
-    value: float = row.state[0]
+    return progress_in(row.operator, row.state)
+
+
+def progress_in(operator: str, state: list[Any]) -> int | float | Decimal:
+    """The number that a state of an operator shows."""
+    if operator == "sum":
+        return join(state[0], state[1])
+    value: float = state[0] if state else 0
     return int(value) if value == int(value) else value
 
 
-def _count(state: list[Any], step: Step, _event: Event) -> tuple[list[Any], bool]:
-    goal = step.goal
-    count = state[0] if goal.stops_at_target and state[0] >= goal.target else state[0] + 1
-    return [count], count >= goal.target
+def advance(state: list[Any], step: Step, event: Event) -> Outcome:
+    """Change a state by one step."""
+    return _KERNELS[step.node.kernel](state, step, event)
 
 
-def _sum(state: list[Any], step: Step, _event: Event) -> tuple[list[Any], bool]:
+def carried(state: list[Any], step: Step, event: Event, outcome: Outcome) -> Outcome:
+    """The outcome of a step on a row under several versions, whose state may hold progress from another one.
+
+    The best value counts whichever version it was made under. A newest value does not: what it was before is not
+    known, so only events of the version itself complete a ``latest``.
+    """
+    rule = step.node.rule
+    if rule.op == "latest" and step.mode == CARRY:
+        return outcome._replace(reached_at=0)
+    best = rule.op in ("max", "min") and not outcome.reached_at
+    if best and (state[0] >= rule.target if rule.op == "max" else state[0] <= rule.target):
+        return outcome._replace(reached_at=event.occurred_at)
+    return outcome
+
+
+def _count(state: list[Any], step: Step, event: Event) -> Outcome:
+    rule = step.node.rule
+    count = state[-1] + 1
+    state[:] = [min(count, rule.target), count] if rule.stops_at_target else [count]
+    return Outcome(event.occurred_at if count >= rule.target else 0)
+
+
+def _timed(state: list[Any], step: Step, event: Event) -> Outcome:
+    target = int(step.node.rule.target)
+    count, times = state[0] + 1, state[1:]
+    insort(times, event.occurred_at)
+    del times[target:]
+    state[:] = [count, *times]
+    if count < target:
+        return Outcome(0)
+    # Fewer times than counted: the count began before anyone asked when.
+    return Outcome(times[-1] if len(times) == target else event.occurred_at)
+
+
+def _last(state: list[Any], step: Step, event: Event) -> Outcome:
+    rule = step.node.rule
+    target, best, times = int(rule.target), state[0], state[1:]
+    if best >= target and event.occurred_at >= times[-1]:
+        return Outcome(times[-1])
+    insort(times, event.occurred_at)
+    first = reached = 0
+    for place, at in enumerate(times):
+        while at - times[first] > (rule.last or 0):
+            first += 1
+        best = max(best, place - first + 1)
+        if place - first + 1 >= target:
+            reached = at
+            del times[place + 1 :]
+            break
+    state[:] = [min(best, target), *times[-step.node.kept_times :]]
+    return Outcome(reached)
+
+
+def _sum(state: list[Any], step: Step, event: Event) -> Outcome:
     carry, low = divmod(state[1] + step.low, BASE)
-    high = state[0] + int(step.amount) + carry
-    return [high, low], (high, low) >= split(step.goal.target)
+    state[:] = [state[0] + int(step.amount) + carry, low]
+    return Outcome(event.occurred_at if tuple(state) >= split(step.node.rule.target) else 0)
 
 
-def _latest(state: list[Any], step: Step, event: Event) -> tuple[list[Any], bool]:
+def _latest(state: list[Any], step: Step, event: Event) -> Outcome:
     seen = [step.amount, event.occurred_at, identity_hash(event.event_id)]
-    newest = seen if not state or seen[1:] > state[1:] else state
-    return newest, step.amount >= step.goal.target
+    if not state or seen[1:] > state[1:]:
+        state[:] = seen
+    return _threshold(event, reached=step.amount >= step.node.rule.target)
 
 
-_OPERATORS = {"count": _count, "sum": _sum, "latest": _latest}
+def _max(state: list[Any], step: Step, event: Event) -> Outcome:
+    state[:] = [max([*state, step.amount])]
+    return _threshold(event, reached=step.amount >= step.node.rule.target)
+
+
+def _min(state: list[Any], step: Step, event: Event) -> Outcome:
+    state[:] = [min([*state, step.amount])]
+    return _threshold(event, reached=step.amount <= step.node.rule.target)
+
+
+def _threshold(event: Event, *, reached: bool) -> Outcome:
+    return Outcome(event.occurred_at if reached else 0, contributes=reached)
+
+
+def _distinct(state: list[Any], step: Step, event: Event) -> Outcome:
+    target, mark, at = int(step.node.rule.target), step.amount, event.occurred_at
+    known = {state[place]: state[place + 1] for place in range(1, len(state), 2)}
+    known[mark] = min(at, known.get(mark, at))
+    firsts = sorted(((first, value) for value, first in known.items()))[:target]
+    state[:] = [len(firsts), *(part for first, value in firsts for part in (value, first))]
+    return Outcome(firsts[-1][0] if len(firsts) == target else 0)
+
+
+def _streak(state: list[Any], step: Step, event: Event) -> Outcome:
+    rule, period = step.node.rule, int(step.amount)
+    runs = _with_period([(state[place], state[place + 1]) for place in range(1, len(state), 2)], period)[-MAX_RUNS:]
+    longest = current = 0
+    for last in range(len(runs)):
+        current = _streak_up_to(runs, last, rule.grace)
+        longest = max(longest, current)
+    state[:] = [current, *(part for run in runs for part in run)]
+    return Outcome(event.occurred_at if longest >= rule.target else 0)
+
+
+def _with_period(runs: list[tuple[int, int]], period: int) -> list[tuple[int, int]]:
+    """The runs, oldest first, with one more period: joined to its neighbours, or on its own."""
+    if any(start <= period < start + length for start, length in runs):
+        return runs
+    start, end = period, period + 1
+    apart = []
+    for run_start, length in runs:
+        if run_start + length == start:
+            start = run_start
+        elif run_start == end:
+            end = run_start + length
+        else:
+            apart.append((run_start, length))
+    return sorted([*apart, (start, end - start)])
+
+
+def _streak_up_to(runs: list[tuple[int, int]], last: int, grace: int) -> int:
+    """The periods that count in the longest streak ending with a run: back over at most ``grace`` missed ones."""
+    counted, missed = runs[last][1], 0
+    for place in range(last - 1, -1, -1):
+        start, length = runs[place]
+        missed += runs[place + 1][0] - (start + length)
+        if missed > grace:
+            break
+        counted += length
+    return counted
+
+
+def _sequence(state: list[Any], step: Step, event: Event) -> Outcome:
+    rule, place = step.node.rule, int(step.amount)
+    lists: list[list[int]] = state[1:]
+    insort(lists[place - 1], event.occurred_at)
+    length, reached = chain(lists, rule.within, strict=rule.repeats_events)
+    for times in lists:
+        if reached:
+            times[:] = [at for at in times if at <= reached]
+        if len(times) > MAX_STEP_TIMES:
+            del times[1]
+    state[0] = length
+    return Outcome(reached, contributes=place == len(lists))
+
+
+_KERNELS: dict[str, Callable[[list[Any], Step, Event], Outcome]] = {
+    "count": _count,
+    "timed": _timed,
+    "last": _last,
+    "sum": _sum,
+    "latest": _latest,
+    "max": _max,
+    "min": _min,
+    "distinct": _distinct,
+    "streak": _streak,
+    "sequence": _sequence,
+}

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from models.rules.goals import Operator
+from models.rules.rule import Operator
 
 
 class Row(NamedTuple):
@@ -13,7 +13,7 @@ class Row(NamedTuple):
 
     goal_id: str
     period: str
-    """The period's key, such as ``2026-11-21``; empty for a goal without periods."""
+    """The period's key, such as ``2026-11-21``, ``2026-W47`` or ``2026-11``; empty for a goal without periods."""
     challenge_id: str
     operator: Operator
     rule_version: int
@@ -25,6 +25,12 @@ class Row(NamedTuple):
     updated_at: int
     state: list[Any]
     """What the operator remembers; see ``models/rules/operators.py``."""
+    reached_at: int = 0
+    """When (event time) the rule's own condition was met; ``completed_at`` follows once prerequisites are complete."""
+    slots: tuple[Any, ...] | list[Any] = ()
+    """States under other versions of the goal, while late events may move them: see ``slots.py``."""
+    part: bool = False
+    """Whether it belongs to a part of a goal, or to its prerequisites, rather than to a goal; see ``nodes.py``."""
 
 
 class Snapshot(NamedTuple):

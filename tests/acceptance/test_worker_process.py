@@ -18,7 +18,7 @@ from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
 from tests.servers import wait_until
-from worker.wiring import build_runtime
+from worker.wiring import build_runtime, read_challenges
 
 SHARDS_0_1 = ("worker", "--shards", "0-1")
 
@@ -122,7 +122,12 @@ def test_a_killed_child_is_replaced_and_its_batch_applied_without_the_sweep(inst
         child.kill()
     wait_until(lambda: installation.journaled() == 0, message=worker.logs)
     assert worker.status == "running"
-    build_runtime(installation.settings, installation.app, installation.rulebook).flusher.flush()
+    runtime = build_runtime(installation.settings, installation.app, read_challenges(installation.settings))
+    try:
+        runtime.flusher.flush()
+    finally:
+        runtime.stop_watching()
+        runtime.meters.stop()
     crowd.assert_exact()
 
 

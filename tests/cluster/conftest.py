@@ -35,7 +35,7 @@ from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker, QuestlineWorker
 from worker.migrating import migrate
-from worker.wiring import prepare_database
+from worker.partitioning import prepare_database
 
 SHARE_OF_LOW, SHARE_OF_HIGH = ("worker", "--shards", "0-1"), ("worker", "--shards", "2-3")
 

@@ -14,14 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.health import health_router
 from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
+from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
-from models.cold.rule_versions import publish
 from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state
 from models.hot.meters import Meters
 from models.hot.records import Records
-from models.rules.goals import Rulebook
+from models.rules.goals import Goal, Rulebook, only
+from models.rules.rule import Rule
+from models.rules.rule_text import expression_of
+from models.user_attributes import UserAttributes
 from tests.stack import GOALS, NOON, SHARDS, WINDOW
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
@@ -44,15 +48,21 @@ class Client:
 def _client(stack, **changes):
     parts = {
         "rulebook": GOALS,
-        "versions": lambda: publish(stack.engine, GOALS),
+        "publications": lambda: only(GOALS),
         "records": stack.records,
         "reader": stack.reader,
+        "attributes": _attributes(stack),
         "shards": SHARDS,
         "now_us": stack.clock,
     }
     app = FastAPI()
     app.include_router(progress_router(ProgressService(**(parts | changes))))
     return Client(app)
+
+
+def _attributes(stack, engine=None):
+    cache = AttributeCache(stack.redis, ttl=timedelta(hours=1))
+    return UserAttributes(cache, AttributeStore(engine or stack.engine), SHARDS)
 
 
 def _goals(answer):
@@ -65,8 +75,10 @@ def test_every_active_goal_is_shown_whether_started_or_not(stack):
     goals = _goals(_client(stack).get("/v1/users/u1/progress?tenant_id=t1"))
     assert list(goals) == ["daily-login", "logins", "minutes", "level"]
     assert goals["daily-login"] == {
-        "challenge_id": "dailies", "goal_id": "daily-login", "name": "Log in", "period": "2026-11-21", "progress": 1,
-        "target": 1, "status": "completed", "completed_at": "2026-11-21T12:00:00Z", "rule_version": 1,
+        "challenge_id": "dailies", "goal_id": "daily-login", "name": "daily-login", "description": "",
+        "rule": expression_of(GOALS.by_id["daily-login"].rule), "period": "2026-11-21", "progress": 1, "target": 1,
+        "status": "completed", "completed_at": "2026-11-21T12:00:00Z", "locked": False, "prerequisites": [],
+        "hidden": False, "secret": False, "active_from": None, "active_until": None, "parts": [], "rule_version": 1,
     }  # fmt: skip
     assert (goals["minutes"]["status"], goals["minutes"]["progress"], goals["minutes"]["rule_version"]) == (
         "not_started",
@@ -113,7 +125,7 @@ def test_postgresql_away_is_answered_from_redis_and_without_both_the_answer_is_5
         raise DatabaseUnavailableError("away")
 
     stack.post(stack.event("login"))
-    client = _client(stack, reader=reader, versions=unknown)
+    client = _client(stack, reader=reader, publications=unknown)
     goals = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
     assert (goals["logins"]["progress"], goals["minutes"]["rule_version"]) == (1, None)
     refused = client.get("/v1/users/nobody/progress?tenant_id=t1")
@@ -124,21 +136,65 @@ def test_a_wrong_tenant_is_refused(stack):
     assert _client(stack).get("/v1/users/u1/progress?tenant_id=a:b").status_code == 422
 
 
-def test_publishing_gives_a_new_version_only_to_a_new_meaning(stack):
-    first = publish(stack.engine, GOALS)
-    assert {goal.version for goal in first.goals} == {1}
-    assert publish(stack.engine, GOALS) == first
-    changed = Rulebook(
-        tuple(
-            replace(goal, target=goal.target + 1, name="new") if goal.goal_id == "logins" else replace(goal, name="new")
-            for goal in GOALS.goals
+def _for_some(stack):
+    """A rulebook that asks for attributes, and the client for it."""
+    login = Rule(op="count", events=("login",), target=3)
+    goals = Rulebook(
+        (
+            Goal(goal_id="all", challenge_id="c", name="All", rule=replace(login, per="day", timezone="user")),
+            Goal(goal_id="pro", challenge_id="c", name="Pro", rule=login, segments={"plan": ("pro",)}),
+            Goal(goal_id="quiet", challenge_id="c", name="Quiet", rule=login, hidden=True),
+            Goal(goal_id="dark", challenge_id="c", name="Dark", rule=login, secret=True),
         )
     )
-    assert {goal.goal_id: goal.version for goal in publish(stack.engine, changed).goals} == {
-        "daily-login": 1, "logins": 2, "minutes": 1, "level": 1,
-    }  # fmt: skip
-    assert publish(stack.engine, GOALS).by_id["logins"].version == 3
-    assert stack.count("rule_versions") == 6
+    return _client(stack, publications=lambda: only(goals))
+
+
+def test_attributes_decide_about_segments_and_the_users_day(stack):
+    client = _for_some(stack)
+    stack.clock.advance(hours=11, minutes=30)
+    before = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
+    assert (list(before), before["all"]["period"]) == (["all", "dark"], "2026-11-21")
+    _attributes(stack).replace("t1", "u1", {"plan": "pro", "timezone": "Europe/Berlin"})
+    after = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
+    assert (list(after), after["all"]["period"]) == (["all", "pro", "dark"], "2026-11-22")
+
+
+def _segmented():
+    rule = Rule(op="count", events=("login",))
+    return Rulebook((Goal(goal_id="pro", challenge_id="c", name="Pro", rule=rule, segments={"plan": ("pro",)}),))
+
+
+def test_attributes_that_nobody_can_tell_do_not_stop_the_answer(stack):
+    away = _attributes(stack, connect_database(AWAY))
+    client = _client(stack, publications=lambda: only(_segmented()), attributes=away)
+    stack.post(stack.event("login"))
+    assert _goals(client.get("/v1/users/u1/progress?tenant_id=t1")) == {}
+
+
+def test_operators_may_see_what_is_hidden_and_secret(stack):
+    client = _for_some(stack)
+    hidden = _goals(client.get("/v1/users/u1/progress"))
+    assert (list(hidden), hidden["dark"]["name"], hidden["dark"]["target"]) == (["all", "dark"], "Secret goal", None)
+    shown = _goals(client.get("/v1/users/u1/progress?reveal=true"))
+    assert (list(shown), shown["dark"]["name"], shown["dark"]["target"]) == (["all", "quiet", "dark"], "Dark", 3)
+
+
+def test_an_answer_takes_one_read_of_redis_and_one_more_for_attributes(stack):
+    stack.post(stack.event("login"))
+    _attributes(stack).replace("t1", "u1", {"plan": "pro"})
+    calls = []
+
+    def count(client):
+        before = stack.redis.info("commandstats")
+        client.get("/v1/users/u1/progress?tenant_id=t1")
+        after = stack.redis.info("commandstats")
+        names = ("cmdstat_hgetall", "cmdstat_getex", "cmdstat_get", "cmdstat_set")
+        calls.append([after.get(n, {"calls": 0})["calls"] - before.get(n, {"calls": 0})["calls"] for n in names])
+
+    count(_client(stack))
+    count(_for_some(stack))
+    assert calls == [[1, 0, 0, 0], [1, 1, 0, 0]]
 
 
 def _health(needed, useful):

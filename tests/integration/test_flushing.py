@@ -35,7 +35,7 @@ def test_a_flush_leaves_nothing_dirty_and_the_next_writes_nothing(stack):
 def test_a_change_between_read_and_settle_stays_dirty(stack):
     stack.post(stack.event("login"))
     shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
-    read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), past_before="")
+    read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), oldest={})
     stack.post(stack.event("login"))
     assert stack.records.settle(shard, read, read_us=stack.clock()) == 0
     assert stack.records.dirty_counts(SHARDS)[shard] == 1

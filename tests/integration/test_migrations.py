@@ -16,7 +16,7 @@ from worker.migrating import alembic_config, migrate
 
 
 def _unmanaged(name, kind, _parents):
-    return not (kind == "table" and name is not None and name.startswith("events_"))
+    return not (kind == "table" and name is not None and name.startswith(("events_", "evaluations_")))
 
 
 def _differences(engine):
@@ -53,6 +53,49 @@ def test_migrations_go_down_and_up_again(engine, database_url):
     finally:
         fresh.dispose()
         _drop(engine)
+
+
+def test_what_the_first_release_wrote_is_kept_upwards_and_downwards(engine, database_url):
+    fresh = _database(engine, database_url)
+    try:
+        migrate(fresh, "0001")
+        with fresh.begin() as connection:
+            for written in FIRST_RELEASE:
+                connection.exec_driver_sql(written)
+        migrate(fresh)
+        assert _one(fresh, "SELECT progress, reached_at, slots, is_part FROM user_goal_progress") == (
+            3,
+            None,
+            [],
+            False,
+        )
+        assert _one(fresh, "SELECT digest, policy, active_from, revision FROM rule_versions") == ("d", None, None, None)
+        with fresh.begin() as connection:
+            connection.exec_driver_sql(DEAD_LETTER.format(kind="evaluation"))
+        with fresh.connect() as connection:
+            command.downgrade(alembic_config(connection), "0001")
+        assert _one(fresh, "SELECT goal_id, progress FROM user_goal_progress") == ("g", 3)
+        assert _one(fresh, "SELECT kind FROM dead_letters") == ("row",)
+    finally:
+        fresh.dispose()
+        _drop(engine)
+
+
+DEAD_LETTER = """
+    INSERT INTO dead_letters (kind, reason, event_ids, raw, error, attempts)
+    VALUES ('{kind}', 'r', ARRAY[]::text[], '', 'e', 1)
+"""
+PROGRESS = """
+    INSERT INTO user_goal_progress
+    VALUES ('t', 'u', 'g', '', 'c', 3, 'in_progress', NULL, 1, 'count', '[3]', 7, now(), now())
+"""
+VERSION = "INSERT INTO rule_versions (goal_id, version, digest, definition) VALUES ('g', 1, 'd', '{}')"
+FIRST_RELEASE = (PROGRESS, VERSION, DEAD_LETTER.format(kind="row"))
+
+
+def _one(engine, query):
+    with engine.connect() as connection:
+        return tuple(connection.exec_driver_sql(query).one())
 
 
 def _database(engine, url):

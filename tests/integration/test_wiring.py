@@ -1,17 +1,23 @@
 """The composition root: what it builds does what the settings say."""
 
+import json
+
 import pytest
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
+from models.cold.publishing import PICK_UP_US, Document, publish
 from models.errors import ConfigurationError, InvalidChallengesError
 from models.hot.journal import Batch
 from models.hot.records import Records
+from models.rules.challenges import parse_challenges
+from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
 from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
+from worker.publications import watch_publications
 from worker.receiving import make_receiver_parts
-from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook
+from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook, now_us, read_challenges
 
 
 @pytest.fixture
@@ -72,18 +78,66 @@ def test_the_peek_counts_what_is_queued_for_each_shard(redis, settings):
 
 def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settings):
     app = make_app(settings)
-    runtime = build_runtime(settings, app, load_rulebook(settings))
+    runtime = build_runtime(settings, app, read_challenges(settings))
     try:
         batch = stack.accept(stack.event("login"))[0]
         runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
         assert runtime.flusher.flush().events == 1
-        assert stack.count("rule_versions") == len(runtime.applier.rulebook().goals)
+        assert stack.count("rule_versions") == len(runtime.applier.matcher().publications.newest.rulebook.goals)
     finally:
+        runtime.stop_watching()
         runtime.meters.stop()
 
 
+def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, settings, tmp_path):
+    runtime = build_runtime(settings, make_app(settings), read_challenges(settings))
+    try:
+        _apply(stack, runtime, stack.event("login", "before"))
+        done = publish(stack.engine, _changed(settings, "daily-login"), now_us=now_us() - 2 * PICK_UP_US)
+        assert done is not None
+        assert [goal.goal_id for goal in done.goals if goal.is_new] == ["daily-login"]
+        wait_until(lambda: runtime.applier.matcher().publications.newest.revision == 2, seconds=5)
+        stack.clock.now = now_us()
+        _apply(stack, runtime, stack.event("login", "after"))
+        runtime.flusher.flush()
+        with stack.engine.connect() as connection:
+            events = connection.exec_driver_sql("SELECT user_id, rules_revision FROM events ORDER BY 1").all()
+            versions = connection.exec_driver_sql(
+                "SELECT user_id, rule_version FROM user_goal_progress WHERE goal_id = 'daily-login' ORDER BY 1"
+            ).all()
+        assert [tuple(row) for row in events] == [("after", 2), ("before", 1)]
+        assert [tuple(row) for row in versions] == [("after", 2), ("before", 1)]
+    finally:
+        runtime.stop_watching()
+        runtime.meters.stop()
+
+
+def _changed(settings, goal_id):
+    """The challenges file with another target for one goal."""
+    content = json.loads(settings.challenges_file.read_bytes())
+    for challenge in content["challenges"]:
+        for goal in challenge["goals"]:
+            if goal["id"] == goal_id:
+                goal["requirement"]["target"] += 1
+    changed = json.dumps(content).encode()
+    return Document(changed, parse_challenges(changed, "changed"), "changed")
+
+
+def _apply(stack, runtime, event):
+    batch = stack.accept(event)[0]
+    runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+
+
+def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack, settings):
+    older = read_challenges(settings)
+    publish(stack.engine, older, now_us=now_us())
+    publish(stack.engine, Document(b" " + older.content, older.rulebook, "newer"), now_us=now_us())
+    watcher = watch_publications(stack.engine, settings, older, now_us)
+    assert watcher.current().newest.revision == 2
+
+
 def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
-    parts = make_receiver_parts(settings, make_app(settings), load_rulebook(settings))
+    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
     for check in (*parts.needed.values(), *parts.useful.values()):
         check()
     stack.post(stack.event("login"))

@@ -1,6 +1,7 @@
 """The challenges file: what it accepts, and that it says every fault at once."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from config.settings import Settings
 from models.errors import InvalidChallengesError
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Rulebook
+from models.rules.rule import Rule
 
 SEED = """{"challenges": [{"id": "daily-quests", "goals": [
   {"id": "daily-login", "type": "daily", "event_source": "login", "requirement": {"target": 1}},
@@ -38,8 +40,8 @@ def test_the_seeds_file_loads_as_it_stands():
     rulebook = parse_challenges(SEED, "f.json")
 
     login, wins = rulebook.goals
-    assert (login.operator, login.per, login.event_source, login.target) == ("count", "day", "login", 1)
-    assert (wins.operator, wins.per, wins.target) == ("latest", None, 5)
+    assert login.rule == Rule(op="count", events=("login",), target=1, per="day", stops_at_target=True)
+    assert wins.rule == Rule(op="latest", events=("statistic:match_wins",), target=5)
     assert login.name == "daily-login"
     assert login.challenge_id == "daily-quests"
 
@@ -47,7 +49,7 @@ def test_the_seeds_file_loads_as_it_stands():
 def test_an_increment_goal_sums():
     (only,) = parse_challenges(json.dumps(file_of(goal())), "f.json").goals
 
-    assert (only.operator, only.per) == ("sum", None)
+    assert only.rule == Rule(op="sum", events=("e",), target=1)
 
 
 def test_names_rewards_and_prerequisites_are_kept_as_data():
@@ -67,7 +69,7 @@ def test_the_shipped_file_loads_and_holds_the_seeds_goals():
     daily_quests = {goal.goal_id for goal in rulebook.goals if goal.challenge_id == "daily-quests"}
     assert {"daily-login", "win-5-matches"} <= daily_quests
     assert max(len(goals) for goals in rulebook.by_event.values()) <= 3
-    assert {goal.operator for goal in rulebook.goals} == {"latest", "sum", "count"}
+    assert {goal.rule.op for goal in rulebook.goals} == {"latest", "sum", "count"}
     assert all(goal.name and goal.description for goal in rulebook.goals)
 
 
@@ -223,13 +225,22 @@ def test_a_reward_that_nests_without_end_is_refused():
 
 _KEYS = st.sampled_from(
     ["challenges", "id", "name", "goals", "type", "event_source", "requirement", "target", "reward",
-     "prerequisites", "description", "other"]
+     "prerequisites", "description", "rule", "op", "of", "event", "within", "active_from", "segments", "other"]
 )  # fmt: skip
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-    | st.sampled_from(["daily", "absolute", "increment", "login", "g"]),
+    | st.sampled_from(["daily", "absolute", "increment", "login", "g", "count", "all", "7d", "count(login) >= 1"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=6),
     max_leaves=30,
+)  # fmt: skip
+_NEARLY_RULES = st.recursive(
+    st.sampled_from(["a", "b", "count(login) >= 1", "all([a, b], within=7d)", "sum(e) >= 1"]) | _VALUES,
+    lambda inner: st.fixed_dictionaries(
+        {"op": st.sampled_from(["count", "all", "any", "at_least", "distinct", "sequence"]) | _VALUES},
+        optional={"of": st.lists(inner, max_size=3), "event": st.just("e"), "target": st.just(300),
+                  "last": st.just("1m"), "k": st.just(2), "within": st.just("7d"), "where": _VALUES},
+    ),
+    max_leaves=10,
 )  # fmt: skip
 _NEARLY_GOALS = st.fixed_dictionaries(
     {
@@ -242,6 +253,9 @@ _NEARLY_GOALS = st.fixed_dictionaries(
         "prerequisites": st.lists(st.sampled_from(["a", "b", "c", "d"])) | _VALUES,
         "reward": _VALUES,
         "name": _VALUES,
+        "rule": _NEARLY_RULES | _VALUES,
+        "active_from": st.just("2026-11-21T00:00:00Z") | _VALUES,
+        "segments": _VALUES,
     },
 )
 _NEARLY_FILES = st.fixed_dictionaries(
@@ -257,7 +271,10 @@ def _loads_or_says_why(text):
     except InvalidChallengesError as error:
         loaded, faults = None, error.faults
     assert isinstance(loaded, Rulebook) != bool(faults)
-    assert all(fault.startswith("f.json: ") and fault.splitlines() == [fault] for fault in faults)
+    for fault in faults:
+        line, *excerpt = fault.splitlines()
+        assert line.startswith("f.json: ")
+        assert not excerpt or re.fullmatch(r"    .*\n     *\^ line \d+, column \d+", "\n".join(excerpt))
 
 
 @given(_NEARLY_FILES | _VALUES)

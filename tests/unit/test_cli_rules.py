@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from config.settings import Settings
 from models.errors import ConfigurationError
 from worker.cli import app
-from worker.cli.rules import read_rulebook
+from worker.cli.rule_database import read_document
 
 
 def validate(*arguments):
@@ -52,6 +52,6 @@ def test_the_answer_can_be_json(wrong):
 
 def test_a_file_that_cannot_be_read_is_said_so(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere.json: cannot be read: No such file or directory"):
-        read_rulebook(tmp_path / "nowhere.json")
+        read_document(tmp_path / "nowhere.json")
     with pytest.raises(ConfigurationError, match="Is a directory"):
-        read_rulebook(tmp_path)
+        read_document(tmp_path)

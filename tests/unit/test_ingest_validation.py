@@ -39,6 +39,7 @@ def test_every_field_arrives_in_the_event():
         **GOOD,
         "tenant_id": "my.game-1_A",
         "occurred_at": "2025-11-10T11:29:59.123456789+01:00",
+        "timezone": "America/New_York",
         "source": "app",
         "value": 42,
         "payload": {"kills": 3, "map": "wüste"},
@@ -54,10 +55,11 @@ def test_every_field_arrives_in_the_event():
         None,
         "app",
         '{"kills":3,"map":"wüste"}'.encode(),
+        "America/New_York",
     )
 
 
-@pytest.mark.parametrize("field", ["occurred_at", "source", "value", "payload"])
+@pytest.mark.parametrize("field", ["occurred_at", "timezone", "source", "value", "payload"])
 def test_a_null_optional_field_is_an_absent_one(field):
     assert read_event({**GOOD, field: None}, WINDOW) == read_event(GOOD, WINDOW)
 
@@ -147,6 +149,16 @@ def test_the_ends_of_the_window_belong_to_it(ahead):
         ({"occurred_at": "0001-01-01T00:00:00+23:59"}, "too_old", "occurred_at"),
         ({"occurred_at": moment(minutes=5, microseconds=1)}, "in_future", "occurred_at"),
         ({"occurred_at": moment(days=-7, microseconds=-1)}, "too_old", "occurred_at"),
+        ({"timezone": 1}, "wrong_type", "timezone"),
+        ({"timezone": ""}, "unknown_timezone", "timezone"),
+        ({"timezone": "Mars/Olympus"}, "unknown_timezone", "timezone"),
+        ({"timezone": "europe/berlin"}, "unknown_timezone", "timezone"),
+        ({"timezone": "Europe"}, "unknown_timezone", "timezone"),
+        ({"timezone": "localtime"}, "unknown_timezone", "timezone"),
+        ({"timezone": "../../etc/passwd"}, "unknown_timezone", "timezone"),
+        ({"timezone": "UTC\0"}, "unknown_timezone", "timezone"),
+        ({"timezone": "+02:00"}, "unknown_timezone", "timezone"),
+        ({"attributes": {}}, "unknown_field", "attributes"),
         ({"payload": []}, "wrong_type", "payload"),
         ({"payload": "{}"}, "wrong_type", "payload"),
         ({"payload": {"a": "x" * 16384}}, "payload_too_large", "payload"),
@@ -195,7 +207,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = st.sampled_from(
-    ["event_id", "event_type", "user_id", "tenant_id", "occurred_at", "source", "value", "payload", "x"]
+    ["event_id", "event_type", "user_id", "tenant_id", "occurred_at", "timezone", "source", "value", "payload", "x"]
 )
 DOCUMENTED = set(re.findall(r"^\| ``(\w+)``", validation.__doc__ or "", re.MULTILINE))
 
@@ -206,7 +218,9 @@ def test_no_json_value_breaks_the_reader_and_every_refusal_is_documented(item):
 
 
 @given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(("tenant_id", "occurred_at", "source", "value", "payload"), JSON))
+    st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("tenant_id", "occurred_at", "timezone", "source", "value", "payload"), JSON)
+    )
 )
 def test_no_field_of_a_good_event_breaks_the_reader(change):
     _holds({**GOOD, **change})

@@ -13,9 +13,12 @@ from ingest.protos.statistic_pb2 import StatItemUpdated
 from models.events import MAX_EXACT, Event
 from models.rules.calendar import microseconds
 from models.rules.challenges import parse_challenges
-from models.rules.goals import Goal, Rulebook
+from models.rules.goals import Rulebook
 from models.rules.reference import apply_all
-from worker.load.generate import Shape, kinds_of, make_plan
+from models.rules.rule import Condition, Rule
+from tests.stack import goal
+from worker.load.generate import Shape, make_plan
+from worker.load.kinds import kinds_of
 from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD, grpc_message, grpc_requests, http_requests
 
 NOW = microseconds(datetime.fromisoformat("2026-11-21T12:00:00+00:00"))
@@ -99,6 +102,7 @@ def test_every_goal_of_the_file_is_moved_and_every_operator_completes_some(ruleb
         row
         for _, indexes in plan.by_user()
         for row in apply_all(rulebook, (plan.event(index) for index in indexes)).values()
+        if not row.part
     ]
 
     assert {row.goal_id for row in rows} == set(rulebook.by_id)
@@ -116,8 +120,7 @@ def test_values_of_a_latest_goal_grow_and_sometimes_fall(rulebook):
 
 
 def test_the_highest_target_leaves_values_exact():
-    goal = Goal(goal_id="g", challenge_id="c", name="g", operator="latest", event_source="e", target=float(MAX_EXACT))
-    plan = plan_of(Rulebook((goal,)))
+    plan = plan_of(Rulebook((goal("g", "latest", "e", target=float(MAX_EXACT)),)))
 
     assert all(abs(event.value) < MAX_EXACT for event in events_of(plan))
 
@@ -132,9 +135,54 @@ def test_for_grpc_only_logins_and_statistics_are_drawn(rulebook):
 
 
 def test_rules_that_grpc_cannot_reach_leave_logins_to_send():
-    goal = Goal(goal_id="g", challenge_id="c", name="g", operator="sum", event_source="lesson", target=1)
+    rulebook = Rulebook((goal("g", "sum", "lesson"),))
 
-    assert [kind.event_type for kind in kinds_of(Rulebook((goal,)), platform_only=True)] == ["login"]
+    assert [kind.event_type for kind in kinds_of(rulebook, platform_only=True)] == ["login"]
+
+
+EVERY_OPERATOR = Rulebook(
+    (
+        goal("lessons", "count", "lesson", target=3, where=(Condition("payload.course.id", "==", "c2"),)),
+        goal("minutes", "sum", "workout", field="payload.minutes", target=60),
+        goal("score", "max", "quiz", field="payload.score", target=90),
+        goal("fast", "min", "race", field="payload.seconds", target=60),
+        goal("cities", "distinct", "visit", field="payload.city", target=3),
+        goal("days", "streak", "session", unit="day", target=2),
+        goal("start", "sequence", ("profile", "tutorial"), target=2),
+        goal("both", "all", of=("lessons", Rule(op="count", events=("invite",), target=2)), target=2),
+    )
+)
+
+
+def test_rules_in_payloads_and_parts_of_composites_are_moved_and_completed():
+    plan = plan_of(EVERY_OPERATOR, events=5_000, users=5)
+    rows = [row for user in range(5) for row in _rows_of(plan, user)]
+
+    assert {row.goal_id for row in rows if row.completed_at} == {*EVERY_OPERATOR.by_id, "both#2"}
+
+
+def _rows_of(plan, user):
+    events = [plan.event(index) for index in range(plan.distinct) if plan.user[index] == user]
+    return apply_all(EVERY_OPERATOR, events).values()
+
+
+def test_http_requests_carry_payloads():
+    plan = plan_of(EVERY_OPERATOR, events=50)
+    rows = [row for request in http_requests(plan, 10) for row in orjson.loads(request.body)]
+
+    for row, index in zip(rows, plan.order, strict=True):
+        assert orjson.dumps(row.get("payload", {})) == (plan.event(index).payload or b"{}")
+    assert {"course": {"id": "c2"}} in [row.get("payload") for row in rows]
+
+
+def test_places_of_a_payload_that_exclude_each_other_leave_one_of_them():
+    rules = (
+        goal("a", "sum", "e", field="payload.x", target=60),
+        goal("b", "sum", "e", field="payload.x.y", target=60),
+    )
+    (kind,) = kinds_of(Rulebook(rules), platform_only=False)
+
+    assert list(orjson.loads(kind.payload(0))) == ["x"]
 
 
 def test_http_requests_carry_each_sent_event_once_as_the_receiver_reads_it(rulebook):

@@ -11,13 +11,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from google.protobuf.empty_pb2 import Empty
 
-from models.rules.goals import Goal, Rulebook
+from models.rules.goals import Rulebook
+from tests.stack import goal
 from worker.load.generate import Shape, make_plan
 from worker.load.send import Pace, send
 from worker.load.targets import GrpcTarget, HttpTarget
 from worker.load.wire import LOGIN_METHOD, grpc_requests, http_requests
 
-GOAL = Goal(goal_id="g", challenge_id="c", name="g", operator="count", event_source="login", target=1)
+GOAL = goal("g", "count", "login")
 
 
 def plan_of(events, **changes):

@@ -115,6 +115,7 @@ def test_every_redis_key_is_in_the_table():
     assert {key for key in made if f"`{key}`" not in known} == set()
     assert "`ql:{s07}:u:<tenant>:<user>`" in known
     assert keys.record_key(7, keys.member("<tenant>", "<user>")) == "ql:{s07}:u:<tenant>:<user>"
+    assert f"`{keys.attributes_key(7, keys.member('<tenant>', '<user>'))}`" in known
 
 
 def test_every_dependency_has_its_reason():

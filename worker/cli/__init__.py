@@ -31,9 +31,12 @@ VERBS: dict[str, Verb] = {
     "beat": Verb("worker.cli.processes", "beat", "Run the clock of the periodic tasks."),
     "flower": Verb("worker.cli.processes", "flower", "Run Flower, the view on workers and tasks."),
     "migrate": Verb("worker.cli.processes", "migrate", "Bring PostgreSQL to this version's tables."),
-    "rules": Verb("worker.cli.rules", "rules", "Check challenges files."),
+    "rules": Verb("worker.cli.rules", "rules", "Check, publish and compare rules."),
     "events": Verb("worker.cli.events", "events", "Send single events to the running product."),
     "progress": Verb("worker.cli.progress", "progress", "Show a user's progress on every goal."),
+    "attributes": Verb("worker.cli.attributes", "attributes", "Show or replace what rules know of a user."),
+    "audit": Verb("worker.cli.audit", "audit", "Prove that progress is what the events say."),
+    "replay": Verb("worker.cli.replay", "replay", "Compute progress anew from the event log."),
     "load-test": Verb("worker.cli.load_test", "load_test", "Send many events and prove that none was lost."),
 }
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from models.errors import ReceiverUnavailableError
+from models.errors import PermanentError, ReceiverUnavailableError
 
 _TIMEOUT_SECONDS = 10
 
@@ -23,6 +23,18 @@ class Answer(NamedTuple):
     def ok(self) -> bool:
         """The call did what it was for."""
         return self.status < 400
+
+    def result(self, url: str) -> Any:
+        """The body of an answer that did what it was for.
+
+        Raises:
+            ReceiverUnavailableError: the receiver says that it cannot now.
+            PermanentError: it refused; the text holds its reason.
+        """
+        if self.ok:
+            return self.body
+        kind = ReceiverUnavailableError if self.status == 503 else PermanentError
+        raise kind(f"{url} answered {self.status}: {_detail(self.body)}")
 
 
 def in_path(text: str) -> str:
@@ -52,6 +64,10 @@ async def _call(method: str, url: str, body: Any) -> Answer:
             return Answer(response.status, await response.json(content_type=None) if is_json else text)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ReceiverUnavailableError(f"no answer from {url}: {_reason(error)}; is `questline up` running?") from error
+
+
+def _detail(body: Any) -> str:
+    return str(body.get("detail") or body.get("title") or body) if isinstance(body, dict) else str(body)[:200]
 
 
 def _reason(error: Exception) -> str:

@@ -21,9 +21,8 @@ from rich.progress import (
 
 from config.settings import Settings
 from models.errors import ConfigurationError, ReceiverUnavailableError
-from models.rules.goals import Rulebook
 from worker.cli.client import call
-from worker.cli.rules import read_rulebook
+from worker.cli.log_database import log_database, published_rules
 from worker.load.generate import Plan, Shape, make_plan
 from worker.load.report import as_data, as_table
 from worker.load.send import Pace, SendReport, send
@@ -65,7 +64,8 @@ def load_test(
         )
     to = addresses(settings)
     call("GET", f"{to['http']}/healthz")  # nobody there: say so now, not after all patience
-    rulebook = read_rulebook(settings.challenges_file)
+    with log_database(settings) as engine:
+        rulebook = published_rules(engine, settings).publications.newest.rulebook
     shape = Shape(
         events=events,
         users=users,
@@ -84,7 +84,7 @@ def load_test(
         requests, target = http_requests(plan, batch), HttpTarget(to["http"], pace.concurrency)
     with _progress() as progress:
         sent = _send(plan, requests, target, pace, progress)
-        proof = _verify(sent, rulebook, settings.database_url, timeout, progress)
+        proof = _verify(sent, settings, timeout, progress)
     _say(as_data(sent, proof), as_json=as_json)
 
 
@@ -98,14 +98,14 @@ def _send(plan: Plan, requests: Iterable[Request], target: Target, pace: Pace, p
     return sent
 
 
-def _verify(
-    sent: SendReport, rulebook: Rulebook, database_url: str, timeout: float, progress: Progress
-) -> VerifyReport:
+def _verify(sent: SendReport, settings: Settings, timeout: float, progress: Progress) -> VerifyReport:
     bar = progress.add_task("in PostgreSQL", total=sent.distinct_accepted)
+    with log_database(settings) as engine:
+        matcher = published_rules(engine, settings)  # only now: some may have been published while we sent
     return verify(
         sent,
-        rulebook,
-        database_url,
+        matcher,
+        settings.database_url,
         timeout=timeout,
         on_count=lambda count: progress.update(bar, completed=count),
     )

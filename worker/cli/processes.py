@@ -15,8 +15,9 @@ from tasks import runtime
 from worker.celery_app import make_app
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
+from worker.partitioning import prepare_database
 from worker.services.running import running_settings
-from worker.wiring import build_runtime, load_rulebook, prepare_database
+from worker.wiring import build_runtime, read_challenges
 
 log = structlog.get_logger()
 
@@ -31,9 +32,9 @@ def worker(
     if maintenance == (shards is not None):
         raise typer.BadParameter("give either --shards or --maintenance")
     settings = process_settings("maintenance" if maintenance else f"worker {shards}")
-    rulebook = load_rulebook(settings)
+    document = read_challenges(settings)
     app = make_app(settings)
-    runtime.install(lambda: build_runtime(settings, app, rulebook))
+    runtime.install(lambda: build_runtime(settings, app, document))
     if maintenance:
         signals.worker_ready.connect(_warm_up, weak=False)
         signals.worker_shutdown.connect(_close, weak=False)
@@ -76,7 +77,7 @@ def flower() -> None:
 
 
 def migrate() -> None:
-    """Bring PostgreSQL to this version's tables, and make the event log's partitions of the coming days."""
+    """Bring PostgreSQL to this version's tables, and make the partitions of the coming days."""
     settings = running_settings(Settings())
     engine = connect_database(settings.database_url, application="questline-migrate")
     with Console(stderr=True).status("migrating"):
@@ -122,9 +123,9 @@ def _logs_are_set_up(**_signal: object) -> None:
 
 
 def _warm_up(**_signal: object) -> None:
-    """Connect and learn the goals' versions before the first batch; if a server is away, that batch tries again."""
+    """Connect and learn the published rules before the first batch; if a server is away, that batch tries again."""
     try:
-        runtime.runtime().applier.rulebook()
+        runtime.runtime().applier.matcher()
     except RetryableError as error:
         log.warning("worker_not_ready", error=str(error))
 

@@ -1,4 +1,4 @@
-"""``questline rules``: what can be asked about challenges files without a running product."""
+"""``questline rules``: the commands about challenges files and what was published of them."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 
-from models.errors import ConfigurationError, InvalidChallengesError
-from models.rules.goals import Rulebook
+from models.errors import InvalidChallengesError
+from worker.cli.rule_database import read_document
+from worker.cli.rule_differences import diff
+from worker.cli.rule_format import format_rules, schema
+from worker.cli.rule_publishing import publish
+from worker.cli.rule_reading import history, list_rules, show
 
-rules = typer.Typer(help="Check challenges files.", no_args_is_help=True)
+rules = typer.Typer(help="Check, publish and compare rules.", no_args_is_help=True)
 
 
 @rules.callback()
 def _group() -> None:
-    """Check challenges files."""
+    """Check, publish and compare rules."""
 
 
 @rules.command()
@@ -24,7 +28,7 @@ def validate(
 ) -> None:
     """Say every fault of a challenges file, one line each, as the product would at its start."""
     try:
-        rulebook = read_rulebook(file)
+        rulebook = read_document(file).rulebook
     except InvalidChallengesError as error:
         typer.echo(json.dumps({"valid": False, "faults": error.faults}) if as_json else "\n".join(error.faults))
         raise typer.Exit(1) from error
@@ -42,17 +46,10 @@ def validate(
         typer.echo(f"{file}: {challenges} challenges, {len(rulebook.goals)} goals on {events} event types, no faults")
 
 
-def read_rulebook(file: Path) -> Rulebook:
-    """Read a challenges file from disk.
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-        InvalidChallengesError: the file has faults.
-    """
-    from models.rules.challenges import parse_challenges  # noqa: PLC0415 - `rules --help` does without pydantic
-
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror or error}") from error
-    return parse_challenges(text, str(file))
+rules.command("format")(format_rules)
+rules.command()(schema)
+rules.command()(publish)
+rules.command("list")(list_rules)
+rules.command()(show)
+rules.command()(diff)
+rules.command()(history)

@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from math import isnan, nan
 from random import Random
-from typing import NamedTuple
 
-from models.events import MAX_EXACT, Event
-from models.rules.goals import Operator, Rulebook
-
-LOGIN = "login"
-STATISTIC = "statistic:"
+from models.events import Event
+from models.rules.goals import Rulebook
+from worker.load.kinds import STATISTIC, Kind, kinds_of
 
 _GAINS = (nan, 1.0, 1.0, 2.0, 5.0, 12.5, 30.0, 0.1)
 """Amounts for ``sum`` goals. None at all counts 1; a tenth shows whether sums are exact."""
+_GROWING = frozenset({"latest", "max", "min"})
 _RECENT_US = 10 * 60 * 1_000_000
 _DAY_US = 24 * 60 * 60 * 1_000_000
 
@@ -39,15 +37,6 @@ class Shape:
     """How far back the oldest events lie; must be within the accepted lateness."""
     platform_only: bool = False
     """Only logins and statistics, which is what the gRPC services carry."""
-
-
-class Kind(NamedTuple):
-    """A type of event, and what the goals on it measure."""
-
-    event_type: str
-    operators: frozenset[Operator]
-    top: float
-    """The value that a ``latest`` goal's events grow to; above the highest target on them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +85,7 @@ class Plan:
             accepted_at=0,
             value=_optional(self.value[index]),
             increment=_optional(self.increment[index]),
+            payload=self.kinds[self.kind[index]].payload(index),
         )
 
     def by_user(self) -> Iterator[tuple[int, list[int]]]:
@@ -129,20 +119,6 @@ def make_plan(rulebook: Rulebook, shape: Shape, *, run: str, now: int) -> Plan:
     return plan
 
 
-def kinds_of(rulebook: Rulebook, *, platform_only: bool) -> tuple[Kind, ...]:
-    """The types of event that the goals wait for; a login where there is none."""
-    kinds = [
-        Kind(event_type, frozenset(goal.operator for goal in goals), _top(max(goal.target for goal in goals)))
-        for event_type, goals in sorted(rulebook.by_event.items())
-        if not platform_only or event_type == LOGIN or event_type.startswith(STATISTIC)
-    ]
-    return tuple(kinds) or (Kind(LOGIN, frozenset(), 1.0),)
-
-
-def _top(target: float) -> float:
-    return min(2 * target, MAX_EXACT - 1)
-
-
 def _draw(plan: Plan, random: Random, *, now: int, spread: int, with_increment: bool) -> None:
     """Add one event to all columns but the user's."""
     number = random.randrange(len(plan.kinds))
@@ -167,7 +143,7 @@ def _age(random: Random, spread: int) -> int:
 
 def _value(kind: Kind, youth: float, random: Random) -> float:
     """A value as the goals on this kind of event expect it; ``youth`` runs from 0 (oldest) to 1 (now)."""
-    if "latest" in kind.operators:
+    if not _GROWING.isdisjoint(kind.operators):
         # It grows with time, but one in ten falls back, so that the newest is not always the highest.
         grown = kind.top * youth
         return float(round(grown * random.random() if random.random() < 0.1 else grown))

@@ -14,11 +14,23 @@ from worker.load.generate import Plan
 _POLL_SECONDS = 0.1
 
 _COUNT = text("SELECT count(*) FROM events WHERE tenant_id = :tenant AND user_id LIKE :users")
-_IDS = text("SELECT event_id, count(*) FROM events WHERE tenant_id = :tenant AND user_id LIKE :users GROUP BY event_id")
+_EVENTS = text(
+    "SELECT event_id, count(*), max(rules_revision) FROM events"
+    " WHERE tenant_id = :tenant AND user_id LIKE :users GROUP BY event_id"
+)
 _PROGRESS = text(
     "SELECT user_id, goal_id, period, progress, status FROM user_goal_progress"
     " WHERE tenant_id = :tenant AND user_id LIKE :users"
 )
+
+
+class StoredEvent(NamedTuple):
+    """What is known of an event id."""
+
+    times: int
+    """How often it is there; once is right."""
+    revision: int | None
+    """The newest publication of rules that was known when it was applied."""
 
 
 class RowKey(NamedTuple):
@@ -53,9 +65,9 @@ class StoredRun:
         for asked in self._moments():
             yield asked, self._ask(_COUNT)[0][0]
 
-    def event_ids(self) -> dict[str, int]:
-        """How often each event id is there."""
-        return {row[0]: row[1] for row in self._ask(_IDS)}
+    def events(self) -> dict[str, StoredEvent]:
+        """The events, by their ids."""
+        return {event_id: StoredEvent(count, revision) for event_id, count, revision in self._ask(_EVENTS)}
 
     def progress(self) -> Iterator[tuple[float, dict[RowKey, RowValue]]]:
         """The rows of progress, with the moment of asking; again and again until the deadline."""

@@ -1,20 +1,20 @@
 """Prove a run against PostgreSQL: every accepted event is there once, and every user's progress is exactly
 what the reference engine makes of them.
 
-In come what was sent and the rules; nothing is read but PostgreSQL. It may be away for a while: only the
-deadline ends the waiting.
+In come what was sent and the rules, which may have changed meanwhile; nothing is read but PostgreSQL. It may be away
+for a while: only the deadline ends the waiting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from time import monotonic
 
-from models.rules.goals import Rulebook
+from models.rules.matching import Matcher
 from models.rules.operators import progress_of
-from models.rules.reference import apply_all
+from models.rules.reference import UserEngine
 from worker.load.send import SendReport
-from worker.load.stored import RowKey, RowValue, StoredRun
+from worker.load.stored import RowKey, RowValue, StoredEvent, StoredRun
 
 _MAX_EXAMPLES = 10
 
@@ -64,7 +64,7 @@ class VerifyReport:
 
 def verify(
     sent: SendReport,
-    rulebook: Rulebook,
+    matcher: Matcher,
     database_url: str,
     *,
     timeout: float,
@@ -74,7 +74,7 @@ def verify(
 
     Args:
         sent: the run and what became of its events.
-        rulebook: the goals that the running product works with.
+        matcher: the rules that the running product works with, those of before included.
         database_url: where its PostgreSQL is.
         timeout: seconds to wait for the events and the progress; what is missing then counts as lost.
         on_count: told how many events were found, each time they are counted.
@@ -85,26 +85,33 @@ def verify(
     report = VerifyReport(expected_events=sent.distinct_accepted)
     run = StoredRun(sent.plan, database_url, deadline=monotonic() + timeout)
     try:
-        _verify_events(run, sent, report, on_count)
-        _verify_progress(run, sent, rulebook, report)
+        found = _verify_events(run, sent, report, on_count)
+        _verify_progress(run, expected_rows(sent, matcher, found), report)
     finally:
         run.close()
     return report
 
 
-def _verify_events(run: StoredRun, sent: SendReport, report: VerifyReport, on_count: Callable[[int], None]) -> None:
+def _verify_events(
+    run: StoredRun, sent: SendReport, report: VerifyReport, on_count: Callable[[int], None]
+) -> dict[str, StoredEvent]:
+    """Wait for the events; returns those that are there."""
     for asked, count in run.event_counts():
         report.found_events = count
         on_count(count)
         # Events without an answer may be among those counted, so a full count alone proves nothing.
-        if count >= report.expected_events and _compare_events(run.event_ids(), sent, report):
-            report.counted_at = asked
-            return
-    _compare_events(run.event_ids(), sent, report)
+        if count >= report.expected_events:
+            found = run.events()
+            if _compare_events(found, sent, report):
+                report.counted_at = asked
+                return found
+    found = run.events()
+    _compare_events(found, sent, report)
+    return found
 
 
-def _verify_progress(run: StoredRun, sent: SendReport, rulebook: Rulebook, report: VerifyReport) -> None:
-    expected, unknown = expected_rows(sent, rulebook)
+def _verify_progress(run: StoredRun, what: tuple[dict[RowKey, RowValue], set[str]], report: VerifyReport) -> None:
+    expected, unknown = what
     report.expected_rows, report.skipped_users = len(expected), len(unknown)
     for asked, rows in run.progress():
         found = {key: value for key, value in rows.items() if key.user_id not in unknown}
@@ -114,7 +121,9 @@ def _verify_progress(run: StoredRun, sent: SendReport, rulebook: Rulebook, repor
             return
 
 
-def expected_rows(sent: SendReport, rulebook: Rulebook) -> tuple[dict[RowKey, RowValue], set[str]]:
+def expected_rows(
+    sent: SendReport, matcher: Matcher, stored: Mapping[str, StoredEvent]
+) -> tuple[dict[RowKey, RowValue], set[str]]:
     """The rows that the accepted events mean, and the users of whom that cannot be said."""
     plan = sent.plan
     rows: dict[RowKey, RowValue] = {}
@@ -124,8 +133,13 @@ def expected_rows(sent: SendReport, rulebook: Rulebook) -> tuple[dict[RowKey, Ro
         if not sent.unanswered.isdisjoint(indexes):
             unknown.add(user_id)
             continue
-        accepted = (plan.event(index) for index in indexes if sent.accepted_events[index])
-        for (goal_id, period), row in apply_all(rulebook, accepted).items():
+        engine = UserEngine(matcher)
+        for index in indexes:
+            if sent.accepted_events[index]:
+                event = plan.event(index)
+                known = stored.get(event.event_id)
+                engine.apply(event, revision=known.revision if known else None)
+        for (goal_id, period), row in engine.rows.items():
             # By way of text, for a float's own digits are what PostgreSQL was given.
             value = RowValue(Decimal(str(progress_of(row))), bool(row.completed_at))
             rows[RowKey(user_id, goal_id, period)] = value
@@ -143,10 +157,11 @@ def compare_rows(expected: dict[RowKey, RowValue], found: dict[RowKey, RowValue]
     return wrong
 
 
-def _compare_events(times: dict[str, int], sent: SendReport, report: VerifyReport) -> bool:
+def _compare_events(found: Mapping[str, StoredEvent], sent: SendReport, report: VerifyReport) -> bool:
     """Note in the report what differs; whether every accepted event is there."""
     plan = sent.plan
     lost, doubled, stray = Difference(), Difference(), Difference()
+    times = {event_id: event.times for event_id, event in found.items()}
     for index, accepted in enumerate(sent.accepted_events):
         event_id = plan.event_id(index)
         count = times.pop(event_id, 0)

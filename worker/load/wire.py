@@ -8,7 +8,8 @@ import orjson
 
 from models.events import Event
 from models.rules.calendar import moment
-from worker.load.generate import LOGIN, STATISTIC, Plan
+from worker.load.generate import Plan
+from worker.load.kinds import LOGIN, STATISTIC
 
 EVENTS_PATH = "/v1/events"
 LOGIN_METHOD = "/accelbyte.iam.account.v1.UserAuthenticationUserLoggedInService/OnMessage"
@@ -81,4 +82,6 @@ def _row(event: Event) -> dict[str, Any]:
     }
     if event.value is not None:
         row["value"] = event.value
+    if event.payload:
+        row["payload"] = orjson.Fragment(event.payload)
     return row

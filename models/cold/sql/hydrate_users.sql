@@ -7,18 +7,23 @@ WITH cold AS (
 )
 SELECT
     cold.place, p.goal_id, p.period, p.challenge_id, p.operator, p.rule_version, p.stamp, p.completed_at,
-    p.created_at, p.updated_at, p.state, NULL::text[] AS event_ids
+    p.created_at, p.updated_at, p.state, p.reached_at, p.slots, p.is_part, NULL::text[] AS event_ids
 FROM cold
 CROSS JOIN LATERAL (
     SELECT *
     FROM user_goal_progress AS t
     WHERE t.tenant_id = cold.tenant_id AND t.user_id = cold.user_id
-        AND (t.period = '' OR t.period >= %(oldest_period)s)
+        AND CASE length(t.period)
+            WHEN 10 THEN t.period >= %(oldest_day)s
+            WHEN 8 THEN t.period >= %(oldest_week)s
+            WHEN 7 THEN t.period >= %(oldest_month)s
+            ELSE true
+        END
     OFFSET 0 -- keeps the planner from turning this into a join again
 ) AS p
 UNION ALL
 SELECT
-    cold.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.event_ids
+    cold.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.event_ids
 FROM cold
 CROSS JOIN LATERAL (
     SELECT array_agg(t.event_id) AS event_ids

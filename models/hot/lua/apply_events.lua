@@ -1,5 +1,5 @@
 --[[
-Applies batches of a shard, merged to one, atomically: skips event ids applied before, advances progress, draws the
+Applies batches of a shard, merged to one, atomically: skips event ids applied before, moves progress, draws the
 stamp, marks users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose
 record is not loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that
 hydrate_users.lua wants back; the journal keeps the batches until no user of them was cold.
@@ -31,24 +31,30 @@ ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]
-assert(#KEYS >= 11 and #KEYS % 4 == 3 and #ARGV == 7)
+assert(#KEYS >= 11 and #KEYS % 4 == 3 and #ARGV == 9)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local FIRST_USER_KEY, KEYS_PER_USER = 12, 4
-local goals, users = unpack(cmsgpack.unpack(ARGV[1]))
+local nodes, users = unpack(cmsgpack.unpack(ARGV[1]))
 local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local revision, evaluation_log = ARGV[8], tonumber(ARGV[9])
 
-local SUM_BASE = 1e15 -- models/rules/amounts.py
 local CHUNK = 1000 -- arguments of one command; Lua's stack holds about 8,000
 local STAMP_DIGITS = 16 -- in front of every packed row, models/hot/records.py
 
--- By position: a goal, a user and an event of the plan; a row of a record; the fields of a record read first.
-local GOAL_ID, CHALLENGE_ID, OPERATOR, VERSION, TARGET, TARGET_LOW, STOPS_AT_TARGET = 1, 2, 3, 4, 5, 6, 7
-local MEMBER, FIELDS, ROW_GOALS, ROW_PERIODS, EVENTS = 1, 2, 3, 4, 5
+local MARK = '\31' -- between a node's id and its period in a record's field
+local OWN, CARRY, GUEST = 0, 1, 2 -- models/rules/matching.py
+
+-- By position: a node, a user and an event of the plan; a row of a record; the fields of a record read first.
+local ID, CHALLENGE_ID, OPERATOR, KERNEL, VERSION, TARGET, A, B, STEPS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local IS_PART, EXACT, PERIODIC, TIMED, KEEPS, MOVES_ALL, STAYS, ENDS_AT = 10, 11, 12, 13, 14, 15, 16, 17
+local LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE = 18, 19, 20, 21, 3 -- a part: id, whether periodic, whether exact
+local MEMBER, FIELDS, PERIODS, LANES, EVENTS = 1, 2, 3, 4, 5
 local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
-local R_CHALLENGE, R_VERSION, R_STAMP, R_COMPLETED, R_UPDATED, R_STATE = 3, 5, 6, 7, 9, 10
+local R_GOAL, R_PERIOD, R_CHALLENGE, R_OPERATOR, R_VERSION, R_STAMP = 1, 2, 3, 4, 5, 6
+local R_COMPLETED, R_UPDATED, R_STATE, R_REACHED, R_SLOTS = 7, 9, 10, 11, 12
 local LOADED, DIRTY, SEEN, SEEN_BEFORE, META = 1, 2, 3, 4, 4
 
 -- One command with a list of arguments of any length; the replies of a reading command are joined.
@@ -76,43 +82,14 @@ local function draw_stamp()
   return drawn
 end
 
-local advance = {}
-
-function advance.count(state, goal)
-  if not (goal[STOPS_AT_TARGET] and state[1] >= goal[TARGET]) then
-    state[1] = state[1] + 1
-  end
-  return state[1] >= goal[TARGET]
-end
-
-function advance.sum(state, goal, high, low)
-  local total_low = state[2] + low
-  local carry = math.floor(total_low / SUM_BASE)
-  state[1], state[2] = state[1] + high + carry, total_low - carry * SUM_BASE
-  return state[1] > goal[TARGET] or (state[1] == goal[TARGET] and state[2] >= goal[TARGET_LOW])
-end
-
-function advance.latest(state, goal, value, _, at, hash)
-  if #state == 0 or at > state[2] or (at == state[2] and hash > state[3]) then
-    state[1], state[2], state[3] = value, at, hash
-  end
-  return value >= goal[TARGET]
-end
-
-local first_state = {
-  count = function() return { 0 } end,
-  sum = function() return { 0, 0 } end,
-  latest = function() return {} end,
-}
-
 local stamp = draw_stamp()
 local stamp_text = string.format('%016.0f', stamp)
-local applied, duplicates, cold, unlocks, marks = {}, 0, {}, {}, {}
+local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
 
-local function first_row(goal, period)
-  local state = first_state[goal[OPERATOR]]()
-  return { goal[GOAL_ID], period, goal[CHALLENGE_ID], goal[OPERATOR], goal[VERSION], 0, 0, now, now, state }
-end
+-- include: operators
+-- include: composites
+-- include: rows
+-- include: network
 
 -- The events of a user that were not applied before, and where their ids must be remembered.
 local function new_events(user, base, seen, seen_before)
@@ -143,36 +120,22 @@ local function new_events(user, base, seen, seen_before)
   return fresh, { key = now_key, hashes = added, is_new = at ~= seen, fields = fields }
 end
 
-local function advance_rows(user, read, events)
-  local changed = {}
+-- The rows of a user that the events change, by field.
+local function advance_rows(record, user, read, events)
+  local fields, periods, lanes, packed_rows = user[FIELDS], user[PERIODS], user[LANES], {}
+  for row = 1, #periods do
+    packed_rows[fields[META + row]] = read[META + row]
+  end
+  begin_user(record, packed_rows)
   for _, event in ipairs(events) do
     applied[#applied + 1] = event[PLACE]
     for step = FIRST_STEP, #event, STEP_SIZE do
-      local index, amount, low = event[step], event[step + 1], event[step + 2]
-      local goal = goals[user[ROW_GOALS][index]]
-      local row = changed[index]
-      if not row then
-        local stored = read[META + index]
-        if stored then
-          local _, unpacked = cmsgpack.unpack_one(stored, STAMP_DIGITS)
-          row = unpacked
-        else
-          row = first_row(goal, user[ROW_PERIODS][index])
-        end
-        changed[index] = row
-      end
-      local reached = advance[goal[OPERATOR]](row[R_STATE], goal, amount, low, event[AT], event[HASH])
-      if reached and row[R_COMPLETED] == 0 then
-        unlocks[#unlocks + 1] = { event[PLACE], row[1], row[2], goal[CHALLENGE_ID], goal[VERSION], event[AT] }
-        row[R_COMPLETED] = event[AT]
-      elseif reached and goal[OPERATOR] == 'latest' and event[AT] < row[R_COMPLETED] then
-        row[R_COMPLETED] = event[AT]
-      end
-      row[R_CHALLENGE], row[R_VERSION] = goal[CHALLENGE_ID], goal[VERSION]
-      row[R_STAMP], row[R_UPDATED] = stamp, now
+      local lane = event[step]
+      local node, row, mode = nodes[lanes[lane]], lanes[lane + 1], lanes[lane + 2]
+      apply_step(event, node, mode, fields[META + row], periods[row], event[step + 1], event[step + 2])
     end
   end
-  return changed
+  return changed_rows()
 end
 
 -- First everything is read and computed, and only then written: a fault in a plan must leave nothing half done, for
@@ -189,8 +152,8 @@ for index, user in ipairs(users) do
     if #events > 0 then
       local fields = ids.fields
       local before = #fields
-      for row_index, row in pairs(advance_rows(user, read, events)) do
-        fields[#fields + 1], fields[#fields + 2] = user[FIELDS][META + row_index], stamp_text .. cmsgpack.pack(row)
+      for field, row in pairs(advance_rows(record, user, read, events)) do
+        fields[#fields + 1], fields[#fields + 2] = field, stamp_text .. cmsgpack.pack(row)
       end
       local touched = #fields > before
       if touched then
@@ -200,9 +163,13 @@ for index, user in ipairs(users) do
     end
   end
 end
-local log_entry = { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text }
+local log_entry =
+  { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text, 'revision', revision }
 if #unlocks > 0 then
   log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
+end
+if #evaluations > 0 then
+  log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'evaluations', cmsgpack.pack(evaluations)
 end
 
 for _, user in ipairs(cold) do

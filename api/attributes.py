@@ -1,0 +1,81 @@
+"""A user's attributes over HTTP: ``PUT`` replaces them all, ``GET`` shows them."""
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api.parameters import TenantId, UserId
+from models.attributes import (
+    MAX_ATTRIBUTES,
+    MAX_ATTRIBUTES_BYTES,
+    Attributes,
+    pack_attributes,
+    read_attributes,
+)
+from models.errors import InvalidAttributesError
+from models.user_attributes import UserAttributes
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "maxProperties": MAX_ATTRIBUTES,
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"},
+    "properties": {"timezone": {"type": "string", "description": "An IANA time zone name."}},
+    "additionalProperties": {
+        "anyOf": [{"type": "string", "maxLength": 256}, {"type": "number"}, {"type": "boolean"}],
+    },
+    "example": {"plan": "pro", "region": "eu", "seats": 5, "beta": True, "timezone": "Europe/Berlin"},
+}
+_CONTENT = {"application/json": {"schema": _SCHEMA}}
+_STORED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The attributes as they are stored; {} where there are none.", "content": _CONTENT},
+    503: {"description": "PostgreSQL or Redis did not answer; nothing was changed for certain, try again."},
+}
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    413: {"description": "The body is larger than 16 KiB."},
+    422: {"description": "The detail names each attribute that is wrong, and the reason."},
+}
+
+
+def attributes_router(users: UserAttributes) -> APIRouter:
+    """``PUT`` and ``GET /v1/users/{user_id}/attributes``."""
+    router = APIRouter(tags=["attributes"])
+
+    @router.put(
+        "/v1/users/{user_id:path}/attributes",
+        responses=_STORED | _REFUSED,
+        openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
+        summary="Replace a user's attributes",
+    )
+    async def replace_attributes(user_id: UserId, request: Request, tenant_id: TenantId = "default") -> Response:
+        """Segments and the time zone `user` go by them, for events that are applied from now on."""
+        try:
+            attributes = read_attributes(await _body(request))
+        except InvalidAttributesError as error:
+            raise HTTPException(422, str(error)) from error
+        await run_in_threadpool(users.replace, tenant_id, user_id, attributes)
+        return _answer(attributes)
+
+    @router.get("/v1/users/{user_id:path}/attributes", responses=_STORED, summary="A user's attributes")
+    def show_attributes(user_id: UserId, tenant_id: TenantId = "default") -> Response:
+        return _answer(users.of_user(tenant_id, user_id))
+
+    return router
+
+
+def _answer(attributes: Attributes) -> Response:
+    return Response(pack_attributes(attributes), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    """The body, never more of it in memory than the limit."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_ATTRIBUTES_BYTES:
+                raise HTTPException(413, "the body must not be larger than 16 KiB")
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the body ended too early") from error
+    return bytes(body)

@@ -1,0 +1,66 @@
+"""What a flush brings to PostgreSQL, as values. Times are microseconds since the epoch."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from models.events import Event
+from models.rules.rows import Row
+
+Number = int | float | Decimal | None
+
+
+class ProgressRow(NamedTuple):
+    """A row and whose it is."""
+
+    tenant_id: str
+    user_id: str
+    row: Row
+
+
+class EventRow(NamedTuple):
+    """An applied event."""
+
+    event: Event
+    shard: int
+    stamp: int
+    applied_at: int
+    revision: int
+    """The newest publication of rules that the worker knew; 0 where it knew of none."""
+
+
+class UnlockRow(NamedTuple):
+    """A completion and the event that made it."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    completed_at: int
+
+
+class EvaluationRow(NamedTuple):
+    """What an event did to a goal."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    status_before: str
+    status: str
+    progress_before: Number
+    progress_after: Number
+    decision: str
+    evaluated_at: int
+
+
+@dataclass(slots=True)
+class Flush:
+    """Everything one transaction writes."""
+
+    progress: list[ProgressRow] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    unlocks: list[UnlockRow] = field(default_factory=list)
+    evaluations: list[EvaluationRow] = field(default_factory=list)

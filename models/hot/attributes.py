@@ -1,0 +1,73 @@
+"""Users' attributes in the state Redis: a cache of the table ``user_attributes``."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from redis import Redis
+
+from models.attributes import Attributes, pack_attributes, unpack_attributes
+from models.hot.connection import state_errors
+from models.hot.keys import attributes_key, member
+
+User = tuple[str, str]
+"""Tenant and user."""
+
+
+class AttributeCache:
+    """The attributes of users seen lately. A user known to have none is kept as an empty object.
+
+    Reading prolongs: whose record is in Redis, because events come for it, has attributes there too. So those users'
+    events need no PostgreSQL.
+    """
+
+    def __init__(self, redis: Redis, *, ttl: timedelta) -> None:
+        self._redis = redis
+        self._ttl_ms = ttl // timedelta(milliseconds=1)
+
+    def read(self, shard: int, users: Sequence[User]) -> dict[User, Attributes]:
+        """The attributes of those users of a shard that the cache has, in one round trip.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        if not users:
+            return {}
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for user in users:
+                pipeline.getex(_key(shard, user), px=self._ttl_ms)
+            found: Any = pipeline.execute()
+        return {user: unpack_attributes(text) for user, text in zip(users, found, strict=True) if text is not None}
+
+    def fill(self, shard: int, known: Mapping[User, Attributes]) -> None:
+        """Cache what PostgreSQL said, unless someone has written meanwhile.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for user, attributes in known.items():
+                pipeline.set(_key(shard, user), pack_attributes(attributes), px=self._ttl_ms, nx=True)
+            pipeline.execute()
+
+    def put(self, shard: int, user: User, attributes: Attributes) -> None:
+        """Cache a user's new attributes.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors():
+            self._redis.set(_key(shard, user), pack_attributes(attributes), px=self._ttl_ms)
+
+    def drop(self, shard: int, user: User) -> None:
+        """Forget a user's attributes, so that PostgreSQL is asked.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors():
+            self._redis.delete(_key(shard, user))
+
+
+def _key(shard: int, user: User) -> str:
+    return attributes_key(shard, member(*user))

@@ -1,0 +1,89 @@
+--[[
+Part of apply_events.lua: the state of all, any and at_least. It must agree with models/rules/composites.py, which
+describes it.
+
+DEFINES first_composite, add_stretch, settle
+USES    TARGET, A, EXACT, PARTS, PART_SIZE
+]]
+local MAX_STRETCHES = 64 -- models/rules/composites.py
+
+-- completed: the completion time of each part, 0 while it is not.
+local function first_composite(node, completed)
+  local state, count = { 0 }, #completed
+  for place, at in ipairs(completed) do
+    state[1 + place] = at
+    if node[A] > 0 then
+      state[1 + count + place] = at > 0 and { at - node[A], at } or {}
+    end
+  end
+  return state
+end
+
+-- Merges the moments from begin to stop into a list of [begin, end] pairs, oldest first.
+local function add_stretch(stretches, begin, stop)
+  local place = 1
+  while place <= #stretches and stretches[place + 1] < begin do
+    place = place + 2
+  end
+  while place <= #stretches and stretches[place] <= stop do
+    begin, stop = math.min(begin, stretches[place]), math.max(stop, stretches[place + 1])
+    table.remove(stretches, place)
+    table.remove(stretches, place)
+  end
+  table.insert(stretches, place, begin)
+  table.insert(stretches, place + 1, stop)
+  if #stretches > 2 * MAX_STRETCHES then
+    table.remove(stretches, 1)
+    table.remove(stretches, 1)
+  end
+end
+
+-- The largest number of parts that one stretch of the duration finds complete.
+local function overlap(within, state, parts)
+  local edges = {}
+  for place = 2, parts + 1 do
+    local completed_at, stretches = state[place], state[parts + place]
+    for pair = 1, completed_at > 0 and #stretches or 0, 2 do
+      local begin, stop = math.max(stretches[pair], completed_at - within), stretches[pair + 1]
+      if begin <= stop then
+        edges[#edges + 1], edges[#edges + 2] = { begin, 1 }, { stop, -1 }
+      end
+    end
+  end
+  table.sort(edges, function(one, other)
+    return one[1] < other[1] or (one[1] == other[1] and one[2] > other[2])
+  end)
+  local most, open = 0, 0
+  for _, edge in ipairs(edges) do
+    open = open + edge[2]
+    most = math.max(most, open)
+  end
+  return most
+end
+
+-- Brings the progress up to date; returns when the composite was reached, 0 while it is not.
+local function settle(node, state, event_at)
+  local target, parts = node[TARGET], #node[PARTS] / PART_SIZE
+  if node[A] == 0 then
+    local done = {}
+    for place = 2, parts + 1 do
+      if state[place] > 0 then
+        done[#done + 1] = state[place]
+      end
+    end
+    table.sort(done)
+    state[1] = math.min(#done, target)
+    if #done < target then
+      return 0
+    end
+    return node[EXACT] and done[target] or event_at
+  end
+  state[1] = math.max(state[1], math.min(overlap(node[A], state, parts), target))
+  if state[1] < target then
+    return 0
+  end
+  for place = parts + 2, 2 * parts + 1 do
+    state[place] = {}
+  end
+  return event_at
+end

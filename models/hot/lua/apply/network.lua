@@ -1,0 +1,234 @@
+--[[
+Part of apply_events.lua: what a step means to its row, to the goals that wait for it and to the composites it is a
+part of. It must agree with models/rules/reference.py.
+
+DEFINES apply_step
+USES    advance, carried, first_state, first_composite, add_stretch, settle, get_row, rows_of, put_row, new_row, open_slot,
+        show_main, nodes, unlocks, evaluations, evaluation_log, ID, VERSION, OPERATOR, KERNEL, A, IS_PART, EXACT,
+        PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE, OWN, MARK, R_GOAL, R_PERIOD, R_CHALLENGE, R_VERSION,
+        R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
+]]
+local event -- at hand
+local tell_parents, finish
+
+-- How a row stood before a step, for its evaluation.
+local was_status, was_reached, was_first, was_second
+
+local function remember(row)
+  if row then
+    was_status, was_reached = row[R_COMPLETED] > 0 and 'completed' or 'in_progress', row[R_REACHED] or 0
+    was_first, was_second = row[R_STATE][1], row[R_STATE][2]
+  else
+    was_status, was_reached, was_first, was_second = 'not_started', 0, 0, 0
+  end
+end
+
+-- Notes a change of status, or any step where all are wanted, for the evaluations of PostgreSQL.
+local function evaluate(node, row)
+  if node[IS_PART] or evaluation_log == 0 then
+    return
+  end
+  local is_sum, state = row[R_OPERATOR] == 'sum', row[R_STATE]
+  local status = row[R_COMPLETED] > 0 and 'completed' or 'in_progress'
+  local decision
+  if status ~= was_status then
+    decision = status == 'completed' and 'completed' or 'started'
+  elseif was_reached == 0 and row[R_REACHED] > 0 then
+    decision = 'reached'
+  elseif evaluation_log == 2 then
+    local same = was_first == state[1] and (not is_sum or was_second == state[2])
+    decision = same and 'unchanged' or 'advanced'
+  else
+    return
+  end
+  evaluations[#evaluations + 1] = {
+    event[PLACE], row[R_GOAL], row[R_PERIOD], row[R_CHALLENGE], row[R_VERSION], was_status, status,
+    is_sum and { was_first, was_second } or was_first or 0, is_sum and { state[1], state[2] } or state[1] or 0, decision,
+  }
+end
+
+-- What the parts of a composite say: their completion times, 0 for those not complete.
+local function completed_parts(node)
+  local completed, parts = {}, node[PARTS]
+  for part = 1, #parts, PART_SIZE do
+    local id, periodic, first = parts[part], parts[part + 1], 0
+    for _, row in pairs(periodic and rows_of(id) or { get_row(id .. MARK) }) do
+      local at = row and row[R_COMPLETED] or 0
+      first = (first == 0 or (at > 0 and at < first)) and at or first
+    end
+    completed[#completed + 1] = first
+  end
+  return completed
+end
+
+-- A composite's row under a version it was not under before, from what its parts say now.
+local function under(node, row)
+  local noted = completed_parts(node)
+  for place, at in ipairs(noted) do
+    noted[place] = node[PARTS][PART_SIZE * place] and at or math.min(at, 1)
+  end
+  local state = first_composite(node, noted)
+  if not row then
+    return new_row(node, '', state)
+  end
+  row[R_STATE], row[R_VERSION], row[R_OPERATOR], row[R_SLOTS] = state, node[VERSION], node[OPERATOR], {}
+  return row
+end
+
+-- When all prerequisites were complete, 0 while they are not.
+local function lock_opened(lock)
+  local field = lock[ID] .. MARK
+  local row = get_row(field)
+  if not row or row[R_VERSION] < lock[VERSION] then
+    row = under(lock, row)
+    finish(lock, field, row, settle(lock, row[R_STATE], event[AT]), lock[EXACT])
+  end
+  return row[R_COMPLETED]
+end
+
+-- Notes that the target was reached, and whether that completes the row; keeps the row.
+function finish(node, field, row, reached_at, exact)
+  local reached = row[R_REACHED] or 0
+  if reached_at > 0 and (reached == 0 or (exact and reached_at < reached)) then
+    reached = reached_at
+  end
+  row[R_REACHED] = reached
+  if reached > 0 then
+    local lock = nodes[node[LOCK]]
+    local opened_at = lock and lock_opened(lock)
+    local completed_at = math.max(reached, opened_at or 0)
+    if opened_at ~= 0 and (row[R_COMPLETED] == 0 or completed_at < row[R_COMPLETED]) then
+      if row[R_COMPLETED] == 0 and not node[IS_PART] then
+        unlocks[#unlocks + 1] =
+          { event[PLACE], row[R_GOAL], row[R_PERIOD], node[2], node[VERSION], completed_at }
+      end
+      row[R_COMPLETED] = completed_at
+    end
+  end
+  put_row(field, row, node)
+end
+
+-- Completes what was reached and waited for its prerequisites.
+local function unlock(node)
+  for field, row in pairs(rows_of(node[ID])) do
+    if (row[R_REACHED] or 0) > 0 then
+      local completed_before = row[R_COMPLETED]
+      remember(row)
+      finish(node, field, row, 0, true)
+      if row[R_COMPLETED] ~= completed_before then
+        evaluate(node, row)
+      end
+      tell_parents(node, row, false, row[R_COMPLETED] ~= completed_before)
+    end
+  end
+end
+
+local function after(composite, row, contributes, changed)
+  if composite[UNLOCKS] == 0 then
+    tell_parents(composite, row, contributes, changed)
+  elseif changed then
+    unlock(nodes[composite[UNLOCKS]])
+  end
+end
+
+-- A late event under an earlier version: complete if its parts were, before the next version held.
+local function move_past(composite, field, known)
+  if composite[A] > 0 or known[R_REACHED] > 0 then
+    return
+  end
+  local done = completed_parts(composite)
+  for part, at in ipairs(done) do
+    done[part] = at < composite[ENDS_AT] and at or 0
+  end
+  local reached_at = settle(composite, first_composite(composite, done), event[AT])
+  if reached_at > 0 then
+    remember(known)
+    finish(composite, field, known, reached_at, true)
+    evaluate(composite, known)
+    after(composite, known, true, known[R_COMPLETED] > 0)
+  end
+end
+
+-- Writes what a part says into its composite's state.
+local function note_part(composite, place, state, node, row, contributes)
+  local completed_at, noted = row and row[R_COMPLETED] or 0, state[1 + place]
+  if node[PERIODIC] and noted > 0 then
+    completed_at = completed_at > 0 and math.min(completed_at, noted) or noted
+  end
+  state[1 + place] = composite[PARTS][PART_SIZE * place] and completed_at or math.min(completed_at, 1)
+  if composite[A] > 0 and contributes then
+    add_stretch(state[1 + #composite[PARTS] / PART_SIZE + place], event[AT] - composite[A], event[AT])
+  end
+end
+
+local function move_parent(composite, place, own, field, known, node, row, contributes)
+  remember(known)
+  if not known or known[R_VERSION] < composite[VERSION] then
+    if not own then
+      return
+    end
+    known = under(composite, known)
+  elseif known[R_VERSION] > composite[VERSION] then
+    move_past(composite, field, known)
+    return
+  end
+  note_part(composite, place, known[R_STATE], node, row, contributes)
+  local completed_before = known[R_COMPLETED]
+  local reached_at = settle(composite, known[R_STATE], event[AT])
+  finish(composite, field, known, reached_at, composite[EXACT])
+  evaluate(composite, known)
+  after(composite, known, contributes, known[R_COMPLETED] ~= completed_before)
+end
+
+-- Whether a step of a part that changed no completion means something to a composite.
+local function is_news(composite, own, known, row, contributes)
+  if composite[A] > 0 and contributes and not (known and known[R_REACHED] > 0) then
+    return true
+  end
+  local behind = not known or (own and known[R_VERSION] < composite[VERSION])
+  return behind and row and row[R_COMPLETED] > 0
+end
+
+-- Moves the composites that a node is a part of, where its step means something to them. row: false where it has none.
+function tell_parents(node, row, contributes, changed)
+  local parents = node[PARENTS]
+  for parent = 1, #parents, 3 do
+    local composite, place, own = nodes[parents[parent]], parents[parent + 1], parents[parent + 2]
+    local field = composite[ID] .. MARK
+    local known = get_row(field)
+    if changed or is_news(composite, own, known, row, contributes) then
+      move_parent(composite, place, own, field, known, node, row, contributes)
+    elseif composite[TIMED] and contributes then
+      tell_parents(composite, known, contributes, false)
+    end
+  end
+end
+
+-- Applies one step of an event to the row of a field.
+local function apply_step(this_event, node, mode, field, period, amount, low)
+  event = this_event
+  local row = get_row(field)
+  if not row and mode ~= OWN then -- a user is not in progress by events that would have counted before
+    return
+  end
+  remember(row)
+  row = row or new_row(node, period, first_state[node[KERNEL]](node))
+  local state, own = open_slot(row, node, mode)
+  if not state then
+    return
+  end
+  local reached_at, contributes = advance[node[KERNEL]](state, node, amount, low, event[AT], event[HASH])
+  local under_several = #row[R_SLOTS] > 0
+  if under_several then
+    reached_at = carried(state, node, mode, event[AT], reached_at)
+    show_main(row)
+  end
+  if not own then
+    put_row(field, row, node)
+    return
+  end
+  local completed_before = row[R_COMPLETED]
+  finish(node, field, row, reached_at, node[EXACT] and not under_several)
+  evaluate(node, row)
+  tell_parents(node, row, contributes, row[R_COMPLETED] ~= completed_before)
+end

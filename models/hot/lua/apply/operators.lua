@@ -1,0 +1,248 @@
+--[[
+Part of apply_events.lua: the operators that look at events. Each changes a state in place by one step and returns
+when (event time) the target was reached, 0 while it is not, and whether the event counts towards the target. They must
+agree with models/rules/operators.py, which describes the states.
+
+DEFINES advance, carried, first_state
+USES    KERNEL, TARGET, A, B, STEPS, CARRY
+]]
+local SUM_BASE = 1e15 -- models/rules/amounts.py
+local MAX_RUNS, MAX_STEP_TIMES = 64, 64 -- models/rules/operators.py
+
+local advance, first_state = {}, {}
+
+local function insert_time(times, first, at)
+  local place = #times
+  while place >= first and times[place] > at do
+    times[place + 1] = times[place]
+    place = place - 1
+  end
+  times[place + 1] = at
+end
+
+local function cut(list, last)
+  for place = #list, last + 1, -1 do
+    list[place] = nil
+  end
+end
+
+-- A: whether it shows no more than the target.
+function advance.count(state, node, _, _, at)
+  local count = state[#state] + 1
+  if node[A] == 1 then
+    state[1], state[2] = math.min(count, node[TARGET]), count
+  else
+    state[1] = count
+    cut(state, 1)
+  end
+  return count >= node[TARGET] and at or 0, true
+end
+
+function advance.timed(state, node, _, _, at)
+  local target, count = node[TARGET], state[1] + 1
+  insert_time(state, 2, at)
+  cut(state, target + 1)
+  state[1] = count
+  if count < target then
+    return 0, true
+  end
+  return #state == target + 1 and state[#state] or at, true
+end
+
+-- A: the window, B: how many times it keeps.
+function advance.last(state, node, _, _, at)
+  local target, best = node[TARGET], state[1]
+  if best >= target and at >= state[#state] then
+    return state[#state], true
+  end
+  insert_time(state, 2, at)
+  local first, reached = 2, 0
+  for place = 2, #state do
+    while state[place] - state[first] > node[A] do
+      first = first + 1
+    end
+    best = math.max(best, place - first + 1)
+    if place - first + 1 >= target then
+      reached = state[place]
+      cut(state, place)
+      break
+    end
+  end
+  local surplus = #state - 1 - node[B]
+  if surplus > 0 then
+    for place = 2, #state do
+      state[place] = state[place + surplus]
+    end
+  end
+  state[1] = math.min(best, target)
+  return reached, true
+end
+
+-- A: the low half of the target.
+function advance.sum(state, node, high, low, at)
+  local total_low = state[2] + low
+  local carry = math.floor(total_low / SUM_BASE)
+  state[1], state[2] = state[1] + high + carry, total_low - carry * SUM_BASE
+  local reached = state[1] > node[TARGET] or (state[1] == node[TARGET] and state[2] >= node[A])
+  return reached and at or 0, true
+end
+
+function advance.latest(state, node, value, _, at, hash)
+  if #state == 0 or at > state[2] or (at == state[2] and hash > state[3]) then
+    state[1], state[2], state[3] = value, at, hash
+  end
+  local reached = value >= node[TARGET]
+  return reached and at or 0, reached
+end
+
+function advance.max(state, node, value, _, at)
+  state[1] = math.max(state[1] or value, value)
+  local reached = value >= node[TARGET]
+  return reached and at or 0, reached
+end
+
+function advance.min(state, node, value, _, at)
+  state[1] = math.min(state[1] or value, value)
+  local reached = value <= node[TARGET]
+  return reached and at or 0, reached
+end
+
+function advance.distinct(state, node, mark, _, at)
+  local target, place = node[TARGET], 2
+  while place <= #state and state[place] ~= mark do
+    place = place + 2
+  end
+  if place > #state or state[place + 1] > at then
+    -- Towards the front from where it was, or from behind the last one.
+    while place > 2 and (state[place - 1] > at or (state[place - 1] == at and state[place - 2] > mark)) do
+      state[place], state[place + 1] = state[place - 2], state[place - 1]
+      place = place - 2
+    end
+    state[place], state[place + 1] = mark, at
+    cut(state, 2 * target + 1)
+  end
+  state[1] = (#state - 1) / 2
+  return state[1] == target and state[#state] or 0, true
+end
+
+-- The runs of a state (start, length, ...) with one more period, joined to its neighbours.
+local function add_period(state, period)
+  local place = #state - 1 -- of the newest run that begins at the period or before it
+  while place >= 2 and state[place] > period do
+    place = place - 2
+  end
+  if place >= 2 and period < state[place] + state[place + 1] then
+    return
+  end
+  local joins_before = place >= 2 and state[place] + state[place + 1] == period
+  local joins_after = state[place + 2] == period + 1
+  if joins_before and joins_after then
+    state[place + 1] = state[place + 1] + 1 + state[place + 3]
+    table.remove(state, place + 2)
+    table.remove(state, place + 2)
+  elseif joins_before then
+    state[place + 1] = state[place + 1] + 1
+  elseif joins_after then
+    state[place + 2], state[place + 3] = period, state[place + 3] + 1
+  else
+    table.insert(state, place + 2, period)
+    table.insert(state, place + 3, 1)
+  end
+  if #state > 2 * MAX_RUNS + 1 then
+    table.remove(state, 2)
+    table.remove(state, 2)
+  end
+end
+
+-- A: how many missed periods it survives.
+function advance.streak(state, node, period, _, at)
+  add_period(state, period)
+  local longest, current = 0, 0
+  for last = 2, #state, 2 do
+    local missed = 0
+    current = state[last + 1]
+    for place = last - 2, 2, -2 do
+      missed = missed + state[place + 2] - state[place] - state[place + 1]
+      if missed > node[A] then
+        break
+      end
+      current = current + state[place + 1]
+    end
+    longest = math.max(longest, current)
+  end
+  state[1] = current
+  return longest >= node[TARGET] and at or 0, true
+end
+
+-- Takes the earliest possible time of each step in turn; how many steps that makes, and the time of the last.
+local function follow(state, start, limit, strict)
+  local at = start
+  for step = 3, #state do
+    local after
+    for _, time in ipairs(state[step]) do
+      if time > at or (time == at and not strict) then
+        after = time
+        break
+      end
+    end
+    if not after or (limit and after > limit) then
+      return step - 2, at
+    end
+    at = after
+  end
+  return #state - 1, at
+end
+
+-- A: within which duration, 0 without one; B: whether a step must come after the one before.
+function advance.sequence(state, node, step, _, at)
+  insert_time(state[step + 1], 1, at)
+  local within, longest, reached = node[A] > 0, 0, 0
+  for place = 1, within and #state[2] or math.min(1, #state[2]) do
+    local start = state[2][place]
+    local length, stop = follow(state, start, within and start + node[A], node[B] == 1)
+    longest = math.max(longest, length)
+    if length == #state - 1 and (reached == 0 or stop < reached) then
+      reached = stop
+    end
+  end
+  for list = 2, #state do
+    local times = state[list]
+    while reached > 0 and #times > 0 and times[#times] > reached do
+      times[#times] = nil
+    end
+    if #times > MAX_STEP_TIMES then
+      table.remove(times, 2)
+    end
+  end
+  state[1] = longest
+  return reached, step == #state - 1
+end
+
+-- When a step reaches the target of a row under several versions, whose state may hold progress from another one.
+local function carried(state, node, mode, at, reached_at)
+  local kernel = node[KERNEL]
+  if kernel == 'latest' and mode == CARRY then
+    return 0
+  elseif reached_at > 0 then
+    return reached_at
+  end
+  local meets = (kernel == 'max' and state[1] >= node[TARGET]) or (kernel == 'min' and state[1] <= node[TARGET])
+  return meets and at or 0
+end
+
+local function zero() return { 0 } end
+local function nothing() return {} end
+for _, name in ipairs({ 'count', 'timed', 'last', 'distinct', 'streak' }) do
+  first_state[name] = zero
+end
+for _, name in ipairs({ 'latest', 'max', 'min' }) do
+  first_state[name] = nothing
+end
+function first_state.sum() return { 0, 0 } end
+function first_state.sequence(node)
+  local state = { 0 }
+  for step = 1, node[STEPS] do
+    state[step + 1] = {}
+  end
+  return state
+end

@@ -1,0 +1,136 @@
+--[[
+Part of apply_events.lua: the rows of one user, under one version of their goal or several. It must agree with
+models/rules/slots.py and models/rules/reference.py.
+
+DEFINES begin_user, get_row, rows_of, put_row, new_row, open_slot, show_main, changed_rows
+USES    first_state, now, stamp, R_GOAL, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
+        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS, MOVES_ALL, STAYS, MARK, STAMP_DIGITS, OWN, GUEST
+]]
+local S_VERSION, S_OWN, S_STAYS, S_STATE, S_OPERATOR = 1, 2, 3, 4, 5 -- models/rules/slots.py
+
+local record, packed_rows, rows, changed, all_fields -- of the user at hand
+
+-- packed: the rows read with the record, by field; false where the record has none.
+local function begin_user(record_key, packed)
+  record, packed_rows, rows, changed, all_fields = record_key, packed, {}, {}, nil
+end
+
+-- The row of a field; false where there is none.
+local function get_row(field)
+  local row = rows[field]
+  if row == nil then
+    local packed = packed_rows[field]
+    if packed == nil then
+      packed = redis.call('HGET', record, field)
+    end
+    row = false
+    if packed then
+      local _, unpacked = cmsgpack.unpack_one(packed, STAMP_DIGITS)
+      row = unpacked
+      for _, slot in ipairs(row[R_SLOTS] or {}) do -- one state, which its slot and the row share
+        if slot[S_VERSION] == row[R_VERSION] then
+          slot[S_STATE] = row[R_STATE]
+        end
+      end
+    end
+    rows[field] = row
+  end
+  return row
+end
+
+-- The fields of all rows of a node, whatever their periods, with their rows.
+local function rows_of(id)
+  all_fields = all_fields or redis.call('HKEYS', record)
+  local found, prefix = {}, id .. MARK
+  for _, field in ipairs(all_fields) do
+    if string.sub(field, 1, #prefix) == prefix then
+      found[field] = get_row(field)
+    end
+  end
+  for field, row in pairs(rows) do
+    if row and string.sub(field, 1, #prefix) == prefix then
+      found[field] = row
+    end
+  end
+  return found
+end
+
+local function new_row(node, period, state)
+  local operator = node[OPERATOR]
+  return { node[ID], period, node[CHALLENGE_ID], operator, node[VERSION], 0, 0, now, now, state, 0, {}, node[IS_PART] }
+end
+
+-- Keeps a row, as changed by this call.
+local function put_row(field, row, node)
+  row[R_CHALLENGE], row[R_STAMP], row[R_UPDATED] = node[CHALLENGE_ID], stamp, now
+  rows[field], changed[field] = row, row
+end
+
+local function changed_rows()
+  return changed
+end
+
+-- The state that a version begins with: a copy of the one before where it keeps that, else an empty one.
+local function begin_state(row, node)
+  local before
+  for _, slot in ipairs(row[R_SLOTS]) do
+    if slot[S_OWN] and slot[S_VERSION] < node[VERSION] then
+      before = slot
+    end
+  end
+  if before and node[KEEPS] then
+    return cmsgpack.unpack(cmsgpack.pack(before[S_STATE]))
+  end
+  return first_state[node[KERNEL]](node)
+end
+
+-- The state under a node's version and whether an event fell under that; nil where there is none to move.
+local function open_slot(row, node, mode)
+  local slots, version = row[R_SLOTS] or {}, node[VERSION]
+  local create = mode == OWN or mode == GUEST
+  row[R_SLOTS] = slots
+  if #slots == 0 then
+    if row[R_VERSION] == version then
+      return row[R_STATE], true
+    elseif not create then
+      return nil
+    end
+    slots[1] = { row[R_VERSION], true, false, row[R_STATE], row[R_OPERATOR] }
+  end
+  local place = 1
+  while slots[place] and slots[place][S_VERSION] < version do
+    place = place + 1
+  end
+  local slot = slots[place]
+  if not slot or slot[S_VERSION] ~= version then
+    if not create then
+      return nil
+    end
+    slot = { version, mode == OWN, node[STAYS], begin_state(row, node), node[OPERATOR] }
+    table.insert(slots, place, slot)
+  elseif mode == OWN then
+    slot[S_OWN] = true
+  elseif not slot[S_OWN] and not create then
+    return nil
+  end
+  slot[S_STAYS] = node[STAYS]
+  if mode == OWN and node[MOVES_ALL] then
+    for _, lower in ipairs(slots) do
+      lower[S_STAYS] = lower[S_STAYS] and lower[S_VERSION] >= version
+    end
+  end
+  return slot[S_STATE], slot[S_OWN]
+end
+
+-- Lets a row show its main state: the newest, or the oldest that its users stay on.
+local function show_main(row)
+  local main
+  for _, slot in ipairs(row[R_SLOTS]) do
+    if slot[S_OWN] and not (main and main[S_STAYS]) then
+      main = slot
+    end
+  end
+  if main then
+    row[R_VERSION], row[R_STATE], row[R_OPERATOR] = main[S_VERSION], main[S_STATE], main[S_OPERATOR]
+  end
+end

@@ -1,0 +1,74 @@
+"""``all``, ``any`` and ``at_least`` as pure Python: the reference that ``models/hot/lua/apply/composites.lua`` must
+agree with (P11).
+
+The state is [parts complete, completion time of each part or 0]; 1 stands for the time of a part whose time depends on
+the order of arrival. With ``within``, a list for each part follows: the
+moments at which a stretch of that duration may begin and hold an event that counts for the part, as [begin, end]
+pairs, merged and in order. Cut off at the part's completion time less the duration, they are the beginnings of the
+stretches in which an event finds the part complete; where enough parts overlap, the composite is complete. Adding an
+event only adds to these moments, and an earlier completion only moves the cut back, so completion is never taken back,
+in whatever order events arrive.
+"""
+
+from typing import Any
+
+from models.rules.nodes import Node
+
+MAX_STRETCHES = 64
+"""Merged stretches that a part remembers: the newest."""
+
+
+def first_composite(node: Node, completed: list[int]) -> list[Any]:
+    """The state of a composite whose parts were completed at these times (0: not)."""
+    state: list[Any] = [0, *completed]
+    if node.rule.within is not None:
+        state += [[completed_at - node.rule.within, completed_at] if completed_at else [] for completed_at in completed]
+    return state
+
+
+def add_stretch(stretches: list[int], begin: int, end: int) -> None:
+    """Merge the moments from ``begin`` to ``end`` into a list of [begin, end] pairs."""
+    pairs = [(stretches[place], stretches[place + 1]) for place in range(0, len(stretches), 2)]
+    apart = []
+    for pair_begin, pair_end in pairs:
+        if pair_end < begin or pair_begin > end:
+            apart.append((pair_begin, pair_end))
+        else:
+            begin, end = min(begin, pair_begin), max(end, pair_end)
+    merged = sorted([*apart, (begin, end)])[-MAX_STRETCHES:]
+    stretches[:] = [moment for pair in merged for moment in pair]
+
+
+def settle(node: Node, state: list[Any], event_at: int) -> int:
+    """Bring the progress up to date; returns when the composite was reached, 0 while it is not.
+
+    That is the completion of the part that made it enough where all parts' times are exact, else the event's time.
+    """
+    target, parts = int(node.rule.target), len(node.parts)
+    if node.rule.within is None:
+        done = sorted(at for at in state[1 : parts + 1] if at)
+        state[0] = min(len(done), target)
+        reached_at = done[target - 1] if node.is_exact and len(done) >= target else event_at
+        return reached_at if len(done) >= target else 0
+    state[0] = max(state[0], min(_overlap(node.rule.within, state, parts), target))
+    if state[0] < target:
+        return 0
+    for place in range(parts + 1, 2 * parts + 1):
+        state[place] = []
+    return event_at
+
+
+def _overlap(within: int, state: list[Any], parts: int) -> int:
+    """The largest number of parts that one stretch of the duration finds complete."""
+    edges: list[tuple[int, int]] = []
+    for place in range(1, parts + 1):
+        completed_at, stretches = state[place], state[parts + place]
+        for pair in range(0, len(stretches) if completed_at else 0, 2):
+            begin, end = max(stretches[pair], completed_at - within), stretches[pair + 1]
+            if begin <= end:
+                edges += [(begin, 0), (end, 1)]
+    most = now = 0
+    for _, closing in sorted(edges):
+        now += -1 if closing else 1
+        most = max(most, now)
+    return most

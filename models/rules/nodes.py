@@ -1,0 +1,194 @@
+"""What both engines run: the rules of a rulebook as nodes, each with rows of its own, and how they hang together.
+
+A goal's own rule is the node with the goal's id; a nested part is ``<id>#<n>``, counted from 1; the prerequisites of a
+goal are one more node, ``<goal id>#lock``, that is complete once they all are. Nodes that look at events move by
+them; composites move when a part of theirs is completed (or, with ``within``, moved).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from typing import NamedTuple
+
+from models.rules.goals import Goal, Rulebook
+from models.rules.rule import USER_ZONE, Rule
+
+NEVER = 2**53
+"""A moment after all others."""
+EXACT_KERNELS = frozenset({"latest", "max", "min", "timed", "last", "distinct", "sequence"})
+"""Those that know when the target was reached whatever the order of arrival; the moment may still move back."""
+
+
+class Parent(NamedTuple):
+    """A composite that a node is a part of, and the part's place in it, from 1."""
+
+    node: "Node"
+    place: int
+    own: bool
+    """False: it is of a later publication than the node, whose events move it only once it is there."""
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One rule of one publication. Compared by identity: each publication has nodes of its own."""
+
+    node_id: str
+    goal: Goal
+    rule: Rule
+    is_part: bool
+    ends_at: int
+    """From when on (µs) a later version holds."""
+    parts: tuple[str, ...] = ()
+    """Of a composite: the ids of its parts' nodes."""
+    periodic_parts: frozenset[str] = frozenset()
+    """Those of them that have a row for each period: they count once any is complete."""
+    exact_parts: frozenset[str] = frozenset()
+    """Those of them whose moment of completion is a function of the set of events."""
+    is_exact: bool = False
+    """Whether the moment at which its target is reached is a function of the set of events, whatever their order."""
+    lock: "Node | None" = None
+    """The node of the goal's prerequisites, at the goal's own node."""
+    unlocks: "Node | None" = None
+    """The goal's own node, at the node of its prerequisites."""
+    timed: bool = False
+    """A ``count`` that knows when it was reached whatever the order of arrival: needed within a duration."""
+    kept_times: int = 0
+    """``last``: how many times it must remember so that late events find what they need."""
+    keeps: bool = False
+    """Its state begins as that of the version before, rather than empty."""
+    moves_all: bool = True
+    """Users in progress under an earlier version come to this one."""
+    stays: bool = False
+    """Users in progress stay here although there is a later version."""
+    parents: list[Parent] = field(default_factory=list)
+    carries: "list[Node]" = field(default_factory=list)
+    """The same node under later versions that carry its progress on."""
+
+    @property
+    def kernel(self) -> str:
+        """The name of the function that moves the state; ``count`` has three."""
+        if self.rule.op != "count":
+            return self.rule.op
+        if self.rule.last is not None:
+            return "last"
+        return "timed" if self.timed else "count"
+
+    @property
+    def version(self) -> int:
+        """The published version of the goal."""
+        return self.goal.version
+
+    @property
+    def periodic(self) -> bool:
+        """Whether it has a row for each period."""
+        return self.rule.per is not None
+
+
+class Guest(NamedTuple):
+    """A node of a version that users in progress stay on."""
+
+    node: Node
+    settled_at: int
+    """From when on (µs) no event can come any more that shows a user to have been in progress before."""
+
+
+@dataclass(slots=True)
+class Network:
+    """The nodes of one publication."""
+
+    by_id: dict[str, Node]
+    by_event: Mapping[str, tuple[Node, ...]]
+    """The nodes that an event of a type may move."""
+    guests: Mapping[str, tuple["Guest", ...]] = field(default_factory=dict)
+    """By event type: nodes of versions before, for users who stay on the version they are in."""
+    attribute_names: frozenset[str] = frozenset()
+    """What the rules ask of users; ``timezone`` among them where a rule goes by the user's own."""
+
+
+def node_id(parent_id: str, place: int) -> str:
+    """The id of a nested part by its place, from 1."""
+    return f"{parent_id}#{place}"
+
+
+def lock_id(goal_id: str) -> str:
+    """The id of the node of a goal's prerequisites."""
+    return f"{goal_id}#lock"
+
+
+def compile_network(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = None) -> Network:
+    """The nodes of a rulebook; ``ends_at`` says from when on (µs) a goal's next version holds."""
+    ends = ends_at or {}
+    by_id: dict[str, Node] = {}
+    for goal in rulebook.goals:
+        end = ends.get(goal.goal_id, NEVER)
+        root = _add(by_id, Node(goal.goal_id, goal, goal.rule, is_part=False, ends_at=end))
+        if goal.prerequisites:
+            rule = Rule(op="all", of=goal.prerequisites, target=len(goal.prerequisites))
+            root.lock = _add(by_id, Node(lock_id(goal.goal_id), goal, rule, is_part=True, ends_at=end))
+            root.lock.unlocks = root
+    for node in by_id.values():
+        for place, part in enumerate(node.parts, start=1):
+            by_id[part].parents.append(Parent(node, place, own=True))
+        node.periodic_parts = frozenset(part for part in node.parts if by_id[part].periodic)
+        if node.rule.within is not None and node.parts:
+            _mark_timed(by_id, node)
+    _mark_exact(by_id)
+    by_event: defaultdict[str, list[Node]] = defaultdict(list)
+    for node in by_id.values():
+        for event in dict.fromkeys(node.rule.events):
+            by_event[event].append(node)
+    return Network(by_id, {event: tuple(nodes) for event, nodes in by_event.items()}, attribute_names=_names(rulebook))
+
+
+def _add(by_id: dict[str, Node], node: Node) -> Node:
+    """Add a node and those of its nested parts."""
+    parts = []
+    for place, part in enumerate(node.rule.of, start=1):
+        if isinstance(part, Rule):
+            part_id = node_id(node.node_id, place)
+            _add(by_id, Node(part_id, node.goal, part, is_part=True, ends_at=node.ends_at))
+            parts.append(part_id)
+        else:
+            parts.append(part)
+    node.parts = tuple(parts)
+    by_id[node.node_id] = node
+    return node
+
+
+def _mark_exact(by_id: dict[str, Node]) -> None:
+    """Parts before what they are part of: a composite is as exact as its parts, and all its parts must be known."""
+    needs = {name: set(node.parts) | ({node.lock.node_id} if node.lock else set()) for name, node in by_id.items()}
+    completes_exactly: set[str] = set()
+    for name in TopologicalSorter(needs).static_order():
+        node = by_id[name]
+        node.exact_parts = frozenset(completes_exactly.intersection(node.parts))
+        if node.parts:
+            node.is_exact = node.rule.within is None and len(node.exact_parts) == len(set(node.parts))
+        else:
+            node.is_exact = node.kernel in EXACT_KERNELS
+        if node.is_exact and (node.lock is None or node.lock.is_exact):
+            completes_exactly.add(name)
+
+
+def _mark_timed(by_id: dict[str, Node], node: Node) -> None:
+    """All nodes below a composite with a duration; one with prerequisites also waits for theirs."""
+    below = [by_id[part] for part in node.parts]
+    for part in below + ([node.lock] if node.lock else []):
+        if not part.timed:
+            part.timed = True
+            _mark_timed(by_id, part)
+
+
+def _names(rulebook: Rulebook) -> frozenset[str]:
+    names = {name for goal in rulebook.goals for name in goal.segments}
+    if any(rule.timezone == USER_ZONE for goal in rulebook.goals for rule in _all_rules(goal.rule)):
+        names.add("timezone")
+    return frozenset(names)
+
+
+def _all_rules(rule: Rule) -> Iterator[Rule]:
+    yield rule
+    for part in rule.of:
+        if isinstance(part, Rule):
+            yield from _all_rules(part)

@@ -1,0 +1,281 @@
+"""Publications of rules on a real PostgreSQL: versions, when they hold, and how processes pick them up (P9)."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from models.cold.connection import connect_database
+from models.cold.definitions import rule_of
+from models.cold.publications import load, newest_revision
+from models.cold.publishing import PICK_UP_US, Document, preview, publish
+from models.cold.rule_history import RuleHistory
+from models.errors import ConfigurationError, DatabaseUnavailableError, InvalidChallengesError
+from models.rules.calendar import microseconds
+from models.rules.goals import Goal, Rulebook
+from models.rules.rule import Condition, Rule
+from worker.publications import PublicationsWatcher
+
+NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
+HOUR = 3_600_000_000
+LOGINS = Goal(goal_id="logins", challenge_id="c", name="Log in", rule=Rule(op="count", events=("login",), target=3))
+MINUTES = Goal(goal_id="minutes", challenge_id="c", name="Train", rule=Rule(op="sum", events=("workout",), target=60))
+CITIES = Goal(
+    goal_id="cities",
+    challenge_id="c",
+    name="Travel",
+    rule=Rule(op="distinct", events=("visit",), target=3, field="payload.city"),
+)
+
+
+class Files:
+    """Challenges files by their content, as a parser would know them."""
+
+    def __init__(self):
+        self.known = {}
+
+    def file(self, *goals):
+        content = b"file %d" % len(self.known)
+        self.known[content] = Rulebook(goals)
+        return Document(content, self.known[content], "rules.json")
+
+    def parse(self, content):
+        if content not in self.known:
+            raise InvalidChallengesError([f"{content!r}: cannot be read"])
+        return self.known[content]
+
+
+@pytest.fixture
+def files():
+    return Files()
+
+
+def _publish(engine, document, **options):
+    """Publish what is new."""
+    done = publish(engine, document, **options)
+    assert done is not None
+    return done
+
+
+def _target(goal, target, **changes):
+    return replace(goal, rule=replace(goal.rule, target=target), **changes)
+
+
+def _summary(published):
+    return {goal.goal_id: (goal.version, goal.policy, goal.is_new) for goal in published.goals}
+
+
+def _versions(publications):
+    return [
+        (item.revision, {goal.goal_id: goal.version for goal in item.rulebook.goals}) for item in publications.items
+    ]
+
+
+def test_the_first_publication_holds_for_all_events(engine, files):
+    first = _publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    assert (first.revision, first.active_from) == (1, 0)
+    assert _summary(first) == {"logins": (1, None, True), "minutes": (1, None, True)}
+    assert newest_revision(engine) == 1
+
+
+def test_only_a_changed_meaning_is_a_new_version(engine, files):
+    publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    renamed = replace(MINUTES, name="Work out", description="new", reward={"gold": 1}, hidden=True)
+    second = _publish(engine, files.file(_target(LOGINS, 4), renamed), now_us=NOW + HOUR)
+    assert _summary(second) == {"logins": (2, "keep", True), "minutes": (1, None, False)}
+    assert (second.revision, second.active_from) == (2, NOW + HOUR + PICK_UP_US)
+    back = publish(engine, files.file(LOGINS, renamed), now_us=NOW + 2 * HOUR)
+    assert _summary(back)["logins"] == (3, "keep", True)
+
+
+def test_a_policy_is_what_it_comes_to(engine, files):
+    goals = (LOGINS, MINUTES, CITIES)
+    publish(engine, files.file(*goals), now_us=NOW)
+    changed = files.file(
+        _target(LOGINS, 5, on_change="grandfather"), _target(MINUTES, 9, on_change="restart"), _target(CITIES, 9)
+    )
+    assert {goal: policy for goal, (_, policy, _) in _summary(publish(engine, changed, now_us=NOW)).items()} == {
+        "logins": "grandfather", "minutes": "restart", "cities": "restart",
+    }  # fmt: skip
+
+
+def test_a_goal_that_was_away_in_between_starts_anew_if_it_changed(engine, files):
+    publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    without = _publish(engine, files.file(MINUTES), now_us=NOW)
+    assert without.removed == ["logins"]
+    same = preview(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    assert _summary(same)["logins"] == (1, None, False)
+    other = publish(engine, files.file(_target(LOGINS, 9), MINUTES), now_us=NOW)
+    assert _summary(other)["logins"] == (2, "restart", True)
+
+
+def test_the_newest_file_is_not_published_again_but_an_older_one_is(engine, files):
+    one, two = files.file(LOGINS), files.file(_target(LOGINS, 4))
+    assert _publish(engine, one, now_us=NOW).revision == 1
+    assert publish(engine, one, now_us=NOW) is None
+    assert _publish(engine, two, now_us=NOW).revision == 2
+    assert publish(engine, one, now_us=NOW, only_if_unseen=True) is None
+    assert _publish(engine, one, now_us=NOW).revision == 3
+
+
+def test_many_processes_that_start_at_once_publish_once(engine, files):
+    document = files.file(LOGINS, MINUTES)
+    with ThreadPoolExecutor(4) as starting:
+        done = list(starting.map(lambda _: publish(engine, document, now_us=NOW, only_if_unseen=True), range(4)))
+    assert sum(published is not None for published in done) == 1
+    assert newest_revision(engine) == 1
+
+
+def test_a_preview_writes_nothing(engine, files):
+    document = files.file(LOGINS)
+    assert _summary(preview(engine, document, now_us=NOW)) == {"logins": (1, None, True)}
+    assert newest_revision(engine) == 0
+    assert RuleHistory(engine).versions("logins") == []
+
+
+def test_a_publication_may_be_set_ahead_and_the_next_never_overtakes_it(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    later = NOW + 24 * HOUR
+    assert _publish(engine, files.file(_target(LOGINS, 4)), now_us=NOW, active_from=later).active_from == later
+    assert _publish(engine, files.file(_target(LOGINS, 5)), now_us=NOW).active_from == later
+    with pytest.raises(ConfigurationError, match=r"active_from: .* is too early, the earliest is 2026-11-22T12:00:00"):
+        publish(engine, files.file(_target(LOGINS, 6)), now_us=NOW, active_from=NOW + HOUR)
+    assert newest_revision(engine) == 3
+
+
+def test_a_publication_cannot_hold_for_events_that_were_evaluated_already(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    with pytest.raises(ConfigurationError, match="too early"):
+        publish(engine, files.file(_target(LOGINS, 4)), now_us=NOW, active_from=NOW)
+
+
+def test_each_event_finds_the_publication_of_its_time(engine, files):
+    publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    publish(engine, files.file(_target(LOGINS, 4), MINUTES), now_us=NOW + HOUR)
+    publish(engine, files.file(_target(LOGINS, 5), MINUTES), now_us=NOW + 2 * HOUR)
+    known = load(engine, files.parse, since_us=NOW)
+    assert _versions(known) == [
+        (1, {"logins": 1, "minutes": 1}), (2, {"logins": 2, "minutes": 1}), (3, {"logins": 3, "minutes": 1}),
+    ]  # fmt: skip
+    change = NOW + HOUR + PICK_UP_US
+    assert known.at(change - 1).rulebook.by_id["logins"].target == 3
+    assert known.at(change).rulebook.by_id["logins"].target == 4
+    assert known.at(NOW + 9 * HOUR).rulebook.by_id["logins"].version == 3
+    assert _versions(load(engine, files.parse, since_us=change))[0][0] == 2
+    assert _versions(load(engine, files.parse, since_us=NOW + 9 * HOUR)) == [(3, {"logins": 3, "minutes": 1})]
+
+
+def test_a_version_keeps_the_policy_it_was_published_with(engine, files):
+    publish(engine, files.file(LOGINS, CITIES), now_us=NOW)
+    publish(engine, files.file(_target(LOGINS, 4, on_change="grandfather"), _target(CITIES, 4)), now_us=NOW)
+    publish(engine, files.file(_target(LOGINS, 4, on_change="restart", name="x"), _target(CITIES, 4)), now_us=NOW)
+    known = load(engine, files.parse, since_us=NOW)
+    assert [item.rulebook.by_id["logins"].on_change for item in known.items[1:]] == ["grandfather", "grandfather"]
+    assert known.newest.rulebook.by_id["cities"].on_change == "restart"
+
+
+def test_a_publication_that_cannot_be_read_is_left_out(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    publish(engine, Document(b"from the future", Rulebook((LOGINS,)), "new.json"), now_us=NOW)
+    assert [revision for revision, _ in _versions(load(engine, files.parse, since_us=NOW))] == [1]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM rule_publications WHERE revision = 1")
+    with pytest.raises(ConfigurationError, match="no publication of rules that can be read"):
+        load(engine, files.parse, since_us=NOW)
+
+
+def test_versions_of_the_first_release_go_on(engine, files):
+    legacy = {"challenge": "c", "name": "x", "operator": "count", "event": "login", "target": 3.0, "per": None,
+              "stops_at_target": False}  # fmt: skip
+    with engine.begin() as connection:
+        for goal, version, definition in (
+            ("logins", 1, legacy | {"target": 2}),
+            ("logins", 2, legacy),
+            ("minutes", 1, legacy | {"operator": "sum", "event": "workout", "target": 30}),
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO rule_versions (goal_id, version, digest, definition) VALUES (%s, %s, 'old', %s)",
+                (goal, version, orjson.dumps(definition).decode()),
+            )
+    first = _publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    assert _summary(first) == {"logins": (2, None, False), "minutes": (2, "keep", True)}
+    again = publish(engine, files.file(replace(LOGINS, name="other"), MINUTES), now_us=NOW)
+    assert _summary(again) == {"logins": (2, None, False), "minutes": (2, None, False)}
+    assert [rule_of(record.definition).target for record in RuleHistory(engine).versions("minutes")] == [30, 60]
+
+
+def test_a_stored_definition_gives_the_rule_back(engine, files):
+    part = Rule(
+        op="count",
+        events=("lesson",),
+        target=10,
+        where=(Condition("payload.course", "in", ("a", "b")), Condition("value", ">", 2.5)),
+        per="week",
+        timezone="Europe/Berlin",
+    )
+    rules = [
+        Rule(op="all", of=("logins", part), target=2, within=HOUR),
+        Rule(op="streak", events=("login",), target=7, unit="day", grace=1),
+        Rule(op="sequence", events=("a", "b"), target=2, within=HOUR),
+    ]
+    goals = [replace(LOGINS, goal_id=f"g{n}", rule=rule) for n, rule in enumerate(rules)]
+    publish(engine, files.file(LOGINS, *goals), now_us=NOW)
+    history = RuleHistory(engine)
+    assert [rule_of(history.versions(goal.goal_id)[0].definition) for goal in goals] == rules
+
+
+def _watcher(engine, files, **options):
+    return PublicationsWatcher(
+        lambda: load(engine, files.parse, since_us=NOW), lambda: newest_revision(engine), **options
+    )
+
+
+def test_a_watcher_picks_up_a_publication_without_being_asked(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    watcher = _watcher(engine, files, interval=0.01)
+    assert watcher.current().newest.revision == 1
+    watcher.start()
+    try:
+        publish(engine, files.file(_target(LOGINS, 4)), now_us=NOW)
+        waited = threading.Event()
+        while watcher.current().newest.revision == 1 and not waited.wait(0.01):
+            pass
+        assert _versions(watcher.current()) == [(1, {"logins": 1}), (2, {"logins": 2})]
+    finally:
+        watcher.stop()
+
+
+def test_a_watcher_asks_only_once_for_what_it_knows(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    asked = []
+
+    def find():
+        asked.append(1)
+        return load(engine, files.parse, since_us=NOW)
+
+    watcher = PublicationsWatcher(find, lambda: newest_revision(engine))
+    assert watcher.current() is watcher.current()
+    watcher.refresh()
+    assert asked == [1]
+
+
+def test_without_postgresql_a_watcher_keeps_what_it_has_and_says_when_it_has_nothing(engine, files):
+    away = connect_database("postgresql://nobody:x@127.0.0.1:1/none")
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    servers = [away, engine]
+    watcher = PublicationsWatcher(
+        lambda: load(servers[0], files.parse, since_us=NOW), lambda: newest_revision(servers[0]), interval=0.01
+    )
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.current()
+    servers.reverse()
+    known = watcher.current()
+    servers.reverse()
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    watcher.start()
+    assert watcher.current() is known
+    watcher.stop()

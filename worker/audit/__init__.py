@@ -1,0 +1,5 @@
+"""Progress against the event log: ``questline audit`` and ``questline replay``.
+
+The log is replayed through the reference engine (``replaying``). The audit compares what comes out with what
+PostgreSQL holds (``stored``, ``comparing``, ``auditing``); the replay writes it into a schema of its own (``sandbox``).
+"""

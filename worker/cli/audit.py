@@ -1,0 +1,106 @@
+"""``questline audit``: prove that progress and unlocks are what the events in the log say."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from config.durations import parse_duration
+from config.settings import Settings
+from models.rules.calendar import PERIOD_MARGIN_US
+from worker.audit.auditing import Auditor, AuditReport, Scope
+from worker.audit.comparing import MISSING, Difference
+from worker.cli.log_database import log_database, progress_bar, published_rules
+from worker.services.running import running_settings
+
+
+def audit(
+    *,
+    user: Annotated[str | None, typer.Option(help="Look at this user only.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Look at so many users, drawn at random.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Look at all users, which is what happens anyway.")] = False,
+    settle: Annotated[str, typer.Option(help="How long a user that differs has to become equal.")] = "10s",
+    as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
+) -> None:
+    """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
+    settings = running_settings(Settings())
+    patience = _duration(settle)
+    scope = _scope(user, tenant or settings.ab_namespace or "default", sample, everyone=everyone)
+    with log_database(settings) as engine, progress_bar() as progress:
+        bar = progress.add_task("events replayed", total=None)
+        auditor = Auditor(
+            engine,
+            lambda: published_rules(engine, settings),
+            _late_by(settings),
+            lambda total: progress.update(bar, total=total),
+            lambda events: progress.advance(bar, events),
+        )
+        report = auditor.run(scope, settle=patience)
+    typer.echo(json.dumps(_as_data(report)) if as_json else "\n".join(_lines(report)))
+    if report.difference_count:
+        raise typer.Exit(1)
+
+
+def _duration(text: str) -> timedelta:
+    if text == "0":
+        return timedelta()
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--settle") from error
+
+
+def _scope(user: str | None, tenant: str, sample: int | None, *, everyone: bool) -> Scope:
+    if (user is not None) + (sample is not None) + everyone > 1:
+        raise typer.BadParameter("give one of --user, --sample and --all")
+    return Scope(user=None if user is None else (tenant, user), sample=sample)
+
+
+def _late_by(settings: Settings) -> timedelta | None:
+    if settings.event_retention is None:
+        return None
+    return settings.max_lateness + timedelta(microseconds=PERIOD_MARGIN_US)
+
+
+def _as_data(report: AuditReport) -> dict[str, Any]:
+    return {
+        "ok": not report.difference_count,
+        "users": report.users,
+        "events": report.events,
+        "rows_equal": report.rows_equal,
+        "unlocks_equal": report.unlocks_equal,
+        "difference_count": report.difference_count,
+        "differences": [difference._asdict() for difference in report.differences],
+        "skipped": dict(report.skipped),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _lines(report: AuditReport) -> Iterator[str]:
+    for difference in report.differences:
+        yield _said(difference)
+    more = report.difference_count - len(report.differences)
+    if more:
+        yield f"and {more:,} more"
+    for reason, number in report.skipped.items():
+        yield f"not compared: {number:,}, {reason}"
+    yield (
+        f"{report.users:,} users, {report.events:,} events replayed, {report.rows_equal:,} rows equal, "
+        f"{report.unlocks_equal:,} unlocks equal, {report.difference_count:,} differences, {report.seconds:,.1f} s"
+    )
+
+
+def _said(difference: Difference) -> str:
+    period = f" {difference.period}" if difference.period else ""
+    expected, found = (_text(value) for value in (difference.expected, difference.found))
+    where = f"{difference.tenant_id} {difference.user_id} {difference.goal_id}{period}"
+    return f"{where}: {difference.what} must be {expected}, is {found}"
+
+
+def _text(value: Any) -> str:
+    return str(value) if value == MISSING or isinstance(value, str) else json.dumps(value)

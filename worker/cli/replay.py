@@ -1,0 +1,66 @@
+"""``questline replay``: compute progress anew from the event log, into a schema beside the live tables."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from config.settings import Settings
+from models.rules.goals import only
+from worker.audit.recomputing import Recomputer
+from worker.audit.sandbox import Sandbox, check_name
+from worker.cli.log_database import log_database, matcher_of, progress_bar, published_rules
+from worker.cli.rule_database import read_document
+from worker.services.running import running_settings
+
+
+def replay(
+    *,
+    into: Annotated[str, typer.Option(help="The schema to make.")],
+    since: Annotated[
+        str | None, typer.Option("--from", help="Only events from this time on, as 2026-12-01T00:00:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Only events before this time.")] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="A challenges file to go by, in place of what was published.")
+    ] = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Replace the schema of an earlier replay.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
+) -> None:
+    """Run the event log through the reference engine into tables of a new schema, and print their digest."""
+    check_name(into)
+    first, end = _moment(since, "--from"), _moment(until, "--to")
+    if first is not None and end is not None and first >= end:
+        raise typer.BadParameter(f"{until} is not later than --from", param_hint="--to")
+    settings = running_settings(Settings())
+    given = None if rules is None else matcher_of(only(read_document(rules).rulebook), settings)
+    started = monotonic()
+    with log_database(settings) as engine, progress_bar() as progress:
+        bar = progress.add_task("events replayed", total=None)
+        sandbox = Sandbox(engine, into)
+        sandbox.make(drop=drop)
+        recomputer = Recomputer(
+            engine,
+            lambda: given or published_rules(engine, settings),
+            lambda total: progress.update(bar, total=total),
+            lambda events: progress.advance(bar, events),
+        )
+        done = recomputer.run(sandbox, since=first, until=end)
+    answer = {"schema": into, **asdict(done), "seconds": round(monotonic() - started, 3)}
+    typer.echo(json.dumps(answer) if as_json else "\n".join(f"{name:<8} {value}" for name, value in answer.items()))
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date and time", param_hint=option) from error
+    if at.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} needs an offset, such as Z or +01:00", param_hint=option)
+    return at

@@ -1,0 +1,91 @@
+"""``questline rules publish``: give a challenges file to all running workers, without a restart."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.cold.publishing import Document, Published, PublishedGoal, preview
+from models.cold.publishing import publish as publish_document
+from models.rules.calendar import microseconds, moment
+from worker.cli.rule_database import read_document, rules_database
+from worker.wiring import now_us
+
+
+def publish(
+    file: Annotated[Path, typer.Argument(help="The challenges file.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be published, and publish nothing.")
+    ] = False,
+    active_from: Annotated[
+        str | None, typer.Option(help="From which event time on it holds, as 2026-12-01T00:00:00Z; soonest: in 3 s.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
+) -> None:
+    """Publish a challenges file: goals whose meaning changed get a new version, which workers pick up within 2 s."""
+    wanted = None if active_from is None else _moment(active_from)
+    document = read_document(file)
+    with rules_database() as engine:
+        act = preview if dry_run else publish_document
+        done = act(engine, document, now_us=now_us(), active_from=wanted)
+    if as_json:
+        typer.echo(json.dumps(_as_json(done, dry_run=dry_run)))
+    elif done is None:
+        typer.echo(f"{file}: is what was published last; nothing to do")
+    else:
+        typer.echo("\n".join(_lines(document, done, dry_run=dry_run)))
+
+
+def _moment(text: str) -> int:
+    """A time with an offset, in microseconds."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date and time", param_hint="--active-from") from error
+    if at.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} needs an offset, such as Z or +01:00", param_hint="--active-from")
+    return microseconds(at)
+
+
+def _as_json(done: Published | None, *, dry_run: bool) -> dict[str, Any]:
+    if done is None:
+        return {"published": False, "dry_run": dry_run}
+    goals = [
+        {"goal_id": goal.goal_id, "change": _change(goal), "version": goal.version, "policy": goal.policy}
+        for goal in done.goals
+    ]
+    return {
+        "published": not dry_run,
+        "dry_run": dry_run,
+        "revision": done.revision,
+        "active_from": moment(done.active_from).isoformat(),
+        "goals": goals,
+        "removed": done.removed,
+    }
+
+
+def _change(goal: PublishedGoal) -> str:
+    if not goal.is_new:
+        return "unchanged"
+    return "new" if goal.version == 1 else "changed"
+
+
+def _lines(document: Document, done: Published, *, dry_run: bool) -> Iterator[str]:
+    width = max(len(goal.goal_id) for goal in done.goals)
+    for goal in done.goals:
+        yield f"{goal.goal_id:<{width}}  {_said(document, goal)}"
+    for goal_id in done.removed:
+        yield f"{goal_id:<{width}}  removed"
+    since = f"for events from {moment(done.active_from).isoformat()} on" if done.active_from else "for all events"
+    yield f"{'would be revision' if dry_run else 'revision'} {done.revision}, {since}"
+
+
+def _said(document: Document, goal: PublishedGoal) -> str:
+    if goal.policy is None:
+        return f"{_change(goal)} v{goal.version}"
+    asked = document.rulebook.by_id[goal.goal_id].on_change
+    why = "" if goal.policy == asked else f", as progress cannot be kept across this change ({asked} was asked for)"
+    return f"changed v{goal.version - 1} -> v{goal.version} ({goal.policy}{why})"

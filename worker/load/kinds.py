@@ -1,0 +1,111 @@
+"""Which events a rulebook waits for, and what they must carry to move its goals."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from models.events import MAX_EXACT
+from models.rules.goals import Rulebook
+from models.rules.rule import Condition, Operator, Rule, Scalar, leaves
+
+LOGIN = "login"
+STATISTIC = "statistic:"
+
+_PAYLOAD = "payload."
+_AMOUNTS: tuple[Scalar, ...] = (1, 2, 5, 12.5, 30, 0.1)
+_MISS = "another"
+"""A value that few conditions hold for."""
+_MOST_VALUES = 300
+_MIX = 0x9E3779B1
+"""Spreads an event's index over the values its payload may have (Knuth's multiplicative hash)."""
+
+
+class Field(NamedTuple):
+    """A place in an event's payload that rules look at."""
+
+    path: tuple[str, ...]
+    values: tuple[Scalar, ...]
+    """What it may hold; each is as likely."""
+
+
+class Kind(NamedTuple):
+    """A type of event, and what the rules on it measure."""
+
+    event_type: str
+    operators: frozenset[Operator]
+    top: float
+    """The value that events for ``latest``, ``max`` and ``min`` grow to; above the highest target on them."""
+    fields: tuple[Field, ...] = ()
+
+    def payload(self, index: int) -> bytes:
+        """The payload of an event, the same for the same index; empty where no rule looks at one."""
+        told: dict[str, Any] = {}
+        mixed = (index + 1) * _MIX
+        for path, values in self.fields:
+            mixed, choice = divmod(mixed, len(values))
+            _put(told, path, values[choice])
+        return orjson.dumps(told) if told else b""
+
+
+def kinds_of(rulebook: Rulebook, *, platform_only: bool) -> tuple[Kind, ...]:
+    """The types of event that the rules wait for, those of composites' parts included; a login where there is none.
+
+    ``platform_only``: only logins and statistics, without payloads.
+    """
+    rules: dict[str, list[Rule]] = {}
+    for goal in rulebook.goals:
+        for rule in leaves(goal.rule):
+            for event_type in dict.fromkeys(rule.events):
+                rules.setdefault(event_type, []).append(rule)
+    kinds = [
+        _kind(event_type, found, with_payload=not platform_only)
+        for event_type, found in sorted(rules.items())
+        if not platform_only or event_type == LOGIN or event_type.startswith(STATISTIC)
+    ]
+    return tuple(kinds) or (Kind(LOGIN, frozenset(), 1.0),)
+
+
+def _kind(event_type: str, rules: list[Rule], *, with_payload: bool) -> Kind:
+    top = max(-MAX_EXACT + 1, min(2 * max(rule.target for rule in rules), MAX_EXACT - 1))
+    return Kind(event_type, frozenset(rule.op for rule in rules), top, _fields(rules) if with_payload else ())
+
+
+def _fields(rules: list[Rule]) -> tuple[Field, ...]:
+    """Every place of the payload that rules look at, with values that some of them count and others do not."""
+    found: dict[str, dict[Scalar, None]] = {}
+    for rule in rules:
+        if rule.field is not None and rule.field.startswith(_PAYLOAD):
+            found.setdefault(rule.field, {}).update(dict.fromkeys(_measured(rule)))
+        for condition in rule.where:
+            if condition.field.startswith(_PAYLOAD):
+                found.setdefault(condition.field, {}).update(dict.fromkeys(_asked(condition)))
+    return tuple(Field(tuple(name.split(".")[1:]), tuple(values)) for name, values in sorted(found.items()))
+
+
+def _measured(rule: Rule) -> tuple[Scalar, ...]:
+    """Values around what the rule waits for."""
+    if rule.op == "distinct":
+        return tuple(f"value-{number}" for number in range(min(int(rule.target) + 2, _MOST_VALUES)))
+    if rule.op == "sum":
+        return _AMOUNTS
+    return rule.target - 1, rule.target, rule.target / 2, rule.target + 1
+
+
+def _asked(condition: Condition) -> tuple[Scalar, ...]:
+    """Values that the condition holds for, and others."""
+    wanted = condition.value
+    if isinstance(wanted, tuple):
+        return *wanted, _MISS
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return wanted, wanted + 1, wanted - 1
+    return wanted, _MISS
+
+
+def _put(told: dict[str, Any], path: tuple[str, ...], value: Scalar) -> None:
+    """Write a value where it belongs, unless a shorter path has taken the place."""
+    for name in path[:-1]:
+        inner = told.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return
+        told = inner
+    told.setdefault(path[-1], value)
