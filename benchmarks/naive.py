@@ -85,9 +85,9 @@ def count_event(event: dict[str, Any]) -> None:
 
 def _row(event: dict[str, Any], goal: Goal) -> tuple[object, ...]:
     day = event["occurred_at"][:10] if goal.per == "day" else ""
-    amount = 1 if goal.operator == "count" else event.get("value", 1)
+    amount = 1 if goal.rule.op == "count" else event.get("value", 1)
     status = "completed" if amount >= goal.target else "in_progress"
-    adds = goal.operator != "latest"
+    adds = goal.rule.op != "latest"
     key = (event["tenant_id"], event["user_id"], goal.goal_id, day)
     return (*key, goal.challenge_id, adds, goal.target, amount, status, 1)
 

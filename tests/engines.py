@@ -13,7 +13,7 @@ from models.events import Event, identity_hash, pack_batch
 from models.hot.keys import member, record_key
 from models.hot.log import ShardLog
 from models.hot.plan import make_plan
-from models.hot.records import Records
+from models.hot.records import EvaluationLog, Records
 from models.rules.matching import Matcher
 from models.rules.operators import progress_of
 from models.rules.rows import Row, Snapshot
@@ -29,7 +29,7 @@ class LiveEngine:
     redis: Redis
     matcher: Matcher
     now_us: int
-    evaluation_log: str = "transitions"
+    evaluation_log: EvaluationLog = "transitions"
     records: Records = field(init=False)
     hashes: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 

@@ -27,7 +27,9 @@ _WHERE = st.sampled_from(
         (Condition("value", ">=", 1), Condition("payload.kind", "in", ("a", "b"))),
     ]
 )
-_NUMBERS = st.one_of(st.integers(-3, 6), st.sampled_from([0.5, 2.25, 1e-9, 700_000.5, 700_000.5]), st.integers(-(2**53), 2**53))
+_NUMBERS = st.one_of(
+    st.integers(-3, 6), st.sampled_from([0.5, 2.25, 1e-9, 700_000.5, 700_000.5]), st.integers(-(2**53), 2**53)
+)
 _TIMES = st.one_of(st.integers(0, HOURS), st.integers(0, HOURS // 24).map(lambda day: 24 * day))
 
 
@@ -76,7 +78,7 @@ def _nested(part):
 @st.composite
 def rulebooks(draw, *, max_goals=5, ops=LEAVES, flat=False):
     """Goals of every kind, each over those before it; ``flat``: none of them over others."""
-    goals = []
+    goals: list[Goal] = []
     for number in range(draw(st.integers(1, max_goals))):
         known = [goal.goal_id for goal in goals]
         over = not flat and draw(st.booleans())

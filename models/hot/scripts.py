@@ -5,15 +5,21 @@ A registered script is sent by its digest and loaded again whenever the server h
 
 import re
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from redis import Redis
 from redis.commands.core import Script
 
-SCRIPTS = tuple(
-    sorted(
-        path.name.removesuffix(".lua") for path in (files("models.hot") / "lua").iterdir() if path.name.endswith(".lua")
-    )
-)
+
+def _names(folder: Traversable) -> tuple[str, ...]:
+    return tuple(sorted(path.name.removesuffix(".lua") for path in folder.iterdir() if path.name.endswith(".lua")))
+
+
+_LUA = files("models.hot") / "lua"
+SCRIPTS = _names(_LUA)
+"""The scripts."""
+PARTS = _names(_LUA / "apply")
+"""The parts that ``apply_events`` includes."""
 
 
 _INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
@@ -30,7 +36,7 @@ def part_source(name: str) -> str:
 
 
 def _read(path: str) -> str:
-    return (files("models.hot") / "lua" / path).read_text(encoding="utf-8")
+    return (_LUA / path).read_text(encoding="utf-8")
 
 
 def register(redis: Redis, name: str) -> Script:

@@ -166,7 +166,8 @@ def _mark_exact(by_id: dict[str, Node]) -> None:
         if node.parts:
             node.is_exact = node.rule.within is None and len(node.exact_parts) == len(set(node.parts))
         else:
-            node.is_exact = node.kernel in EXACT_KERNELS
+            first_will_do = node.kernel == "count" and node.rule.target == 1
+            node.is_exact = first_will_do or node.kernel in EXACT_KERNELS
         if node.is_exact and (node.lock is None or node.lock.is_exact):
             completes_exactly.add(name)
 

@@ -6,7 +6,7 @@ from config.shards import shard_for
 from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
 from models.hot.plan import make_plan
-from tests.stack import GOALS, NOON, SHARDS, WINDOW
+from tests.stack import NOON, SHARDS, WINDOW
 
 
 def test_progress_goes_on_after_redis_is_wiped(stack, redis):
@@ -53,7 +53,7 @@ def test_a_slow_loader_cannot_put_back_an_older_state(stack):
     shard = shard_for("t1", "u1", SHARDS)
     event = stack.event("login")
     batch = stack.accept(event)[0]
-    plan = make_plan(GOALS, [event], batch.packed)
+    plan = make_plan(stack.matcher(), [event], batch.packed)
     cold = stack.records.apply(shard, [batch.batch_id], plan, now_us=stack.clock()).cold
     stale = stack.reader.snapshots([("t1", "u1")], now_us=stack.clock())
     stack.apply(batch)
@@ -69,7 +69,9 @@ def test_a_batch_stays_in_the_journal_while_a_user_is_cold(stack):
     shard = shard_for("t1", "u1", SHARDS)
     event = stack.event("login")
     batch = stack.accept(event)[0]
-    reply = stack.records.apply(shard, [batch.batch_id], make_plan(GOALS, [event], batch.packed), now_us=stack.clock())
+    reply = stack.records.apply(
+        shard, [batch.batch_id], make_plan(stack.matcher(), [event], batch.packed), now_us=stack.clock()
+    )
     assert (reply.events, len(reply.cold)) == (0, 1)
     assert stack.journal.states(SHARDS)[shard].batches == 1
     assert stack.records.read(shard, "t1", "u1") is None

@@ -279,3 +279,22 @@ def test_without_postgresql_a_watcher_keeps_what_it_has_and_says_when_it_has_not
     watcher.start()
     assert watcher.current() is known
     watcher.stop()
+
+
+def test_the_version_that_users_stay_on_is_known_for_as_long_as_they_may(engine, files):
+    first = files.file(LOGINS)
+    stricter = files.file(replace(LOGINS, rule=replace(LOGINS.rule, target=5), on_change="grandfather"))
+    third = files.file(replace(LOGINS, rule=replace(LOGINS.rule, target=5), on_change="grandfather"), MINUTES)
+    for number, document in enumerate((first, stricter, third)):
+        _publish(engine, document, now_us=NOW + number * HOUR)
+    found = load(engine, files.parse, since_us=NOW + 1000 * HOUR)
+    assert [item.rulebook.by_id["logins"].version for item in found.items] == [1, 2, 2]
+
+
+def test_once_all_users_have_moved_on_only_what_events_may_fall_under_is_loaded(engine, files):
+    stricter = replace(LOGINS, rule=replace(LOGINS.rule, target=5), on_change="grandfather")
+    last = replace(LOGINS, rule=replace(LOGINS.rule, target=6), on_change="restart")
+    for number, goal in enumerate((LOGINS, stricter, last)):
+        _publish(engine, files.file(goal), now_us=NOW + number * HOUR)
+    found = load(engine, files.parse, since_us=NOW + 1000 * HOUR)
+    assert [item.revision for item in found.items] == [3]

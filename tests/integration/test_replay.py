@@ -31,8 +31,8 @@ def command(engine, monkeypatch, tmp_path):
     use_database(monkeypatch, engine, tmp_path)
     yield lambda *options: CliRunner().invoke(app, ["replay", *options])
     with engine.begin() as connection:
-        for schema in ("sandbox", "second", "foreign"):
-            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        for schema in ("sandbox", "order", "foreign_schema"):
+            connection.exec_driver_sql(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
 
 def replayed(command, *options):
@@ -48,7 +48,7 @@ def rows(stack, statement):
 
 def test_two_replays_of_the_same_events_have_the_same_digest(mixed, command):
     first = replayed(command, "--into", "sandbox")
-    second = replayed(command, "--into", "second")
+    second = replayed(command, "--into", "order")
 
     assert first["digest"] == second["digest"]
     assert len(first["digest"]) == 64
@@ -81,7 +81,7 @@ def test_a_stretch_of_time_replays_its_events_alone(mixed, command):
     (expected,) = rows(mixed, f"SELECT count(*) FROM events WHERE occurred_at < '{noon_before}'")[0]
 
     before = replayed(command, "--into", "sandbox", "--to", noon_before.isoformat())
-    after = replayed(command, "--into", "second", "--from", noon_before.isoformat())
+    after = replayed(command, "--into", "order", "--from", noon_before.isoformat())
 
     assert before["events"] == expected > 0
     assert before["events"] + after["events"] == mixed.count("events")
@@ -118,8 +118,6 @@ def test_a_schema_that_is_there_is_replaced_only_on_request_and_only_if_a_replay
     with mixed.engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA foreign_schema")
     foreign = command("--into", "foreign_schema", "--drop")
-    with mixed.engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA foreign_schema")
 
     assert str(again.exception) == "--into: the schema sandbox exists; name another, or add --drop"
     assert str(foreign.exception) == "--into: the schema foreign_schema was not made by a replay"

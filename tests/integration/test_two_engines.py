@@ -5,15 +5,18 @@ the live engine must be, field by field, those that the reference makes of the e
 ``make test-long`` draws ten times as many.
 """
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.rules.goals import only
 from models.rules.matching import Matcher
+from models.rules.operators import progress_of
 from models.rules.reference import apply_all
 from tests.conftest import examples
 from tests.engines import LiveEngine, meanings
+from tests.operator_cases import CASES, events_of, hour_of, rulebook_of
 from tests.rule_strategies import HOUR, HOURS, START, events, histories, rulebooks
-from models.rules.goals import only
 
 NOW = START + (HOURS + 1) * HOUR
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -39,6 +42,15 @@ def _live_rows(redis, matcher, arrivals):
     return meanings(engine.known_rows("t", "u"))
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_live_engine_measures(redis, case):
+    engine = LiveEngine(redis, Matcher(only(rulebook_of(case))), NOW)
+    for event in events_of(case):
+        engine.apply([event])
+    rows = {(row.goal_id, row.period): (progress_of(row), hour_of(row.completed_at)) for row in engine.rows()}
+    assert rows == case.rows
+
+
 @settings(max_examples=examples(1500), deadline=None, suppress_health_check=RELAXED)
 @given(rulebook=rulebooks(), drawn=events(), data=st.data())
 def test_lua_and_the_reference_agree_on_any_rules_in_any_order(redis, rulebook, drawn, data):
@@ -60,7 +72,7 @@ def test_lua_and_the_reference_agree_across_changes_of_the_rules(redis, history,
 def test_a_completion_is_never_taken_back_and_no_order_makes_another(rulebook, drawn, data):
     matcher = Matcher(only(rulebook))
     order = data.draw(st.permutations(drawn))
-    completed = set()
+    completed: set[tuple[str, str]] = set()
     for end in range(len(order) + 1):
         now = {key for key, row in apply_all(matcher, order[:end]).items() if row.completed_at}
         assert completed <= now

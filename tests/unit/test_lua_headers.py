@@ -1,14 +1,27 @@
-"""A script's header is its contract: it must name every key and argument that the code uses, and no other."""
+"""A script's header is its contract: it must name every key and argument that the code uses, and no other.
+
+A part of a script has one too: what it defines for the others, and what it takes from them.
+"""
 
 import re
 
 import pytest
 
-from models.hot.scripts import SCRIPTS, script_source
+from models.hot.scripts import PARTS, SCRIPTS, part_source, script_source
+
+FRAME = "apply_events"
+KEYWORDS = frozenset(
+    """and break do else elseif end false for function if in local nil not or repeat return then true until
+    while""".split()  # noqa: SIM905 - a list of words is read as words
+)
+GIVEN = KEYWORDS | frozenset(
+    """redis cmsgpack math table string ipairs pairs type unpack assert tonumber tostring""".split()  # noqa: SIM905
+)
+"""Words that mean the same in every file: Lua's own and those of Redis."""
 
 
-def _header_and_code(name):
-    header, code = script_source(name).split("]]", 1)
+def _header_and_code(name, source=script_source):
+    header, code = source(name).split("]]", 1)
     assert header.startswith("--[[\n"), name
     return header, code
 
@@ -45,3 +58,60 @@ def test_every_reply_tested_for_truth_is_compared(name):
     """0 is true in Lua: ``if redis.call(...) then`` is always a mistake for integer replies."""
     _, code = _header_and_code(name)
     assert not re.search(r"if redis\.call\([^)]*\) then", code)
+
+
+def _listed(header, title):
+    """The names that a part's header lists under a title, over as many lines as it takes."""
+    listing = re.search(rf"^{title} +(.+?)(?=^[A-Z]+ |\Z)", header, re.MULTILINE | re.DOTALL)
+    assert listing, title
+    return {name.strip() for name in listing[1].split(",")}
+
+
+def _words(code):
+    """The names that code uses, without comments, texts, and fields after a dot."""
+    bare = re.sub(r"--[^\n]*|'[^'\n]*'", " ", code)
+    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", bare))
+
+
+def _top_level(code):
+    """The names that a part makes known to what follows it."""
+    found = set()
+    for names in re.findall(r"^local (?!function)([\w, ]+)", code, re.MULTILINE):
+        found |= {name.strip() for name in names.split(",")}
+    return found | set(re.findall(r"^local function (\w+)", code, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_defines_what_its_header_says_and_others_use_nothing_else_of_it(name):
+    header, code = _header_and_code(name, part_source)
+    defined = _listed(header, "DEFINES")
+    assert defined <= _top_level(code)
+    others = [_header_and_code(other, part_source)[1] for other in PARTS if other != name]
+    frame = _header_and_code(FRAME)[1]
+    for part in PARTS:
+        frame = frame.replace(part_source(part), "")
+    others.append(frame)
+    used = set().union(*(_words(other) - _locals(other) for other in others))
+    hidden = _top_level(code) - defined
+    assert not used & hidden, "used elsewhere, though the header does not offer it"
+    assert defined <= used, "offered, but nobody uses it"
+
+
+def _locals(code):
+    """Every name that code declares itself: by local, as a parameter, or as a loop's variable."""
+    bare = re.sub(r"--[^\n]*|'[^'\n]*'", " ", code)
+    found = set()
+    for names in re.findall(r"\blocal (?!function)([\w, ]+)", bare):
+        found |= {name.strip() for name in names.split(",")}
+    found |= set(re.findall(r"\blocal function (\w+)", bare))
+    for names in re.findall(r"\bfunction[ \w.]*\(([^)]*)\)", bare) + re.findall(r"\bfor ([\w, ]+?) (?:in|=)", bare):
+        found |= {name.strip() for name in names.split(",")}
+    for names in re.findall(r"\bfor ([\w, ]+?) =", bare):
+        found |= {name.strip() for name in names.split(",")}
+    return found
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_takes_from_others_what_its_header_says_and_nothing_else(name):
+    header, code = _header_and_code(name, part_source)
+    assert _words(code) - _locals(code) - GIVEN == _listed(header, "USES")

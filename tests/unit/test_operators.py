@@ -1,7 +1,7 @@
-"""The reference operators, case by case; ``tests/integration/test_order_free.py`` holds Lua to them."""
+"""The reference operators, case by case; ``tests/integration/test_two_engines.py`` holds Lua to them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -11,79 +11,38 @@ from models.errors import MalformedBatchError
 from models.events import Event, identity_hash, pack_batch, unpack_batch
 from models.hot.keys import generation_at, member, record_key, seen_key
 from models.rules.calendar import microseconds, moment, period_key
-from models.rules.goals import Goal, Rulebook
+from models.rules.goals import Rulebook
 from models.rules.operators import progress_of
 from models.rules.reference import apply_all
+from models.rules.rule import Condition
+from tests.operator_cases import CASES, events_of, hour_of, rulebook_of
+from tests.stack import goal
 
 NOON = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
 
 
-def _goal(operator, target, **more):
-    return Goal(goal_id="g", challenge_id="c", name="g", operator=operator, event_source="e", target=target, **more)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_reference_measures(case):
+    rows = apply_all(rulebook_of(case), events_of(case))
+    assert {key: (progress_of(row), hour_of(row.completed_at)) for key, row in rows.items()} == case.rows
 
 
-def _events(*values, minutes=None, increments=None):
-    return [
-        Event(
-            f"id{n}",
-            "e",
-            "t",
-            "u",
-            NOON + 60_000_000 * (minutes[n] if minutes else n),
-            NOON,
-            value,
-            increments[n] if increments else None,
-        )
-        for n, value in enumerate(values)
-    ]
-
-
-def _state(goal, events):
-    row = apply_all(Rulebook((goal,)), events).get(("g", ""))
-    return row and (progress_of(row), row.completed_at)
-
-
-@pytest.mark.parametrize(
-    ("operator", "target", "events", "expected"),
-    [
-        ("count", 2, _events(None), (1, 0)),
-        ("count", 2, _events(None, 5, -3), (3, NOON + 60_000_000)),
-        ("sum", 10, _events(4, 6.5), (Decimal("10.5"), NOON + 60_000_000)),
-        ("sum", 10, _events(None, None), (2, 0)),
-        ("sum", 10, _events(4, -6, 3), (7, 0)),
-        ("sum", 10, _events(100, 100, increments=[3, 4]), (7, 0)),
-        ("sum", 10, _events(100, increments=[0]), (0, 0)),
-        ("sum", 10, _events(-5), None),
-        ("latest", 10, _events(4, 12, 7), (7, NOON + 60_000_000)),
-        ("latest", 10, _events(12, 7, minutes=[5, 0]), (12, NOON + 300_000_000)),
-        ("latest", 10, _events(20, 15, minutes=[5, 0]), (20, NOON)),
-        ("latest", 10, _events(None), None),
-        ("latest", -5, _events(-7, -5.5), (-5.5, 0)),
-    ],
-)
-def test_an_operator_measures(operator, target, events, expected):
-    assert _state(_goal(operator, target), events) == expected
-
-
-def test_a_count_that_stops_at_its_target_stays_there():
-    goal = _goal("count", 2, stops_at_target=True)
-    assert _state(goal, _events(None)) == (1, 0)
-    assert _state(goal, _events(None, None, None)) == (2, NOON + 60_000_000)
+def test_a_count_that_stops_at_its_target_shows_no_more():
+    rulebook = Rulebook((goal("g", "count", "e", target=2, stops_at_target=True),))
+    events = [Event(f"e{number}", "e", "t", "u", NOON + number, NOON) for number in range(3)]
+    row = apply_all(rulebook, events)["g", ""]
+    assert (progress_of(row), row.state, row.completed_at) == (2, [2, 3], NOON + 1)
 
 
 def test_a_repeated_event_counts_once():
-    assert _state(_goal("count", 5), _events(None) * 3) == (1, 0)
+    rulebook = Rulebook((goal("g", "count", "e", target=5),))
+    assert progress_of(apply_all(rulebook, [Event("e", "e", "t", "u", NOON, NOON)] * 3)["g", ""]) == 1
 
 
 def test_events_at_the_same_instant_are_told_apart_by_their_ids_in_any_order():
-    events = _events(1, 2, 3, minutes=[0, 0, 0])
-    assert _state(_goal("latest", 9), events) == _state(_goal("latest", 9), events[::-1])
-
-
-def test_a_daily_goal_has_a_row_for_each_day():
-    events = _events(None, None, None, minutes=[0, 1, -24 * 60])
-    rows = apply_all(Rulebook((_goal("count", 1, per="day"),)), events)
-    assert {period: progress_of(row) for (_, period), row in rows.items()} == {"2026-11-21": 2, "2026-11-20": 1}
+    rulebook = Rulebook((goal("g", "latest", "e", target=9),))
+    events = [Event(f"e{number}", "e", "t", "u", NOON, NOON, number) for number in range(3)]
+    assert apply_all(rulebook, events)["g", ""].state == apply_all(rulebook, events[::-1])["g", ""].state
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
@@ -93,21 +52,25 @@ def test_microseconds_are_exact_both_ways_and_a_day_is_its_utc_date(at):
 
 
 def test_a_goals_digest_changes_with_its_meaning_only():
-    goal = _goal("count", 5)
-    assert goal.digest == Goal(**{**_fields(goal), "name": "other", "description": "d", "reward": {"a": 1}}).digest
-    assert goal.digest == Goal(**{**_fields(goal), "target": 5.0}).digest
-    for change in (
-        {"stops_at_target": True},
-        {"target": 6},
-        {"event_source": "f"},
-        {"operator": "sum"},
-        {"per": "day"},
+    first = goal("g", "count", "e", target=5)
+    for same in (
+        {"name": "other", "description": "d", "reward": {"a": 1}, "hidden": True, "secret": True},
+        {"rule": replace(first.rule, target=5.0)},
+        {"version": 7, "on_change": "restart"},
     ):
-        assert goal.digest != Goal(**{**_fields(goal), **change}).digest
-
-
-def _fields(goal):
-    return {name: getattr(goal, name) for name in Goal.__dataclass_fields__}
+        assert first.digest == replace(first, **same).digest
+    for change in (
+        {"rule": replace(first.rule, stops_at_target=True)},
+        {"rule": replace(first.rule, target=6)},
+        {"rule": replace(first.rule, events=("f",))},
+        {"rule": replace(first.rule, op="sum")},
+        {"rule": replace(first.rule, per="day")},
+        {"rule": replace(first.rule, where=(Condition("value", ">", 1),))},
+        {"prerequisites": ("other",)},
+        {"segments": {"plan": ("pro",)}},
+        {"active_until": NOON},
+    ):
+        assert first.digest != replace(first, **change).digest
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.floats(allow_nan=False) | st.none()), max_size=5))

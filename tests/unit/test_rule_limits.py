@@ -59,6 +59,10 @@ def test_a_composites_duration_is_not_too_short_for_the_lateness():
     [
         ("sum(e) >= 5", "the moment at which a sum completes depends on the order of arrival"),
         ("streak(e) >= 5", "the moment at which a streak completes depends on the order of arrival"),
+        (
+            "any([count(e) >= 1, count(f) >= 1], within=1d)",
+            "the moment at which parts are complete within another duration depends on the order of arrival",
+        ),
         ("count(e) >= 257", "a count of more than 256 does not remember its times"),
         ("count(e per day) >= 1", "it completes anew each day"),
     ],

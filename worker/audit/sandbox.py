@@ -44,6 +44,11 @@ class Sandbox:
     engine: Engine
     schema: str
 
+    @property
+    def _quoted(self) -> str:
+        """The name as statements spell it: some plain words mean something to SQL."""
+        return f'"{self.schema}"'
+
     def make(self, *, drop: bool) -> None:
         """Create the schema and its empty tables; ``drop``: in place of those of an earlier replay.
 
@@ -57,11 +62,11 @@ class Sandbox:
                 raise ConfigurationError(f"--into: the schema {self.schema} exists; name another, or add --drop")
             if mark not in (None, _MARK):
                 raise ConfigurationError(f"--into: the schema {self.schema} was not made by a replay")
-            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
-            connection.exec_driver_sql(f"CREATE SCHEMA {self.schema}")
-            connection.exec_driver_sql(f"COMMENT ON SCHEMA {self.schema} IS '{_MARK}'")
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {self._quoted} CASCADE")
+            connection.exec_driver_sql(f"CREATE SCHEMA {self._quoted}")
+            connection.exec_driver_sql(f"COMMENT ON SCHEMA {self._quoted} IS '{_MARK}'")
             for table in _TABLES:
-                connection.exec_driver_sql(f"CREATE TABLE {self.schema}.{table} (LIKE {table} INCLUDING ALL)")
+                connection.exec_driver_sql(f"CREATE TABLE {self._quoted}.{table} (LIKE {table} INCLUDING ALL)")
 
     def write(self, users: Iterable[Replayed]) -> tuple[int, int]:
         """Write what users must have, all or nothing; returns the number of rows and of unlocks."""
@@ -99,7 +104,7 @@ class Sandbox:
 
     def _enter(self, connection: Connection) -> None:
         """From here on the tables' names mean ours."""
-        connection.exec_driver_sql(f"SET LOCAL search_path TO {self.schema}")
+        connection.exec_driver_sql(f"SET LOCAL search_path TO {self._quoted}")
 
     def _mark(self, connection: Connection) -> str | None:
         """The comment of the schema, empty without one; None where there is no such schema."""

@@ -28,6 +28,8 @@ ARGV[4]  now                int     microseconds since the epoch
 ARGV[5]  generation         int     the dedup generation of now
 ARGV[6]  seen_ttl           int     milliseconds
 ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
+ARGV[8]  revision           int     the newest publication of rules that the caller knew
+ARGV[9]  evaluation_log     int     which evaluations to log: 0 none, 1 changes of status, 2 every step
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]

@@ -3,7 +3,7 @@ Part of apply_events.lua: the rows of one user, under one version of their goal 
 models/rules/slots.py and models/rules/reference.py.
 
 DEFINES begin_user, get_row, rows_of, put_row, new_row, open_slot, show_main, changed_rows
-USES    first_state, now, stamp, R_GOAL, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
+USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
         CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS, MOVES_ALL, STAYS, MARK, STAMP_DIGITS, OWN, GUEST
 ]]
 local S_VERSION, S_OWN, S_STAYS, S_STATE, S_OPERATOR = 1, 2, 3, 4, 5 -- models/rules/slots.py
