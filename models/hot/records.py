@@ -29,6 +29,7 @@ EvaluationLog = Literal["off", "transitions", "all"]
 """Which evaluations are written down: none, changes of status, or every step."""
 
 _STAMP_DIGITS = 16
+_SLOTS = Row._fields.index("slots")
 _EVALUATION_MODES: tuple[EvaluationLog, ...] = ("off", "transitions", "all")
 
 
@@ -192,13 +193,14 @@ class Records:
 
 def pack_row(row: Row) -> bytes:
     """The stored form of a row; see the module's text."""
-    packed: bytes = msgpack.packb(row)
+    packed: bytes = msgpack.packb([*row[:_SLOTS], row.slots or False, *row[_SLOTS + 1 :]])
     return b"%016d" % row.stamp + packed
 
 
 def unpack_row(packed: bytes) -> Row:
     """Read the stored form of a row."""
-    return Row(*msgpack.unpackb(packed[_STAMP_DIGITS:]))
+    row = Row(*msgpack.unpackb(packed[_STAMP_DIGITS:]))
+    return row if row.slots else row._replace(slots=())  # the script writes false where there are none
 
 
 def _packed_rows(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -3,7 +3,6 @@
 Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from models.events import Event
@@ -54,22 +53,20 @@ class Matcher:
         """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
         return self._single or self.networks[self.publications.place_at(occurred_at, revision)]
 
-    def steps(self, event: Event, revision: int | None = None) -> Iterator[Step]:
+    def steps(self, event: Event, revision: int | None = None) -> list[Step]:
         """The steps of an event, in the rulebook's order."""
         network = self.network_at(event.occurred_at, revision)
-        nodes = network.by_event.get(event.event_type, ())
-        guests = network.guests.get(event.event_type, ())
-        if not nodes and not guests:
-            return
+        steps: list[Step] = []
         fields = EventFields(event)
-        for node in nodes:
-            for step in _steps_of(node, event, fields, OWN):
-                yield step
-                for later in node.carries:
-                    yield step._replace(node=later, mode=CARRY)
-        for guest in guests:
+        for node in network.by_event.get(event.event_type, ()):
+            own = _steps_of(node, event, fields, OWN)
+            steps += own
+            for later in node.carries:
+                steps += [step._replace(node=later, mode=CARRY) for step in own]
+        for guest in network.guests.get(event.event_type, ()):
             mode = GUEST if event.occurred_at < guest.settled_at else LATE_GUEST
-            yield from _steps_of(guest.node, event, fields, mode)
+            steps += _steps_of(guest.node, event, fields, mode)
+        return steps
 
 
 def always(rulebook: Rulebook) -> Matcher:
@@ -77,29 +74,32 @@ def always(rulebook: Rulebook) -> Matcher:
     return Matcher(only(rulebook))
 
 
-def _steps_of(node: Node, event: Event, fields: EventFields, mode: int) -> Iterator[Step]:
+def _steps_of(node: Node, event: Event, fields: EventFields, mode: int) -> list[Step]:
     rule = node.rule
-    if not _counts(node.goal, rule, event, fields):
-        return
+    if node.is_choosy and not _counts(node.goal, rule, event, fields):
+        return []
     zone = (event.timezone or "UTC") if rule.timezone == USER_ZONE else rule.timezone
     period = period_key(rule.per, event.occurred_at, zone) if rule.per else ""
+    if rule.op == "sequence":
+        places = (place for place, name in enumerate(rule.events, start=1) if name == event.event_type)
+        return [Step(node, mode, period, place, 0) for place in places]
+    amount, low = _amount(rule, event, fields, zone)
+    return [] if amount is None else [Step(node, mode, period, amount, low)]
+
+
+def _amount(rule: Rule, event: Event, fields: EventFields, zone: str) -> tuple[float | None, int]:
+    """What a step moves its node by, as ``Step`` has it; None where the event does not move it."""
     op = rule.op
     if op == "count":
-        yield Step(node, mode, period, 1, 0)
-    elif op == "sum":
+        return 1, 0
+    if op == "sum":
         gain = _gain(rule, event, fields)
-        if gain is not None and gain >= 0:
-            yield Step(node, mode, period, *split(gain))
-    elif op == "streak":
-        yield Step(node, mode, period, period_number(rule.unit or "day", event.occurred_at, zone), 0)
-    elif op == "sequence":
-        for place, name in enumerate(rule.events, start=1):
-            if name == event.event_type:
-                yield Step(node, mode, period, place, 0)
-    else:
-        amount = _amount(rule, event, fields)
-        if amount is not None:
-            yield Step(node, mode, period, amount, 0)
+        return (None, 0) if gain is None or gain < 0 else split(gain)
+    if op == "streak":
+        return period_number(rule.unit or "day", event.occurred_at, zone), 0
+    if op == "distinct":
+        return value_mark(fields.value(rule.field or "value")), 0
+    return (event.value if rule.field is None else fields.number(rule.field)), 0
 
 
 def _counts(goal: Goal, rule: Rule, event: Event, fields: EventFields) -> bool:
@@ -122,9 +122,3 @@ def _gain(rule: Rule, event: Event, fields: EventFields) -> float | None:
     if event.increment is not None:
         return event.increment
     return 1 if event.value is None else event.value
-
-
-def _amount(rule: Rule, event: Event, fields: EventFields) -> float | None:
-    if rule.op == "distinct":
-        return value_mark(fields.value(rule.field or "value"))
-    return event.value if rule.field is None else fields.number(rule.field)

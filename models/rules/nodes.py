@@ -55,6 +55,8 @@ class Node:
     """A ``count`` that knows when it was reached whatever the order of arrival: needed within a duration."""
     kept_times: int = 0
     """``last``: how many times it must remember so that late events find what they need."""
+    is_choosy: bool = False
+    """Whether an event of its type may still not count: for a condition, a segment, or the time."""
     keeps: bool = False
     """Its state begins as that of the version before, rather than empty."""
     moves_all: bool = True
@@ -127,12 +129,7 @@ def compile_network(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = N
             rule = Rule(op="all", of=goal.prerequisites, target=len(goal.prerequisites))
             root.lock = _add(by_id, Node(lock_id(goal.goal_id), goal, rule, is_part=True, ends_at=end))
             root.lock.unlocks = root
-    for node in by_id.values():
-        for place, part in enumerate(node.parts, start=1):
-            by_id[part].parents.append(Parent(node, place, own=True))
-        node.periodic_parts = frozenset(part for part in node.parts if by_id[part].periodic)
-        if node.rule.within is not None and node.parts:
-            _mark_timed(by_id, node)
+    _link(by_id)
     _mark_exact(by_id)
     by_event: defaultdict[str, list[Node]] = defaultdict(list)
     for node in by_id.values():
@@ -154,6 +151,19 @@ def _add(by_id: dict[str, Node], node: Node) -> Node:
     node.parts = tuple(parts)
     by_id[node.node_id] = node
     return node
+
+
+def _link(by_id: dict[str, Node]) -> None:
+    """Tell parts what they are parts of, and nodes what is asked of them."""
+    for node in by_id.values():
+        for place, part in enumerate(node.parts, start=1):
+            by_id[part].parents.append(Parent(node, place, own=True))
+        node.periodic_parts = frozenset(part for part in node.parts if by_id[part].periodic)
+        if node.rule.within is not None and node.parts:
+            _mark_timed(by_id, node)
+        goal = node.goal
+        limited = goal.active_from is not None or goal.active_until is not None
+        node.is_choosy = bool(node.rule.where or goal.segments or limited)
 
 
 def _mark_exact(by_id: dict[str, Node]) -> None:

@@ -1,5 +1,6 @@
 """A user's progress on one goal in one period: the row that Redis packs, PostgreSQL stores and the API shows."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models.rules.rule import Operator
@@ -27,7 +28,7 @@ class Row(NamedTuple):
     """What the operator remembers; see ``models/rules/operators.py``."""
     reached_at: int = 0
     """When (event time) the rule's own condition was met; ``completed_at`` follows once prerequisites are complete."""
-    slots: tuple[Any, ...] | list[Any] = ()
+    slots: Sequence[Any] = ()
     """States under other versions of the goal, while late events may move them: see ``slots.py``."""
     part: bool = False
     """Whether it belongs to a part of a goal, or to its prerequisites, rather than to a goal; see ``nodes.py``."""

@@ -12,9 +12,11 @@ from models.cold.event_log import open_log
 from models.cold.publishing import Document, publish
 from models.rules.calendar import microseconds
 from models.rules.goals import Publication, Publications
+from models.rules.matching import DEFAULT_LATENESS_US
 from tests.mixed_rules import RULES, document, events_of, plan_of, post, use_database
 from tests.stack import NOON, Stack
 from worker.audit.auditing import SHOWN, Auditor, Scope
+from worker.audit.replaying import RecallingMatcher
 from worker.cli import app
 from worker.load.generate import Shape, make_plan
 from worker.publications import parse_stored
@@ -29,7 +31,9 @@ def mixed(redis, engine) -> Stack:
 
 
 def audit(stack, scope=None, settle=timedelta(), **options):
-    return Auditor(stack.engine, stack.matcher, **options).run(scope or Scope(), settle=settle)
+    rules = stack.matcher().publications
+    auditor = Auditor(stack.engine, lambda: RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US), **options)
+    return auditor.run(scope or Scope(), settle=settle)
 
 
 def sql(stack, statement):
@@ -40,7 +44,8 @@ def sql(stack, statement):
 def test_a_mixed_load_with_shuffles_and_duplicates_has_no_drift(mixed):
     plan = plan_of()
     post(mixed, plan)
-    totals, steps = [], []
+    totals: list[int] = []
+    steps: list[int] = []
 
     report = audit(mixed, on_total=totals.append, on_events=steps.append)
 
@@ -85,6 +90,29 @@ def test_a_rule_that_changes_between_events_makes_no_drift(redis, engine, policy
     report = audit(stack)
     assert report.differences == []
     assert report.rows_equal == stack.count("user_goal_progress")
+
+
+@pytest.mark.parametrize("last", ["keep", "restart", "grandfather"])
+def test_users_who_stayed_on_a_version_are_right_although_there_are_others_since(redis, engine, last):
+    days = [NOON - timedelta(days=day) for day in (4, 3, 2, 1)]
+    known = []
+    stack = Stack(redis, engine)
+    for version, policy in enumerate(("keep", "grandfather", last), start=1):
+        rules = parse_stored(document(5 + version, on_change=policy))
+        versions = {goal.goal_id: version if goal.goal_id == "lessons" else 1 for goal in rules.goals}
+        began = microseconds(days[version - 1]) if version > 1 else 0
+        known.append(Publication(version, began, rules.with_versions(versions)))
+        stack.rulebook = Publications(tuple(known))
+        for user, since, until in (("gone", 1, 2), ("early", 1, 3), ("middle", 2, 3), ("late", 3, 3)):
+            for day in range(since - 1, min(version, until) if version <= until else 0):
+                stack.post(stack.event("lesson", user, at=days[day] + timedelta(hours=version)))
+    stack.post(stack.event("lesson", "middle", at=days[1]))
+    stack.flusher.flush()
+
+    report = audit(stack)
+
+    assert report.differences == []
+    assert report.users == 4
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,41 @@
 """From logged events to what they mean: each user's rows and completions, by the reference engine."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
 from models.cold.event_log import Logged, User
-from models.rules.matching import Matcher
+from models.events import Event
+from models.rules.goals import Publications
+from models.rules.matching import Matcher, Step
 from models.rules.reference import Completion, Rows, UserEngine
+
+_REMEMBERED = 64
+"""Revisions whose rules are kept compiled."""
+
+
+class RecallingMatcher(Matcher):
+    """Finds the steps of each event as its worker did, who knew of no later publication.
+
+    That matters where users stay on a version: whether they do hangs on the versions after it that are known.
+    """
+
+    def __init__(self, publications: Publications, *, lateness_us: int) -> None:
+        super().__init__(publications, lateness_us=lateness_us)
+
+        @lru_cache(maxsize=_REMEMBERED)
+        def known_at(revision: int) -> Matcher:
+            known = tuple(item for item in publications.items if item.revision <= revision)
+            return Matcher(Publications(known or publications.items[:1]), lateness_us=lateness_us)
+
+        self._known_at = known_at
+
+    def steps(self, event: Event, revision: int | None = None) -> Iterator[Step]:
+        """The steps of an event by what was known at a revision; None: all that is known now."""
+        if revision is None or revision >= self.publications.newest.revision:
+            return super().steps(event)
+        return self._known_at(revision).steps(event)
 
 
 class Replayed(NamedTuple):

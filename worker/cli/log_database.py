@@ -18,6 +18,7 @@ from models.errors import PermanentError
 from models.rules.calendar import PERIOD_MARGIN_US
 from models.rules.goals import Publications
 from models.rules.matching import Matcher
+from worker.audit.replaying import RecallingMatcher
 from worker.publications import parse_stored
 
 
@@ -53,8 +54,8 @@ def published_rules(engine: Engine, settings: Settings) -> Matcher:
 
 
 def matcher_of(publications: Publications, settings: Settings) -> Matcher:
-    """A matcher with the workers' lateness."""
-    return Matcher(publications, lateness_us=microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US)
+    """A matcher of logged events, with the workers' lateness."""
+    return RecallingMatcher(publications, lateness_us=microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US)
 
 
 def progress_bar() -> Progress:

@@ -122,19 +122,16 @@ local function new_events(user, base, seen, seen_before)
   return fresh, { key = now_key, hashes = added, is_new = at ~= seen, fields = fields }
 end
 
--- The rows of a user that the events change, by field.
+-- The fields of a user that the events change, each followed by its row.
 local function advance_rows(record, user, read, events)
-  local fields, periods, lanes, packed_rows = user[FIELDS], user[PERIODS], user[LANES], {}
-  for row = 1, #periods do
-    packed_rows[fields[META + row]] = read[META + row]
-  end
-  begin_user(record, packed_rows)
+  local periods, lanes = user[PERIODS], user[LANES]
+  begin_user(record, user[FIELDS], read)
   for _, event in ipairs(events) do
     applied[#applied + 1] = event[PLACE]
     for step = FIRST_STEP, #event, STEP_SIZE do
       local lane = event[step]
       local node, row, mode = nodes[lanes[lane]], lanes[lane + 1], lanes[lane + 2]
-      apply_step(event, node, mode, fields[META + row], periods[row], event[step + 1], event[step + 2])
+      apply_step(event, node, mode, META + row, periods[row], event[step + 1], event[step + 2])
     end
   end
   return changed_rows()
@@ -153,11 +150,11 @@ for index, user in ipairs(users) do
     local events, ids = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
     if #events > 0 then
       local fields = ids.fields
-      local before = #fields
-      for field, row in pairs(advance_rows(record, user, read, events)) do
-        fields[#fields + 1], fields[#fields + 2] = field, stamp_text .. cmsgpack.pack(row)
+      local rows = advance_rows(record, user, read, events)
+      for index = 1, #rows, 2 do
+        fields[#fields + 1], fields[#fields + 2] = rows[index], stamp_text .. cmsgpack.pack(rows[index + 1])
       end
-      local touched = #fields > before
+      local touched = #rows > 0
       if touched then
         marks[#marks + 1], marks[#marks + 2] = stamp_text, user[MEMBER]
       end

@@ -3,8 +3,8 @@ Part of apply_events.lua: what a step means to its row, to the goals that wait f
 part of. It must agree with models/rules/reference.py.
 
 DEFINES apply_step
-USES    advance, carried, first_state, first_composite, add_stretch, settle, get_row, rows_of, put_row, new_row, open_slot,
-        show_main, nodes, unlocks, evaluations, evaluation_log, ID, VERSION, OPERATOR, KERNEL, A, IS_PART, EXACT,
+USES    advance, carried, first_state, first_composite, add_stretch, settle, row_at, place_of, places_of, put_row,
+        new_row, open_slot, show_main, nodes, unlocks, evaluations, evaluation_log, ID, CHALLENGE_ID, VERSION, OPERATOR, KERNEL, A, IS_PART, EXACT,
         PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE, OWN, MARK, R_GOAL, R_PERIOD, R_CHALLENGE, R_VERSION,
         R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
 ]]
@@ -52,7 +52,8 @@ local function completed_parts(node)
   local completed, parts = {}, node[PARTS]
   for part = 1, #parts, PART_SIZE do
     local id, periodic, first = parts[part], parts[part + 1], 0
-    for _, row in pairs(periodic and rows_of(id) or { get_row(id .. MARK) }) do
+    for _, row_place in ipairs(periodic and places_of(id) or { place_of(id .. MARK) }) do
+      local row = row_at(row_place)
       local at = row and row[R_COMPLETED] or 0
       first = (first == 0 or (at > 0 and at < first)) and at or first
     end
@@ -71,50 +72,56 @@ local function under(node, row)
   if not row then
     return new_row(node, '', state)
   end
-  row[R_STATE], row[R_VERSION], row[R_OPERATOR], row[R_SLOTS] = state, node[VERSION], node[OPERATOR], {}
+  row[R_STATE], row[R_VERSION], row[R_OPERATOR], row[R_SLOTS] = state, node[VERSION], node[OPERATOR], false
   return row
 end
 
 -- When all prerequisites were complete, 0 while they are not.
 local function lock_opened(lock)
-  local field = lock[ID] .. MARK
-  local row = get_row(field)
+  local row_place = place_of(lock[ID] .. MARK)
+  local row = row_at(row_place)
   if not row or row[R_VERSION] < lock[VERSION] then
     row = under(lock, row)
-    finish(lock, field, row, settle(lock, row[R_STATE], event[AT]), lock[EXACT])
+    finish(lock, row_place, row, settle(lock, row[R_STATE], event[AT]), lock[EXACT])
   end
   return row[R_COMPLETED]
 end
 
+-- Completes a row whose target was reached, unless prerequisites are missing.
+local function complete(node, row)
+  local lock = nodes[node[LOCK]]
+  local opened_at = lock and lock_opened(lock)
+  local completed_at = math.max(row[R_REACHED], opened_at or 0)
+  if opened_at ~= 0 and (row[R_COMPLETED] == 0 or completed_at < row[R_COMPLETED]) then
+    if row[R_COMPLETED] == 0 and not node[IS_PART] then
+      unlocks[#unlocks + 1] =
+        { event[PLACE], row[R_GOAL], row[R_PERIOD], node[CHALLENGE_ID], node[VERSION], completed_at }
+    end
+    row[R_COMPLETED] = completed_at
+  end
+end
+
 -- Notes that the target was reached, and whether that completes the row; keeps the row.
-function finish(node, field, row, reached_at, exact)
+function finish(node, place, row, reached_at, exact)
   local reached = row[R_REACHED] or 0
   if reached_at > 0 and (reached == 0 or (exact and reached_at < reached)) then
-    reached = reached_at
+    row[R_REACHED] = reached_at
+    complete(node, row)
+  elseif reached > 0 and row[R_COMPLETED] == 0 then
+    complete(node, row)
   end
-  row[R_REACHED] = reached
-  if reached > 0 then
-    local lock = nodes[node[LOCK]]
-    local opened_at = lock and lock_opened(lock)
-    local completed_at = math.max(reached, opened_at or 0)
-    if opened_at ~= 0 and (row[R_COMPLETED] == 0 or completed_at < row[R_COMPLETED]) then
-      if row[R_COMPLETED] == 0 and not node[IS_PART] then
-        unlocks[#unlocks + 1] =
-          { event[PLACE], row[R_GOAL], row[R_PERIOD], node[2], node[VERSION], completed_at }
-      end
-      row[R_COMPLETED] = completed_at
-    end
-  end
-  put_row(field, row, node)
+  put_row(place, row, node)
 end
 
 -- Completes what was reached and waited for its prerequisites.
 local function unlock(node)
-  for field, row in pairs(rows_of(node[ID])) do
+  for _, place in ipairs(places_of(node[ID])) do
+    local row = row_at(place)
     if (row[R_REACHED] or 0) > 0 then
       local completed_before = row[R_COMPLETED]
       remember(row)
-      finish(node, field, row, 0, true)
+      complete(node, row)
+      put_row(place, row, node)
       if row[R_COMPLETED] ~= completed_before then
         evaluate(node, row)
       end
@@ -132,7 +139,7 @@ local function after(composite, row, contributes, changed)
 end
 
 -- A late event under an earlier version: complete if its parts were, before the next version held.
-local function move_past(composite, field, known)
+local function move_past(composite, known_place, known)
   if composite[A] > 0 or known[R_REACHED] > 0 then
     return
   end
@@ -143,7 +150,7 @@ local function move_past(composite, field, known)
   local reached_at = settle(composite, first_composite(composite, done), event[AT])
   if reached_at > 0 then
     remember(known)
-    finish(composite, field, known, reached_at, true)
+    finish(composite, known_place, known, reached_at, true)
     evaluate(composite, known)
     after(composite, known, true, known[R_COMPLETED] > 0)
   end
@@ -161,7 +168,7 @@ local function note_part(composite, place, state, node, row, contributes)
   end
 end
 
-local function move_parent(composite, place, own, field, known, node, row, contributes)
+local function move_parent(composite, place, own, known_place, known, node, row, contributes)
   remember(known)
   if not known or known[R_VERSION] < composite[VERSION] then
     if not own then
@@ -169,13 +176,13 @@ local function move_parent(composite, place, own, field, known, node, row, contr
     end
     known = under(composite, known)
   elseif known[R_VERSION] > composite[VERSION] then
-    move_past(composite, field, known)
+    move_past(composite, known_place, known)
     return
   end
   note_part(composite, place, known[R_STATE], node, row, contributes)
   local completed_before = known[R_COMPLETED]
   local reached_at = settle(composite, known[R_STATE], event[AT])
-  finish(composite, field, known, reached_at, composite[EXACT])
+  finish(composite, known_place, known, reached_at, composite[EXACT])
   evaluate(composite, known)
   after(composite, known, contributes, known[R_COMPLETED] ~= completed_before)
 end
@@ -191,23 +198,26 @@ end
 
 -- Moves the composites that a node is a part of, where its step means something to them. row: false where it has none.
 function tell_parents(node, row, contributes, changed)
-  local parents = node[PARENTS]
+  local parents, completed = node[PARENTS], row and row[R_COMPLETED] > 0
   for parent = 1, #parents, 3 do
     local composite, place, own = nodes[parents[parent]], parents[parent + 1], parents[parent + 2]
-    local field = composite[ID] .. MARK
-    local known = get_row(field)
-    if changed or is_news(composite, own, known, row, contributes) then
-      move_parent(composite, place, own, field, known, node, row, contributes)
-    elseif composite[TIMED] and contributes then
-      tell_parents(composite, known, contributes, false)
+    local asks = completed and composite[UNLOCKS] == 0 -- a goal looks at its prerequisites itself
+    if changed or asks or (contributes and (composite[A] > 0 or composite[TIMED])) then
+      local known_place = place_of(composite[ID] .. MARK)
+      local known = row_at(known_place)
+      if changed or is_news(composite, own, known, row, contributes) then
+        move_parent(composite, place, own, known_place, known, node, row, contributes)
+      elseif composite[TIMED] and contributes then
+        tell_parents(composite, known, contributes, false)
+      end
     end
   end
 end
 
 -- Applies one step of an event to the row of a field.
-local function apply_step(this_event, node, mode, field, period, amount, low)
+local function apply_step(this_event, node, mode, place, period, amount, low)
   event = this_event
-  local row = get_row(field)
+  local row = row_at(place)
   if not row and mode ~= OWN then -- a user is not in progress by events that would have counted before
     return
   end
@@ -218,17 +228,17 @@ local function apply_step(this_event, node, mode, field, period, amount, low)
     return
   end
   local reached_at, contributes = advance[node[KERNEL]](state, node, amount, low, event[AT], event[HASH])
-  local under_several = #row[R_SLOTS] > 0
+  local under_several = row[R_SLOTS]
   if under_several then
     reached_at = carried(state, node, mode, event[AT], reached_at)
     show_main(row)
   end
   if not own then
-    put_row(field, row, node)
+    put_row(place, row, node)
     return
   end
   local completed_before = row[R_COMPLETED]
-  finish(node, field, row, reached_at, node[EXACT] and not under_several)
+  finish(node, place, row, reached_at, node[EXACT] and not under_several)
   evaluate(node, row)
   tell_parents(node, row, contributes, row[R_COMPLETED] ~= completed_before)
 end

@@ -2,27 +2,26 @@
 Part of apply_events.lua: the rows of one user, under one version of their goal or several. It must agree with
 models/rules/slots.py and models/rules/reference.py.
 
-DEFINES begin_user, get_row, rows_of, put_row, new_row, open_slot, show_main, changed_rows
+A row is known by its place: that of its field among those read with the record, or one behind them.
+
+DEFINES begin_user, row_at, place_of, places_of, put_row, new_row, open_slot, show_main, changed_rows
 USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
-        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS, MOVES_ALL, STAYS, MARK, STAMP_DIGITS, OWN, GUEST
+        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS, MOVES_ALL, STAYS, MARK, META, STAMP_DIGITS, OWN, GUEST
 ]]
 local S_VERSION, S_OWN, S_STAYS, S_STATE, S_OPERATOR = 1, 2, 3, 4, 5 -- models/rules/slots.py
 
-local record, packed_rows, rows, changed, all_fields -- of the user at hand
+local record, fields, packed_rows, rows, changed, places, all_fields -- of the user at hand
 
--- packed: the rows read with the record, by field; false where the record has none.
-local function begin_user(record_key, packed)
-  record, packed_rows, rows, changed, all_fields = record_key, packed, {}, {}, nil
+-- names: the fields read with the record, rows behind the first META of them; packed: what they held.
+local function begin_user(record_key, names, packed)
+  record, fields, packed_rows, rows, changed, places, all_fields = record_key, names, packed, {}, {}, nil, nil
 end
 
--- The row of a field; false where there is none.
-local function get_row(field)
-  local row = rows[field]
+-- The row at a place; false where there is none.
+local function row_at(place)
+  local row = rows[place]
   if row == nil then
-    local packed = packed_rows[field]
-    if packed == nil then
-      packed = redis.call('HGET', record, field)
-    end
+    local packed = packed_rows[place]
     row = false
     if packed then
       local _, unpacked = cmsgpack.unpack_one(packed, STAMP_DIGITS)
@@ -33,23 +32,39 @@ local function get_row(field)
         end
       end
     end
-    rows[field] = row
+    rows[place] = row
   end
   return row
 end
 
--- The fields of all rows of a node, whatever their periods, with their rows.
-local function rows_of(id)
+-- The place of a field, which is read now if it was not read with the record.
+local function place_of(field)
+  if not places then
+    places = {}
+    for place = META + 1, #fields do
+      places[fields[place]] = place
+    end
+  end
+  local place = places[field]
+  if not place then
+    place = #fields + 1
+    fields[place], packed_rows[place], places[field] = field, redis.call('HGET', record, field), place
+  end
+  return place
+end
+
+-- The places of all rows of a node, whatever their periods.
+local function places_of(id)
   all_fields = all_fields or redis.call('HKEYS', record)
   local found, prefix = {}, id .. MARK
   for _, field in ipairs(all_fields) do
     if string.sub(field, 1, #prefix) == prefix then
-      found[field] = get_row(field)
+      place_of(field)
     end
   end
-  for field, row in pairs(rows) do
-    if row and string.sub(field, 1, #prefix) == prefix then
-      found[field] = row
+  for place = META + 1, #fields do
+    if string.sub(fields[place], 1, #prefix) == prefix and row_at(place) then
+      found[#found + 1] = place
     end
   end
   return found
@@ -57,17 +72,24 @@ end
 
 local function new_row(node, period, state)
   local operator = node[OPERATOR]
-  return { node[ID], period, node[CHALLENGE_ID], operator, node[VERSION], 0, 0, now, now, state, 0, {}, node[IS_PART] }
+  return { node[ID], period, node[CHALLENGE_ID], operator, node[VERSION], 0, 0, now, now, state, 0, false, node[IS_PART] }
 end
 
 -- Keeps a row, as changed by this call.
-local function put_row(field, row, node)
+local function put_row(place, row, node)
   row[R_CHALLENGE], row[R_STAMP], row[R_UPDATED] = node[CHALLENGE_ID], stamp, now
-  rows[field], changed[field] = row, row
+  if not changed[place] then
+    rows[place], changed[place] = row, true
+  end
 end
 
+-- The fields that changed, each followed by its row.
 local function changed_rows()
-  return changed
+  local found = {}
+  for place in pairs(changed) do
+    found[#found + 1], found[#found + 2] = fields[place], rows[place]
+  end
+  return found
 end
 
 -- The state that a version begins with: a copy of the one before where it keeps that, else an empty one.
@@ -86,16 +108,16 @@ end
 
 -- The state under a node's version and whether an event fell under that; nil where there is none to move.
 local function open_slot(row, node, mode)
-  local slots, version = row[R_SLOTS] or {}, node[VERSION]
+  local slots, version = row[R_SLOTS], node[VERSION]
   local create = mode == OWN or mode == GUEST
-  row[R_SLOTS] = slots
-  if #slots == 0 then
+  if not slots then
     if row[R_VERSION] == version then
       return row[R_STATE], true
     elseif not create then
       return nil
     end
-    slots[1] = { row[R_VERSION], true, false, row[R_STATE], row[R_OPERATOR] }
+    slots = { { row[R_VERSION], true, false, row[R_STATE], row[R_OPERATOR] } }
+    row[R_SLOTS] = slots
   end
   local place = 1
   while slots[place] and slots[place][S_VERSION] < version do
