@@ -1,10 +1,11 @@
 """The publications that PostgreSQL holds, as the engine works with them (promise P9)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection, Engine, ScalarSelect, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
 from models.cold.connection import database_errors
 from models.cold.tables import rule_publications, rule_versions
@@ -18,8 +19,9 @@ log = structlog.get_logger()
 def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -> Publications:
     """The publications that events since a moment (µs) may fall under, their goals under their versions.
 
-    ``on_change`` of a goal is what it came to when its version was published, whatever later files say of it.
-    One that cannot be read, because a newer release wrote it, is logged and left out.
+    With them come those of the versions before, which decide what a new version does with progress made under them,
+    however long ago that was. ``on_change`` of a goal is what it came to when its version was published, whatever
+    later files say of it. One that cannot be read, because a newer release wrote it, is logged and left out.
 
     Raises:
         ConfigurationError: there is none that can be read.
@@ -27,37 +29,23 @@ def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -
     """
     table = rule_publications.c
     first = select(func.max(table.revision)).where(table.active_from <= moment(since_us)).scalar_subquery()
-    wanted = (
-        select(table.revision, table.active_from, table.document, table.versions)
-        .where(table.revision >= func.least(func.coalesce(first, 0), _first_with_guests()))
-        .order_by(table.revision)
-    )
     with database_errors(), engine.connect() as connection:
-        found = connection.execute(wanted).all()
-        policies = _policies(connection)
+        versions = _versions(connection)
+        found = _read(connection, table.revision >= func.coalesce(first, 0))
+        needed = _revisions_before(found, versions) - {row.revision for row in found}
+        found = sorted([*found, *_read(connection, table.revision.in_(needed))], key=lambda row: int(row.revision))
+    policies = {key: version.policy for key, version in versions.items()}
     items = []
-    for revision, active_from, document, versions in found:
+    for row in found:
         try:
-            rulebook = _settled(parse(document.encode()).with_versions(versions), policies)
+            rulebook = _settled(parse(row.document.encode()).with_versions(row.versions), policies)
         except (InvalidChallengesError, KeyError) as error:
-            log.error("rules_unreadable", revision=revision, error=str(error))  # noqa: TRY400 - its text says it all
+            log.error("rules_unreadable", revision=row.revision, error=str(error))  # noqa: TRY400 - its text says it all
             continue
-        items.append(Publication(revision, microseconds(active_from), rulebook))
+        items.append(Publication(row.revision, microseconds(row.active_from), rulebook))
     if not items:
         raise ConfigurationError("PostgreSQL holds no publication of rules that can be read")
     return Publications(tuple(items))
-
-
-def _first_with_guests() -> ScalarSelect[int]:
-    """The oldest publication under whose versions users in progress were left; null where there is none."""
-    left, later = rule_versions.alias().c, rule_versions.alias().c
-    moved = (
-        select(later.version)
-        .where(later.goal_id == left.goal_id, later.version > left.version, later.policy != "grandfather")
-        .exists()
-    )
-    before = select(func.min(left.revision) - 1).where(left.policy == "grandfather", ~moved)
-    return before.scalar_subquery()
 
 
 def newest_revision(engine: Engine) -> int:
@@ -70,10 +58,39 @@ def newest_revision(engine: Engine) -> int:
         return connection.execute(select(func.max(rule_publications.c.revision))).scalar_one() or 0
 
 
-def _policies(connection: Connection) -> dict[tuple[str, int], Policy]:
+class _Version(NamedTuple):
+    policy: Policy
+    revision: int
+    """The publication that brought it."""
+
+
+_Versions = Mapping[tuple[str, int], _Version]
+
+
+def _versions(connection: Connection) -> dict[tuple[str, int], _Version]:
     table = rule_versions.c
-    wanted = select(table.goal_id, table.version, table.policy).where(table.policy.is_not(None))
-    return {(goal_id, version): policy for goal_id, version, policy in connection.execute(wanted)}
+    wanted = select(table.goal_id, table.version, table.policy, table.revision)
+    found = connection.execute(wanted.where(table.policy.is_not(None), table.revision.is_not(None)))
+    return {(goal_id, version): _Version(policy, revision) for goal_id, version, policy, revision in found}
+
+
+def _read(connection: Connection, which: ColumnElement[bool]) -> list[Row[Any]]:
+    table = rule_publications.c
+    wanted = select(table.revision, table.active_from, table.document, table.versions).where(which)
+    return list(connection.execute(wanted.order_by(table.revision)))
+
+
+def _revisions_before(found: Sequence[Row[Any]], versions: _Versions) -> set[int]:
+    """Where the versions of these publications began, and those before them ended."""
+    revisions: set[int] = set()
+    for goal_id, number in {pair for row in found for pair in row.versions.items()}:
+        while number > 1 and (version := versions.get((goal_id, number))):
+            if version.policy != "restart":
+                revisions |= {version.revision, version.revision - 1}
+            if version.policy != "grandfather":
+                break
+            number -= 1  # noqa: PLW2901 - back to the version that users may have stayed on
+    return revisions
 
 
 def _settled(rulebook: Rulebook, policies: Mapping[tuple[str, int], Policy]) -> Rulebook:

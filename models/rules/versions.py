@@ -11,7 +11,12 @@ _KEEPING = frozenset({"count", "sum", "latest", "max", "min", "streak"})
 
 
 def can_keep(old: Rule, new: Rule) -> bool:
-    """Whether progress under one rule means something under another: the state of both is of one kind."""
+    """Whether progress under one rule means something under another: the state of both is of one kind.
+
+    A composite has no progress of its own; its nested parts are asked one by one.
+    """
+    if new.op in COMPOSITES:
+        return old.op in COMPOSITES
     alike = all(getattr(old, name) == getattr(new, name) for name in ("op", "per", "unit", "timezone"))
     return alike and new.op in _KEEPING and old.last is None and new.last is None
 
@@ -44,10 +49,9 @@ def _version(rulebook: Rulebook, goal_id: str) -> int | None:
 def _link_versions(node: Node, earlier: list[Network], later: list[Network]) -> None:
     before = next(_others(node, reversed(earlier)), None)
     after = list(_others(node, later))
-    policy = node.goal.on_change
     if before is not None:
-        node.keeps = policy == "keep" and can_keep(before.rule, node.rule)
-        node.moves_all = policy != "grandfather"
+        node.keeps = node.goal.on_change == "keep" and can_keep(before.rule, node.rule)
+        node.moves_all = node.goal.on_change != "grandfather"
     node.stays = bool(after) and all(version.goal.on_change == "grandfather" for version in after)
     node.carries = list(_carries(node, later))
     node.parents += _later_parents(node, later)

@@ -16,6 +16,7 @@ from models.cold.rule_history import RuleHistory
 from models.errors import ConfigurationError, DatabaseUnavailableError, InvalidChallengesError
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Rulebook
+from models.rules.matching import Matcher
 from models.rules.rule import Condition, Rule
 from worker.publications import PublicationsWatcher
 
@@ -164,8 +165,9 @@ def test_each_event_finds_the_publication_of_its_time(engine, files):
     assert known.at(change - 1).rulebook.by_id["logins"].target == 3
     assert known.at(change).rulebook.by_id["logins"].target == 4
     assert known.at(NOW + 9 * HOUR).rulebook.by_id["logins"].version == 3
-    assert _versions(load(engine, files.parse, since_us=change))[0][0] == 2
-    assert _versions(load(engine, files.parse, since_us=NOW + 9 * HOUR)) == [(3, {"logins": 3, "minutes": 1})]
+    # Those that events may fall under, and the ones before, whose progress they keep.
+    assert [number for number, _ in _versions(load(engine, files.parse, since_us=change))] == [1, 2, 3]
+    assert [number for number, _ in _versions(load(engine, files.parse, since_us=NOW + 9 * HOUR))] == [2, 3]
 
 
 def test_a_version_keeps_the_policy_it_was_published_with(engine, files):
@@ -298,3 +300,14 @@ def test_once_all_users_have_moved_on_only_what_events_may_fall_under_is_loaded(
         _publish(engine, files.file(goal), now_us=NOW + number * HOUR)
     found = load(engine, files.parse, since_us=NOW + 1000 * HOUR)
     assert [item.revision for item in found.items] == [3]
+
+
+def test_the_version_before_is_known_however_long_ago_it_was(engine, files):
+    """Else a user who comes back after a month would begin anew."""
+    changed = [replace(LOGINS, rule=replace(LOGINS.rule, target=target)) for target in (3, 4, 5)]
+    for number, goal in enumerate(changed):
+        _publish(engine, files.file(goal), now_us=NOW + number * HOUR)
+    found = load(engine, files.parse, since_us=NOW + 1000 * HOUR)
+    assert [item.revision for item in found.items] == [2, 3]
+    node = Matcher(found).networks[-1].by_id["logins"]
+    assert (node.version, node.keeps) == (3, True)

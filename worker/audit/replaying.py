@@ -31,7 +31,7 @@ class RecallingMatcher(Matcher):
 
         self._known_at = known_at
 
-    def steps(self, event: Event, revision: int | None = None) -> Iterator[Step]:
+    def steps(self, event: Event, revision: int | None = None) -> list[Step]:
         """The steps of an event by what was known at a revision; None: all that is known now."""
         if revision is None or revision >= self.publications.newest.revision:
             return super().steps(event)
