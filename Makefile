@@ -13,16 +13,19 @@ DEV := $(VENV)/.installed-dev
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test lint bench protos clean
+.PHONY: help up test test-long lint bench protos clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 up: $(RUNTIME) ## Install what is missing, then start everything until Ctrl-C
 	@exec $(BIN)/questline up
 
 test: $(DEV) lint ## Run every check and every test
 	$(BIN)/pytest
+
+test-long: $(DEV) ## Try the properties on ten times as many random examples
+	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py
 
 lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
 	$(BIN)/ruff check

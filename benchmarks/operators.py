@@ -20,8 +20,8 @@ from models.hot.plan import Plan, make_plan
 from models.hot.records import Records
 from models.rules.goals import Goal, Rulebook
 from models.rules.matching import Matcher, always
-from models.rules.rule import Rule
 from models.rules.rows import Snapshot
+from models.rules.rule import Rule
 
 SIMPLE = ("count", "sum", "latest", "max", "min")
 """The operators that the others are compared with, by the mean of their times."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks.cpu import CpuUse
 from benchmarks.flush import ROWS
 from benchmarks.freshness import RATE, Freshness
+from benchmarks.operators import SIMPLE, ratios
 from benchmarks.product import Product
 from benchmarks.redis_time import RedisTime
 from benchmarks.throughput import Load, Repetition
@@ -35,6 +36,8 @@ class Results:
     freshness: Freshness | None = None
     flush: Mapping[str, Sequence[float]] = field(default_factory=dict)
     redis: RedisTime | None = None
+    operators: Mapping[str, float] = field(default_factory=dict)
+    """Microseconds of Redis an event, by rule set."""
     faults: list[str] = field(default_factory=list)
     """Why a figure is missing; a run goes on without it."""
 
@@ -72,6 +75,12 @@ def as_data(results: Results) -> dict[str, Any]:
             "all_scripts_us_per_event": round(results.redis.all_scripts, 1),
             "events_per_call": round(results.redis.events_per_call, 1),
         }
+    if results.operators:
+        shares = ratios(results.operators)
+        data["operators"] = {
+            name: {"redis_us_per_event": round(time, 1), "ratio_to_simple": round(shares[name], 2)}
+            for name, time in results.operators.items()
+        }
     if results.freshness is not None:
         data["freshness"] = {
             "load_rate": round(results.freshness.load_rate),
@@ -91,6 +100,8 @@ def show(data: dict[str, Any], results: Results, console: Console) -> None:
         console.print(_rate_table(data, results))
     if "cpu" in data:
         console.print(_cpu_table(data["cpu"]))
+    if "operators" in data:
+        console.print(_operator_table(data["operators"]))
     rows = [*_redis_lines(data), *_freshness_lines(data), *_flush_lines(data)]
     if rows:
         table = Table("figure", "value", title="Times", title_justify="left")
@@ -168,6 +179,17 @@ def _cpu_table(cpu: dict[str, Any]) -> Table:
     for name, seconds in cpu["seconds_per_million_events"].items():
         table.add_row(name, f"{seconds:,.1f}", f"{cpu['share'][name]:.1%}")
     table.add_row("all", f"{cpu['total']:,.1f}", "")
+    return table
+
+
+def _operator_table(times: dict[str, Any]) -> Table:
+    table = Table(title="Redis' time, operator by operator, one step an event", title_justify="left")
+    table.add_column("rule")
+    for name in ("µs an event", "to the simple ones"):
+        table.add_column(name, justify="right")
+    for name, block in times.items():
+        share = f"{block['ratio_to_simple']:.2f}"
+        table.add_row(name, f"{block['redis_us_per_event']:,.1f}", f"{share} (simple)" if name in SIMPLE else share)
     return table
 
 

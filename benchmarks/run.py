@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import flush, freshness
+from benchmarks import flush, freshness, operators
 from benchmarks.comparison import running_naive
 from benchmarks.product import Product, running_product
 from benchmarks.redis_time import measure_redis
@@ -42,6 +42,7 @@ class Name(StrEnum):
     REDIS = "redis"
     FRESHNESS = "freshness"
     FLUSH = "flush"
+    OPERATORS = "operators"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +57,13 @@ class Sizes:
 
 _FULL = Sizes(
     rounds=3,
-    events={"http": 150_000, "http-single": 6_000, "grpc": 6_000, NAIVE: 2_000, "redis": 20_000},
+    events={"http": 150_000, "http-single": 6_000, "grpc": 6_000, NAIVE: 2_000, "redis": 20_000, "operators": 20_000},
     freshness_seconds=20,
     flushes=50,
 )
 _QUICK = Sizes(
     rounds=1,
-    events={"http": 10_000, "http-single": 1_000, "grpc": 1_000, NAIVE: 500, "redis": 3_000},
+    events={"http": 10_000, "http-single": 1_000, "grpc": 1_000, NAIVE: 500, "redis": 3_000, "operators": 2_000},
     freshness_seconds=5,
     flushes=10,
 )
@@ -122,6 +123,9 @@ def _measure(names: set[Name], sizes: Sizes, say: Callable[[str], None]) -> Resu
             say("Redis' time")
             with _fault_noted(results, Name.REDIS):
                 results.redis = measure_redis(product, rulebook, sizes.events[Name.REDIS])
+        if Name.OPERATORS in names:
+            say("Redis' time, operator by operator")
+            results.operators = operators.measure(product.settings, sizes.events[Name.OPERATORS], sizes.rounds)
     return results
 
 

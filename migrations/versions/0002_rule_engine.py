@@ -87,6 +87,7 @@ def _extend_progress() -> None:
         "user_goal_progress",
         sa.Column("reached_at", _TIME, comment="event time at which the rule itself was met, locked or not"),
     )
+    op.execute("UPDATE user_goal_progress SET reached_at = completed_at WHERE completed_at IS NOT NULL")
     op.add_column(
         "user_goal_progress",
         sa.Column(

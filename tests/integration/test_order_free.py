@@ -14,6 +14,7 @@ from config.shards import shard_for
 from models.rules.amounts import BASE, join, split
 from models.rules.operators import progress_of
 from models.rules.reference import apply_all
+from tests.conftest import examples
 from tests.stack import GOALS, NOON, SHARDS
 
 EVENTS = 12
@@ -56,7 +57,7 @@ def _meaning(row):
 
 
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

@@ -20,11 +20,15 @@ _OTHER = (
     "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",
     "shards", "challenges_file",
 )  # fmt: skip
+_DURATIONS = ("max_lateness", "event_retention")
 
 
 def write_run_file(data: DataFolder, settings: Settings, socket: Path) -> None:
     """Tell others about this run: its complete settings and its supervisor's socket."""
     told = settings.model_dump(mode="json", include={*_DATABASE, *_REDIS, *_OTHER})
+    for name in _DURATIONS:  # in the notation of settings, which pydantic's own is not
+        length = getattr(settings, name)
+        told[name] = None if length is None else f"{length.total_seconds():f}s"
     write_private(data.run_file, json.dumps({"pid": os.getpid(), "socket": str(socket), "settings": told}))
 
 
@@ -38,7 +42,7 @@ def running_settings(settings: Settings) -> Settings:
     """
     data = DataFolder(settings.questline_data_dir)
     told: Mapping[str, Any] = read_json(data.run_file).get("settings", {}) if data.is_running() else {}
-    wanted = set(_OTHER)
+    wanted = {*_OTHER, *_DURATIONS}
     if settings.db_host is None:
         wanted |= set(_DATABASE)
     if settings.broker_url is None and settings.state_url is None:
