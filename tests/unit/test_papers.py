@@ -118,11 +118,15 @@ def test_every_redis_key_is_in_the_table():
     assert f"`{keys.attributes_key(7, keys.member('<tenant>', '<user>'))}`" in known
 
 
-def test_every_dependency_has_its_reason():
+@pytest.mark.parametrize(
+    ("heading", "extras"), [("Why each dependency", ["embedded"]), ("Tools for development", ["dev"])]
+)
+def test_every_dependency_has_its_reason(heading, extras):
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
+    wanted = [requirement for extra in extras for requirement in project["optional-dependencies"][extra]]
+    wanted += project["dependencies"] if "dev" not in extras else []
     names = {re.split(r"[\[>=<~ ]", requirement)[0] for requirement in wanted}
-    explained = ", ".join(row[0] for row in table("docs/architecture.md", "Why each dependency"))
+    explained = ", ".join(row[0] for row in table("docs/architecture.md", heading))
     assert names == set(re.sub(r"\(.*?\)", "", explained).replace(" ", "").split(","))
 
 
