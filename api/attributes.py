@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 
 from api.parameters import TenantId, UserId
 from models.attributes import (
+    ATTRIBUTE_NAME,
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
     Attributes,
@@ -20,7 +21,7 @@ from models.user_attributes import UserAttributes
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "maxProperties": MAX_ATTRIBUTES,
-    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"},
+    "propertyNames": {"pattern": f"^{ATTRIBUTE_NAME}$"},
     "properties": {"timezone": {"type": "string", "description": "An IANA time zone name."}},
     "additionalProperties": {
         "anyOf": [{"type": "string", "maxLength": 256}, {"type": "number"}, {"type": "boolean"}],

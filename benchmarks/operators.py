@@ -4,7 +4,7 @@ Every rule set gets the same events of the same users in the same batches, so th
 differs. It works on a shard of its own, which the product around it does not know.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from random import Random
 from statistics import median
@@ -76,7 +76,7 @@ def measure(settings: Settings, events: int, rounds: int) -> dict[str, float]:
     return {name: median(times) for name, times in taken.items()}
 
 
-def ratios(times: dict[str, float]) -> dict[str, float]:
+def ratios(times: Mapping[str, float]) -> dict[str, float]:
     """Each time next to the mean of the simple operators'."""
     simple = sum(times[name] for name in SIMPLE) / len(SIMPLE)
     return {name: time / simple for name, time in times.items()}

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
             raise ValueError(f"must be at least {needed / timedelta(days=1):g}d, twice MAX_LATENESS and 2 days")
         return retention
 
+    def tenant_or_default(self, tenant: str | None) -> str:
+        """The tenant that a command looks at: the one given, else ``AB_NAMESPACE``, else ``default``."""
+        return tenant or self.ab_namespace or "default"
+
     @property
     def database_url(self) -> str:
         """PostgreSQL as a libpq URL, which SQLAlchemy and psql both read."""

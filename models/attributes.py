@@ -24,11 +24,12 @@ Attributes = dict[str, Attribute]
 
 MAX_ATTRIBUTES = 32
 MAX_ATTRIBUTES_BYTES = 16 * 1024
+ATTRIBUTE_NAME = "[A-Za-z_][A-Za-z0-9_.-]{0,63}"
+"""What the whole name of an attribute must match, as a regular expression."""
 TIMEZONE = "timezone"
 """The attribute that says in which time zone a user's days begin."""
 
 _MAX_TEXT = 256
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _NAME_SHOWN = 64
 _UNPRINTABLE = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
@@ -74,7 +75,7 @@ def zone_of(attributes: Attributes) -> str | None:
 
 def _fault(name: str, value: Any) -> str:
     """What is wrong with an attribute, as the predicate of its name; empty if nothing is."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(ATTRIBUTE_NAME, name):
         return "is no name of an attribute: a letter or '_', then up to 63 of the characters A-Z a-z 0-9 _ . -"
     if name == TIMEZONE and not (isinstance(value, str) and is_zone(value)):
         return "must be an IANA time zone name, such as Europe/Berlin"

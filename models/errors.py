@@ -56,6 +56,10 @@ class HydrationRacedError(RetryableError):
     """A user's record kept changing while it was being loaded from PostgreSQL."""
 
 
+class AttributesUnknownError(RetryableError):
+    """Some users' attributes are in PostgreSQL only, which did not answer; those of others in the batch are known."""
+
+
 class ReceiverUnavailableError(RetryableError):
     """The running product did not answer one of our own client commands."""
 

@@ -9,7 +9,7 @@ import structlog
 from config.shards import shard_for
 from models.attributes import Attributes
 from models.cold.attributes import AttributeStore
-from models.errors import RetryableError, StateUnavailableError
+from models.errors import DatabaseUnavailableError, RetryableError, StateUnavailableError
 from models.hot.attributes import AttributeCache, User
 
 log = structlog.get_logger()
@@ -23,15 +23,18 @@ class UserAttributes:
     store: AttributeStore
     shards: int
 
-    def of_shard(self, shard: int, users: Sequence[User]) -> dict[User, Attributes]:
+    def of_shard(self, shard: int, users: Sequence[User], *, may_ask: bool = True) -> dict[User, Attributes]:
         """The attributes of users of one shard, each (tenant, user) once: one read of Redis, at most one query.
 
         Raises:
             StateUnavailableError: Redis did not answer.
-            DatabaseUnavailableError: Redis does not have them all, and PostgreSQL did not answer.
+            DatabaseUnavailableError: Redis does not have them all, and PostgreSQL did not answer, or must not be asked
+                again (``may_ask``), since each time may take as long as a time limit.
         """
         known = self.cache.read(shard, users)
         missing = [user for user in users if user not in known]
+        if missing and not may_ask:
+            raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
         if missing:
             found = self.store.read(missing)
             self.cache.fill(shard, found)

@@ -9,12 +9,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from logging import DEBUG
+from typing import Protocol
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.cold.reading import ProgressReader
-from models.errors import BrokerUnavailableError, DatabaseUnavailableError, HydrationRacedError, RetryableError
+from models.errors import (
+    AttributesUnknownError,
+    BrokerUnavailableError,
+    DatabaseUnavailableError,
+    HydrationRacedError,
+    RetryableError,
+)
 from models.events import Event, pack_batch
 from models.hot.journal import Batch, Journal, Taken, TakenBatch
 from models.hot.meters import Meters
@@ -36,14 +43,24 @@ LOGGED_SINGLY = 5
 log = structlog.get_logger()
 
 
+class Stamp(Protocol):
+    """Writes the named attributes of their users into the events of a shard; see ``tasks/attributes.py``."""
+
+    def __call__(
+        self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool = True
+    ) -> list[Event]:
+        """The events with the attributes; raises DatabaseUnavailableError where some cannot be known now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BatchApplier:
     """Applies batches of events to users' records."""
 
     matcher: Callable[[], Matcher]
     """The rules as published by now; raises DatabaseUnavailableError while they are not known."""
-    stamp: Callable[[int, Sequence[Event], frozenset[str]], list[Event]]
-    """Writes the named attributes of their users into the events of a shard."""
+    stamp: Stamp
+    """Writes users' attributes into their events."""
     records: Records
     journal: Journal
     reader: ProgressReader
@@ -88,6 +105,8 @@ class BatchApplier:
         started = self.now_us()
         try:
             calls = self._call(shard, merged, may_load=may_load)
+        except AttributesUnknownError:  # some users' are: those of the others need not wait
+            return self._each(shard, merged, may_load=False)
         except (DatabaseUnavailableError, HydrationRacedError) as error:
             self._put_back(shard, merged, error)
             return may_load and not isinstance(error, DatabaseUnavailableError)
@@ -104,6 +123,9 @@ class BatchApplier:
         if len(merged.batches) == 1:
             log.error("batch_failed", shard=shard, batch_id=merged.batch_ids[0], exc_info=error)
             return may_load
+        return self._each(shard, merged, may_load=may_load)
+
+    def _each(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
         for batch in merged.batches:
             may_load = self._apply(shard, [batch], may_load=may_load)
         return may_load
@@ -122,7 +144,7 @@ class BatchApplier:
                 log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
 
     def _call(self, shard: int, merged: Merged, *, may_load: bool) -> list[Applied]:
-        plan = self._plan(shard, merged)
+        plan = self._plan(shard, merged, may_ask=may_load)
         calls: list[Applied] = []
         for _ in range(LOADS):
             calls.append(self.records.apply(shard, merged.batch_ids, plan, now_us=self.now_us()))
@@ -135,12 +157,17 @@ class BatchApplier:
             plan = plan.only([user.plan for user in cold])
         raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")
 
-    def _plan(self, shard: int, merged: Merged) -> Plan:
+    def _plan(self, shard: int, merged: Merged, *, may_ask: bool) -> Plan:
         matcher = self.matcher()
         names = matcher.attribute_names
         if not names:
             return make_plan(matcher, merged.events, merged.packed)
-        events = self.stamp(shard, merged.events, names)
+        try:
+            events = self.stamp(shard, merged.events, names, may_ask=may_ask)
+        except DatabaseUnavailableError as error:
+            if len(merged.batches) == 1:
+                raise
+            raise AttributesUnknownError(str(error)) from error
         return make_plan(matcher, events, pack_batch(events))
 
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
@@ -177,6 +204,11 @@ class BatchApplier:
                 event_id=event.event_id,
                 user_id=event.user_id,
                 event_type=event.event_type,
-                goals_affected=len(self.matcher().network_at(event.occurred_at).by_event.get(event.event_type, ())),
+                goals_affected=len(self._goals(event)),
                 processing_time_ms=each,
             )
+
+    def _goals(self, event: Event) -> frozenset[str]:
+        """The goals whose own rules, or parts of them, an event of this type and time may move."""
+        nodes = self.matcher().network_at(event.occurred_at).by_event.get(event.event_type, ())
+        return frozenset(node.goal.goal_id for node in nodes)

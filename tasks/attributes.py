@@ -17,7 +17,7 @@ class AttributeStamper:
 
     attributes: UserAttributes
 
-    def stamp(self, shard: int, events: Sequence[Event], names: frozenset[str]) -> list[Event]:
+    def stamp(self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool = True) -> list[Event]:
         """The events of one shard with those of their users' attributes that rules ask for by ``names``.
 
         With ``timezone`` among the names, an event without a time zone gets its user's. An event that carries
@@ -25,12 +25,13 @@ class AttributeStamper:
 
         Raises:
             StateUnavailableError: Redis did not answer.
-            DatabaseUnavailableError: Redis does not have them all, and PostgreSQL did not answer.
+            DatabaseUnavailableError: Redis does not have them all, and PostgreSQL did not answer, or must not be asked
+                again (``may_ask``).
         """
         users = list({(event.tenant_id, event.user_id): None for event in events if not event.attributes})
         if not users or not names:
             return list(events)
-        known = self.attributes.of_shard(shard, users)
+        known = self.attributes.of_shard(shard, users, may_ask=may_ask)
         stamps = {user: _stamp(attributes, names) for user, attributes in known.items()}
         return [_stamped(event, stamps) for event in events]
 

@@ -17,7 +17,6 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow, UnlockRow
-from models.cold.reading import microseconds_of
 from models.cold.writing import FlushWriter
 from models.errors import StateUnavailableError
 from models.hot.connection import state_errors
@@ -25,7 +24,7 @@ from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.hot.log import LogEntry, ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import DirtyRecord, Records
-from models.rules.calendar import oldest_periods
+from models.rules.calendar import microseconds_of, oldest_periods
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""

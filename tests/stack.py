@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.shards import shard_for
-from models.cold.reading import ProgressReader, microseconds_of
+from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
 from models.errors import JournalFullError
 from models.events import Event, pack_batch
@@ -17,7 +17,7 @@ from models.hot.journal import Batch, Journal
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.records import EvaluationLog, Records
-from models.rules.calendar import PERIOD_MARGIN_US, microseconds
+from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_of
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matching import Matcher
 from models.rules.operators import progress_of
@@ -68,6 +68,11 @@ class Clock:
         self.now += int(timedelta(**length) / timedelta(microseconds=1))
 
 
+def _unstamped(shard, events, names, *, may_ask=True):
+    """Users without attributes."""
+    return list(events)
+
+
 @dataclass
 class Stack:
     """One installation without processes: events in by ``post``, rows out of PostgreSQL by ``rows``."""
@@ -99,7 +104,7 @@ class Stack:
         self.shard_log = ShardLog(self.redis)
         self.applier = BatchApplier(
             self.matcher,
-            lambda _shard, events, _names: list(events),
+            _unstamped,
             self.records,
             self.journal,
             self.reader,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 
@@ -13,9 +14,8 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.publications import load, newest_revision
 from models.cold.publishing import Document, publish
-from models.cold.reading import microseconds_of
-from models.errors import DatabaseUnavailableError, QuestlineError
-from models.rules.calendar import PERIOD_MARGIN_US
+from models.errors import ConfigurationError, DatabaseUnavailableError, QuestlineError
+from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Publications, Rulebook
 from models.rules.matching import Matcher
@@ -108,6 +108,11 @@ class PublicationsWatcher:
                 broke = str(error)
 
 
+def reach_us(settings: Settings) -> int:
+    """How long ago (µs) an event may have happened that is applied now: it may have waited in the journal."""
+    return microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
+
+
 def watch_publications(
     engine: Engine, settings: Settings, document: Document, now_us: Callable[[], int]
 ) -> PublicationsWatcher:
@@ -115,7 +120,6 @@ def watch_publications(
 
     Its first look publishes the process' own challenges file, ``document``, if that was never published.
     """
-    reach_us = microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
     read = lru_cache(maxsize=256)(parse_stored)
     published = Event()
 
@@ -123,20 +127,19 @@ def watch_publications(
         if not published.is_set():
             publish_unseen(engine, document, now_us())
             published.set()
-        return load(engine, read, since_us=now_us() - reach_us)
+        return load(engine, read, since_us=now_us() - reach_us(settings))
 
     return PublicationsWatcher(find, lambda: newest_revision(engine))
 
 
 def matchers(watcher: PublicationsWatcher, settings: Settings) -> Callable[[], Matcher]:
     """Gives what matches events to the rules as published by now; made anew when there is something new."""
-    lateness_us = microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
     made: list[Matcher] = []
 
     def current() -> Matcher:
         publications = watcher.current()
         if not made or made[0].publications is not publications:
-            made[:] = [Matcher(publications, lateness_us=lateness_us)]
+            made[:] = [Matcher(publications, lateness_us=reach_us(settings))]
         return made[0]
 
     return current
@@ -152,6 +155,21 @@ def publish_unseen(engine: Engine, document: Document, now_us: int) -> None:
     if done is not None:
         new = sum(goal.is_new for goal in done.goals)
         log.info("rules_published", revision=done.revision, active_from=done.active_from, new_versions=new)
+
+
+def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document:
+    """Read a challenges file, with the bounds that ``lateness`` sets; ``setting`` is what names it, if one does.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+        InvalidChallengesError: it has faults, one line each.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        named = f"{setting} {path}" if setting else str(path)
+        raise ConfigurationError(f"{named}: cannot be read: {error.strerror or error}") from error
+    return Document(content, parse_challenges(content, str(path), lateness=lateness), str(path))
 
 
 def parse_stored(document: bytes) -> Rulebook:

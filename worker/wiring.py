@@ -15,7 +15,7 @@ from models.cold.connection import connect_database
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
-from models.errors import BrokerUnavailableError, ConfigurationError
+from models.errors import BrokerUnavailableError
 from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal
@@ -23,8 +23,8 @@ from models.hot.keys import FLUSH_ASKED
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.records import Records
-from models.rules.challenges import parse_challenges
 from models.rules.goals import Rulebook
+from models.rules.matching import Matcher
 from models.user_attributes import UserAttributes
 from tasks.applying import BatchApplier
 from tasks.attributes import AttributeStamper
@@ -33,7 +33,7 @@ from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.broker import BatchPublisher, QueuePeek
 from worker.partitioning import drop_old_partitions, prepare_database
-from worker.publications import matchers, watch_publications
+from worker.publications import matchers, read_file, watch_publications
 
 log = structlog.get_logger()
 
@@ -50,12 +50,7 @@ def read_challenges(settings: Settings) -> Document:
         ConfigurationError: the file cannot be read.
         InvalidChallengesError: it has faults, one line each.
     """
-    path = settings.challenges_file
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"CHALLENGES_FILE {path}: {error.strerror}") from error
-    return Document(text, parse_challenges(text, str(path), lateness=settings.max_lateness), str(path))
+    return read_file(settings.challenges_file, settings.max_lateness, setting="CHALLENGES_FILE")
 
 
 def load_rulebook(settings: Settings) -> Rulebook:
@@ -88,60 +83,80 @@ def make_user_attributes(settings: Settings, redis: Redis, engine: Engine) -> Us
     return UserAttributes(AttributeCache(redis, ttl=settings.record_ttl), AttributeStore(engine), settings.shards)
 
 
+class _Parts:
+    """What the parts of a worker process share."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self.settings = settings
+        self.redis = connect_state(settings.state)
+        self.engine = connect_database(settings.database_url, application="questline-worker")
+        self.meters = Meters(self.redis)
+        self.records = make_records(settings, self.redis)
+        self.writer = FlushWriter(self.engine, batch_size=settings.db_batch_size)
+        self.journal = make_journal(settings, self.redis)
+        self.publisher = BatchPublisher(app)
+
+
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
     """What the tasks of one worker process work with; contacts no server."""
-    redis = connect_state(settings.state)
-    engine = connect_database(settings.database_url, application="questline-worker")
-    meters = Meters(redis)
-    records = make_records(settings, redis)
-    watcher = watch_publications(engine, settings, document, now_us)
-    writer = FlushWriter(engine, batch_size=settings.db_batch_size)
-    journal = make_journal(settings, redis)
-    publisher = BatchPublisher(app)
+    parts = _Parts(settings, app)
+    watcher = watch_publications(parts.engine, settings, document, now_us)
     runtime = Runtime(
-        applier=BatchApplier(
-            matcher=matchers(watcher, settings),
-            stamp=AttributeStamper(make_user_attributes(settings, redis, engine)).stamp,
-            records=records,
-            journal=journal,
-            reader=ProgressReader(engine, window=settings.max_lateness),
-            publish=publisher.publish,
-            meters=meters,
-            buffer_limit=flush_trigger(settings, publisher, redis, records),
-            now_us=now_us,
-        ),
-        flusher=Flusher(
-            redis=redis,
-            shards=settings.shards,
-            batch_size=settings.db_batch_size,
-            window=settings.max_lateness,
-            records=records,
-            shard_log=ShardLog(redis),
-            writer=writer,
-            meters=meters,
-            now_us=now_us,
-        ),
-        sweeper=Sweeper(
-            shards=settings.shards,
-            max_attempts=settings.journal_max_attempts,
-            journal=journal,
-            writer=writer,
-            queue_lengths=QueuePeek(settings.broker).lengths,
-            publish=publisher.publish,
-            meters=meters,
-            now_us=now_us,
-        ),
-        make_partitions=lambda: prepare_database(engine, settings),
-        drop_partitions=lambda: drop_old_partitions(engine, settings),
-        meters=meters,
+        applier=_make_applier(parts, matchers(watcher, settings)),
+        flusher=_make_flusher(parts),
+        sweeper=_make_sweeper(parts),
+        make_partitions=lambda: prepare_database(parts.engine, settings),
+        drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
+        meters=parts.meters,
         stop_watching=watcher.stop,
     )
-    meters.start()
+    parts.meters.start()
     watcher.start()
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
     return runtime
+
+
+def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier:
+    return BatchApplier(
+        matcher=matcher,
+        stamp=AttributeStamper(make_user_attributes(parts.settings, parts.redis, parts.engine)).stamp,
+        records=parts.records,
+        journal=parts.journal,
+        reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),
+        publish=parts.publisher.publish,
+        meters=parts.meters,
+        buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
+        now_us=now_us,
+    )
+
+
+def _make_flusher(parts: _Parts) -> Flusher:
+    return Flusher(
+        redis=parts.redis,
+        shards=parts.settings.shards,
+        batch_size=parts.settings.db_batch_size,
+        window=parts.settings.max_lateness,
+        records=parts.records,
+        shard_log=ShardLog(parts.redis),
+        writer=parts.writer,
+        meters=parts.meters,
+        now_us=now_us,
+    )
+
+
+def _make_sweeper(parts: _Parts) -> Sweeper:
+    return Sweeper(
+        shards=parts.settings.shards,
+        max_attempts=parts.settings.journal_max_attempts,
+        journal=parts.journal,
+        writer=parts.writer,
+        queue_lengths=QueuePeek(parts.settings.broker).lengths,
+        publish=parts.publisher.publish,
+        meters=parts.meters,
+        now_us=now_us,
+    )
 
 
 def flush_trigger(

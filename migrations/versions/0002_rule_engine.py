@@ -21,44 +21,12 @@ _JSON = postgresql.JSONB(astext_type=sa.Text())
 
 def upgrade() -> None:
     _extend_progress()
-    op.add_column(
-        "events",
-        sa.Column(
-            "timezone",
-            sa.Text(),
-            comment="the user's IANA time zone at the event, where a rule or the sender says so",
-        ),
-    )
-    op.add_column(
-        "events",
-        sa.Column("attributes", _JSON, comment="the user's attributes that rules asked for when the event was applied"),
-    )
-    op.add_column(
-        "events",
-        sa.Column(
-            "rules_revision",
-            sa.Integer(),
-            comment="the newest publication that the worker knew when it applied the event",
-        ),
-    )
-    op.add_column(
-        "unlocks",
-        sa.Column("event_type", sa.Text(), comment="of the completing event, as are source and occurred_at"),
-    )
-    op.add_column("unlocks", sa.Column("source", sa.Text()))
-    op.add_column("unlocks", sa.Column("occurred_at", _TIME))
+    _extend_events()
+    _extend_unlocks()
     _extend_versions()
     _create_evaluations()
     _create_publications()
-    op.create_table(
-        "user_attributes",
-        sa.Column("tenant_id", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=False),
-        sa.Column("attributes", _JSON, nullable=False),
-        sa.Column("updated_at", _TIME, server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_user_attributes")),
-        comment="what segments and the time zone 'user' look at",
-    )
+    _create_attributes()
     _kinds_of_dead_letters("row", "event", "unlock", "evaluation", "batch")
 
 
@@ -79,6 +47,50 @@ def downgrade() -> None:
     for column in ("is_part", "slots", "reached_at"):
         op.drop_column("user_goal_progress", column)
     _comment_on_period("2026-11-21 for a daily goal; empty without periods")
+
+
+def _extend_events() -> None:
+    op.add_column(
+        "events",
+        sa.Column(
+            "timezone",
+            sa.Text(),
+            comment="the user's IANA time zone at the event, where a rule or the sender says so",
+        ),
+    )
+    op.add_column(
+        "events",
+        sa.Column("attributes", _JSON, comment="the user's attributes that rules asked for when the event was applied"),
+    )
+    op.add_column(
+        "events",
+        sa.Column(
+            "rules_revision",
+            sa.Integer(),
+            comment="the newest publication that the worker knew when it applied the event",
+        ),
+    )
+
+
+def _extend_unlocks() -> None:
+    op.add_column(
+        "unlocks",
+        sa.Column("event_type", sa.Text(), comment="of the completing event, as are source and occurred_at"),
+    )
+    op.add_column("unlocks", sa.Column("source", sa.Text()))
+    op.add_column("unlocks", sa.Column("occurred_at", _TIME))
+
+
+def _create_attributes() -> None:
+    op.create_table(
+        "user_attributes",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("attributes", _JSON, nullable=False),
+        sa.Column("updated_at", _TIME, server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_user_attributes")),
+        comment="what segments and the time zone 'user' look at",
+    )
 
 
 def _extend_progress() -> None:

@@ -12,15 +12,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from models.errors import DatabaseUnavailableError
 
+STATEMENT_TIMEOUT = timedelta(seconds=30)
+
 
 def connect_database(
     url: str,
     *,
     pool_size: int = 2,
     application: str = "questline",
-    statement_timeout: timedelta = timedelta(seconds=30),
+    statement_timeout: timedelta = STATEMENT_TIMEOUT,
 ) -> Engine:
-    """An engine for PostgreSQL; opens nothing until it is used. Must not be shared over a fork."""
+    """An engine for PostgreSQL; opens nothing until it is used. Must not be shared over a fork.
+
+    A ``statement_timeout`` of zero lets a statement take as long as it needs.
+    """
     milliseconds = statement_timeout // timedelta(milliseconds=1)
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1),

@@ -9,7 +9,6 @@ from models.cold.connection import database_errors
 
 EVENTS, EVALUATIONS = "events", "evaluations"
 """The partitioned tables: by the day of ``occurred_at``, and of ``evaluated_at``."""
-PARTITIONED = (EVENTS, EVALUATIONS)
 _LOCK = 7_305_116_274_001  # any number, the same for all who make partitions
 
 

@@ -84,12 +84,9 @@ def _revisions_before(found: Sequence[Row[Any]], versions: _Versions) -> set[int
     """Where the versions of these publications began, and those before them ended."""
     revisions: set[int] = set()
     for goal_id, number in {pair for row in found for pair in row.versions.items()}:
-        while number > 1 and (version := versions.get((goal_id, number))):
-            if version.policy != "restart":
-                revisions |= {version.revision, version.revision - 1}
-            if version.policy != "grandfather":
-                break
-            number -= 1  # noqa: PLW2901 - back to the version that users may have stayed on
+        while number > 1 and (version := versions.get((goal_id, number))) and version.policy != "restart":
+            revisions |= {version.revision, version.revision - 1}
+            number -= 1  # noqa: PLW2901 - back to the version that progress may come from, or users have stayed on
     return revisions
 
 

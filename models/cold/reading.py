@@ -9,16 +9,11 @@ from sqlalchemy import Row as ResultRow
 
 from models.cold.connection import database_errors, statement
 from models.events import identity_hash
-from models.rules.calendar import microseconds, moment, oldest_periods
+from models.rules.calendar import microseconds, microseconds_of, moment, oldest_periods
 from models.rules.rows import Row, Snapshot
 
 _KEY_LENGTHS = {"oldest_day": 10, "oldest_week": 8, "oldest_month": 7}
 """The statements' bounds by the length of a period's key."""
-
-
-def microseconds_of(length: timedelta) -> int:
-    """A duration in whole microseconds."""
-    return length // timedelta(microseconds=1)
 
 
 class ProgressReader:

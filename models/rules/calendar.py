@@ -21,6 +21,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def microseconds_of(length: timedelta) -> int:
+    """A duration in whole microseconds."""
+    return length // timedelta(microseconds=1)
+
+
 def moment(microseconds_since_epoch: int) -> datetime:
     """The UTC time of a count of microseconds since the epoch."""
     return _EPOCH + timedelta(microseconds=microseconds_since_epoch)
@@ -50,11 +55,6 @@ def oldest_periods(now_us: int, window_us: int) -> dict[int, str]:
     day = (now_us - window_us - PERIOD_MARGIN_US) // _DAY_US
     kinds: tuple[Period, ...] = ("day", "week", "month")
     return {len(key): key for key in (_key(per, day) for per in kinds)}
-
-
-def known_zone(name: str) -> bool:
-    """Whether the time zone database has this name."""
-    return _zone(name) is not None
 
 
 def _local_day(at: int, zone: str) -> int:

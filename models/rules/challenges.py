@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.errors import InvalidChallengesError
+from models.rules.calendar import microseconds_of
 from models.rules.challenge_faults import Fault, render
 from models.rules.challenge_links import link_faults
 from models.rules.challenge_shapes import (
@@ -28,7 +29,6 @@ from models.rules.rule_limits import limit_faults
 from models.rules.rule_reading import RuleReading, read_rule
 
 _DEFAULT_LATENESS = timedelta(days=7)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_challenges(text: bytes | str, file: str, *, lateness: timedelta = _DEFAULT_LATENESS) -> Rulebook:
@@ -56,7 +56,7 @@ def parse_challenges(text: bytes | str, file: str, *, lateness: timedelta = _DEF
         raise InvalidChallengesError(render(file, root, faults))
     goals = {path: _goal(challenge, goal, rules.get(path)) for path, challenge, goal in _parsed_goals(parsed)}
     rulebook = Rulebook(tuple(goals.values()))
-    faults = list(_placed(goals, rules, limit_faults(rulebook, lateness // _MICROSECOND)))
+    faults = list(_placed(goals, rules, limit_faults(rulebook, microseconds_of(lateness))))
     if faults:
         raise InvalidChallengesError(render(file, root, faults))
     return rulebook

@@ -15,15 +15,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchema
 from pydantic_core import CoreSchema, core_schema
 
 from config.durations import parse_duration
+from models.attributes import ATTRIBUTE_NAME
 from models.events import MAX_EXACT
-from models.rules.calendar import known_zone, microseconds
+from models.exact import is_zone
+from models.rules.calendar import microseconds, microseconds_of
 from models.rules.challenge_faults import in_words
 from models.rules.rule import USER_ZONE, Scalar
 
 _MAX_ID = 256
 _MAX_LENGTH = timedelta(days=3660)
-_MICROSECOND = timedelta(microseconds=1)
-_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 class Strict(BaseModel):
@@ -115,7 +115,7 @@ def _duration(value: Any) -> int:
         raise ValueError(f"must be a duration such as 500ms, 36h or 7d, is {in_words(value)}") from error
     if length > _MAX_LENGTH:
         raise ValueError(f"must be at most {_MAX_LENGTH.days}d, is {in_words(value)}")
-    return length // _MICROSECOND
+    return microseconds_of(length)
 
 
 def _moment(value: Any) -> int:
@@ -131,13 +131,13 @@ def _moment(value: Any) -> int:
 
 
 def _time_zone(value: Any) -> str:
-    if value != USER_ZONE and (not isinstance(value, str) or not known_zone(value)):
+    if value != USER_ZONE and (not isinstance(value, str) or not is_zone(value)):
         raise ValueError(f"must be an IANA time zone such as Europe/Berlin, UTC, or user, is {in_words(value)}")
     return str(value)
 
 
 def _attribute(name: str) -> str:
-    if not _ATTRIBUTE.fullmatch(name):
+    if not re.fullmatch(ATTRIBUTE_NAME, name):
         raise ValueError(
             "an attribute's name is 1 to 64 of the characters A-Z a-z 0-9 _ . - and begins with a letter or _"
         )

@@ -57,12 +57,10 @@ class Node:
     """``last``: how many times it must remember so that late events find what they need."""
     is_choosy: bool = False
     """Whether an event of its type may still not count: for a condition, a segment, or the time."""
-    keeps: bool = False
-    """Its state begins as that of the version before, rather than empty."""
-    moves_all: bool = True
-    """Users in progress under an earlier version come to this one."""
-    stays: bool = False
-    """Users in progress stay here although there is a later version."""
+    keeps_from: int = 0
+    """The oldest version whose progress this one goes on from; 0: it begins anew."""
+    staying: tuple[int, ...] = ()
+    """Versions of the node, older and newer ones too, that users in progress stay on although there is a later one."""
     parents: list[Parent] = field(default_factory=list)
     carries: "list[Node]" = field(default_factory=list)
     """The same node under later versions that carry its progress on."""

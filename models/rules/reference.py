@@ -72,7 +72,7 @@ class UserEngine:
         outcome = advance(slot.state, step, self._event)
         if row.slots:
             outcome = carried(slot.state, step, self._event, outcome)
-            row = main_slot(row)
+            row = main_slot(row, node)
         if not slot.own:
             self.rows[key] = row
             return

@@ -5,13 +5,13 @@ circles. Operators that keep what an event of the accepted lateness may still ch
 are those of docs/rules.md.
 """
 
+import re
 from collections.abc import Iterator
 
 from models.rules.calendar import PERIOD_MARGIN_US
 from models.rules.challenge_faults import Fault, named
 from models.rules.goals import Goal, Rulebook
 from models.rules.json_text import Path
-from models.rules.nodes import lock_id, node_id
 from models.rules.rule import COMPOSITES, Rule
 from models.rules.rule_reach import reach_faults
 from models.rules.rule_text import duration_text
@@ -24,17 +24,15 @@ MAX_TIMED_COUNT = 256
 """The largest target of a ``count`` within a composite with ``within``: it remembers so many times."""
 MAX_STRETCHES = 60
 """How many times the shortest ``within`` of a composite fits into the time in which events may still come."""
+_PART_ID = re.compile(r"#(?:lock|[0-9]+)\Z")
+"""The end of the ids that ``nodes.py`` gives to parts."""
 
 
 def limit_faults(rulebook: Rulebook, lateness: int) -> Iterator[tuple[str, Fault]]:
     """The faults of goals by their ids, with paths that begin at the goal; ``lateness`` is in microseconds."""
     reach = lateness + PERIOD_MARGIN_US
-    derived = _derived_ids(rulebook)
     for goal in rulebook.goals:
-        if goal.goal_id in derived:
-            owner = named(derived[goal.goal_id])
-            yield goal.goal_id, Fault(("id",), f"is what a part of the goal {owner} is called; give it another")
-        faults = [*_size_faults(goal), *_goal_faults(goal), *reach_faults(rulebook, goal)]
+        faults = [*_id_faults(goal), *_size_faults(goal), *_goal_faults(goal), *reach_faults(rulebook, goal)]
         for path, rule in rules_in(goal.rule, ("rule",)):
             faults += [*_state_faults(rule, path, reach), *_within_faults(rulebook, rule, path)]
         yield from ((goal.goal_id, fault) for fault in faults)
@@ -48,19 +46,10 @@ def rules_in(rule: Rule, path: Path = ()) -> Iterator[tuple[Path, Rule]]:
             yield from rules_in(part, (*path, "of", place))
 
 
-def _derived_ids(rulebook: Rulebook) -> dict[str, str]:
-    """The ids that the engines give to parts of goals, with the goals' own."""
-    derived: dict[str, str] = {}
-    for goal in rulebook.goals:
-        if goal.prerequisites:
-            derived[lock_id(goal.goal_id)] = goal.goal_id
-        for path, _ in rules_in(goal.rule):
-            own = goal.goal_id
-            for step in path[1::2]:
-                own = node_id(own, int(step) + 1)
-            if path:
-                derived[own] = goal.goal_id
-    return derived
+def _id_faults(goal: Goal) -> Iterator[Fault]:
+    """Also where no goal of this file has such a part, since rows outlive the publication that made them."""
+    if _PART_ID.search(goal.goal_id):
+        yield Fault(("id",), "must not end in #lock, or in # and a number: so the parts of goals are called")
 
 
 def _size_faults(goal: Goal) -> Iterator[Fault]:

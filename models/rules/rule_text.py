@@ -1,6 +1,6 @@
 """A rule as text again: its JSON form and its expression, both of which read back as the same rule.
 
-One thing has no spelling in either: that the seed's ``daily`` goals stop counting at their target.
+One thing has no spelling in either: that goals of the simple type ``daily`` stop counting at their target.
 """
 
 import re

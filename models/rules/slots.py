@@ -10,13 +10,13 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from models.rules.matching import OWN
+from models.rules.matching import CARRY, OWN
 from models.rules.nodes import Node
 from models.rules.rows import Row
 
-VERSION, IS_OWN, STAYS, STATE, OPERATOR = 0, 1, 2, 3, 4
-"""Places in a slot: the version; whether an event fell under it; whether users on it stay there although there is a
-later version; the state, and the operator it is of."""
+VERSION, IS_OWN, STATE, OPERATOR = 0, 1, 2, 3
+"""Places in a slot: the version; whether an event fell under it, or under one that it goes on from; the state, and the
+operator it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +41,32 @@ def open_slot(
     if not row.slots:
         if not create:
             return row, None
-        row = row._replace(slots=[[row.rule_version, True, False, row.state, row.operator]])
+        row = row._replace(slots=[[row.rule_version, True, row.state, row.operator]])
     slot = find_slot(row, node.version)
     if slot is None:
         if not create:
             return row, None
-        slot = [node.version, mode == OWN, node.stays, _begin(row, node, empty), node.rule.op]
+        kept = _kept(row, node)
+        state = deepcopy(kept[STATE]) if kept else empty()
+        slot = [node.version, mode == OWN or kept is not None, state, node.rule.op]
         row = row._replace(slots=sorted([*row.slots, slot], key=lambda one: int(one[VERSION])))
-    elif mode == OWN:
+    elif mode in (OWN, CARRY):  # progress that is carried on shows as well that the user had come to it
         slot[IS_OWN] = True
     elif not slot[IS_OWN] and not create:
         return row, None
-    slot[STAYS] = node.stays
-    if mode == OWN and node.moves_all:
-        for lower in row.slots:
-            lower[STAYS] = lower[STAYS] and lower[VERSION] >= node.version
     return row, Slot(slot[STATE], slot[IS_OWN])
 
 
-def main_slot(row: Row) -> Row:
+def main_slot(row: Row, node: Node) -> Row:
     """The row showing its main state: the newest, or the oldest that its users stay on."""
     own = [slot for slot in row.slots if slot[IS_OWN]]
     if not own:
         return row
-    main = next((slot for slot in own if slot[STAYS]), own[-1])
+    main = next((slot for slot in own if slot[VERSION] in node.staying), own[-1])
     return row._replace(rule_version=main[VERSION], state=main[STATE], operator=main[OPERATOR])
 
 
-def _begin(row: Row, node: Node, empty: Callable[[], list[Any]]) -> list[Any]:
-    lower = [slot for slot in row.slots if slot[IS_OWN] and slot[VERSION] < node.version]
-    return deepcopy(lower[-1][STATE]) if lower and node.keeps else empty()
+def _kept(row: Row, node: Node) -> list[Any] | None:
+    """The slot of an earlier version that a new one goes on from."""
+    known = range(node.keeps_from, node.version) if node.keeps_from else ()
+    return next((slot for slot in reversed(row.slots) if slot[IS_OWN] and slot[VERSION] in known), None)

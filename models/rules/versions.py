@@ -47,14 +47,23 @@ def _version(rulebook: Rulebook, goal_id: str) -> int | None:
 
 
 def _link_versions(node: Node, earlier: list[Network], later: list[Network]) -> None:
-    before = next(_others(node, reversed(earlier)), None)
+    before = list(_others(node, reversed(earlier)))
     after = list(_others(node, later))
-    if before is not None:
-        node.keeps = node.goal.on_change == "keep" and can_keep(before.rule, node.rule)
-        node.moves_all = node.goal.on_change != "grandfather"
-    node.stays = bool(after) and all(version.goal.on_change == "grandfather" for version in after)
+    newer = node
+    for older in before:
+        if newer.goal.on_change != "keep" or not can_keep(older.rule, newer.rule):
+            break
+        node.keeps_from, newer = older.version, older
+    node.staying = tuple(_staying([*reversed(before), node, *after]))
     node.carries = list(_carries(node, later))
     node.parents += _later_parents(node, later)
+
+
+def _staying(versions: list[Node]) -> Iterator[int]:
+    """Of a node's versions, oldest first, those after which every one left the users in progress where they were."""
+    for place, version in enumerate(versions[:-1]):
+        if all(later.goal.on_change == "grandfather" for later in versions[place + 1 :]):
+            yield version.version
 
 
 def _others(node: Node, networks: Iterable[Network]) -> Iterator[Node]:

@@ -269,3 +269,17 @@ def test_openapi_describes_attributes(users):
     assert content["schema"]["maxProperties"] == 32
     assert set(path["put"]["responses"]) >= {"200", "413", "422", "503"}
     assert "application/problem+json" in path["get"]["responses"]["503"]["content"]
+
+
+def test_one_whose_attributes_are_not_known_does_not_hold_back_the_others(stack, users, without_database):
+    stack.rulebook = Rulebook((goal("pro", "count", "login", segments={"plan": ("pro",)}),))
+    users.replace(*ADA, {"plan": "pro"})
+    stranger = next(name for name in map(str, range(99)) if shard_for("t1", name, SHARDS) == SHARD)
+    applier = replace(stack.applier, stamp=AttributeStamper(without_database).stamp)
+    stack.post(stack.event("something else", "ada"))
+    (batch,) = stack.accept(stack.event("login", "ada"))
+    stack.accept(stack.event("login", stranger))
+    applier.work(SHARD, batch.batch_id, batch.packed)
+    assert stack.progress("ada") == {("pro", ""): (1, True)}
+    assert stack.progress(stranger) == {}
+    assert stack.journal.states(SHARDS)[SHARD].batches == 1

@@ -54,9 +54,9 @@ FAULTS = {
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
     "a goal that does not hear of its prerequisites": (OVER, "    unlock(nodes[composite[UNLOCKS]])\n", ""),
     "a part that forgets its composite": (OVER, "local parents, completed = node[PARENTS],", "local parents, completed = {},"),
-    "a version that carries nothing on": (MANY, "if before and node[KEEPS] then", "if false then"),
+    "a version that carries nothing on": (MANY, "node[KEEPS_FROM] > 0 and slots or {}", "{}"),
     "a late event that the next version does not hear of": (MANY, "local create = mode == OWN or mode == GUEST", "local create = mode == OWN"),
-    "users who all move to the next version": (MANY, "not (main and main[S_STAYS])", "true"),
+    "users who all move to the next version": (MANY, "if slot[S_OWN] and not stays then", "if slot[S_OWN] then"),
 }  # fmt: skip
 
 

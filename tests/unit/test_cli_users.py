@@ -65,6 +65,34 @@ def test_progress_shows_locks_parts_and_secrets(receiver):
     assert indents["Onboarding"] < indents["profile"] == indents["count(invited)"] < indents["a"]
 
 
+def filled(output, name):
+    """How many cells of a goal's bar are full."""
+    return sum(line.count("\u2501") for line in output.splitlines() if line.split()[:1] == [name])
+
+
+def test_the_bar_of_a_min_goal_fills_as_the_value_comes_down(receiver):
+    goals = [
+        GOAL | {"goal_id": name, "name": name, "rule": "min(race) <= 60", "parts": []} | stands
+        for name, stands in [
+            ("far", {"progress": 120, "target": 60}),
+            ("near", {"progress": 70, "target": 60}),
+            ("there", {"progress": 40, "target": 60, "status": "completed"}),
+            ("below-zero", {"progress": 5, "target": -1}),
+        ]
+    ]
+    part = {"goal_id": "far", "rule": None, "progress": 120, "target": 60, "status": "in_progress", "parts": []}
+    goals.append(GOAL | {"goal_id": "both", "name": "both", "rule": "all([far, near])", "parts": [part]})
+    receiver.answer = (200, {"user_id": "ada", "tenant_id": "t1", "goals": goals})
+
+    answer = run("progress", "ada")
+
+    assert answer.exit_code == 0, answer.output
+    assert filled(answer.output, "far") == 12  # half a bar each, as a goal and as a part
+    assert 6 < filled(answer.output, "near") < 12
+    assert filled(answer.output, "there") == 12
+    assert filled(answer.output, "below-zero") == 0
+
+
 def test_progress_can_reveal(receiver):
     receiver.answer = (200, {"user_id": "ada", "tenant_id": "t1", "goals": []})
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from config.settings import Settings
 from models.errors import InvalidAttributesError
-from worker.cli.client import call, in_path
-from worker.services.running import addresses, running_settings
+from worker.cli.client import call, user_url
+from worker.services.running import running_settings
 
 attributes = typer.Typer(help="Show or replace what rules know of a user.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the answer as it came
 @attributes.command("get")
 def get_attributes(*, user: _User, tenant: _Tenant = None, as_json: _Json = False) -> None:
     """Show a user's attributes."""
-    url = _url(user, tenant)
+    url = user_url(running_settings(Settings()), user, tenant, "attributes")
     _show(call("GET", url).result(url), as_json=as_json)
 
 
@@ -43,15 +43,9 @@ def set_attributes(
     as_json: _Json = False,
 ) -> None:
     """Put these attributes in the place of all that the user had; without any: remove them all."""
-    url = _url(user, tenant)
+    url = user_url(running_settings(Settings()), user, tenant, "attributes")
     body = dict(_attribute(text) for text in given or ())
     _show(call("PUT", url, body).result(url), as_json=as_json)
-
-
-def _url(user: str, tenant: str | None) -> str:
-    settings = running_settings(Settings())
-    tenant = tenant or settings.ab_namespace or "default"
-    return f"{addresses(settings)['http']}/v1/users/{in_path(user)}/attributes?tenant_id={in_path(tenant)}"
 
 
 def _attribute(text: str) -> tuple[str, Any]:

@@ -9,10 +9,11 @@ import typer
 
 from config.durations import parse_duration
 from config.settings import Settings
-from models.rules.calendar import PERIOD_MARGIN_US
 from worker.audit.auditing import Auditor, AuditReport, Scope
 from worker.audit.comparing import MISSING, Difference
-from worker.cli.log_database import log_database, progress_bar, published_rules
+from worker.cli.log_database import log_database, published_rules
+from worker.cli.progress_bars import progress_bars
+from worker.publications import reach_us
 from worker.services.running import running_settings
 
 
@@ -30,8 +31,8 @@ def audit(
     """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
     settings = running_settings(Settings())
     patience = _duration(settle)
-    scope = _scope(user, tenant or settings.ab_namespace or "default", sample, everyone=everyone)
-    with log_database(settings) as engine, progress_bar() as progress:
+    scope = _scope(user, settings.tenant_or_default(tenant), sample, everyone=everyone)
+    with log_database(settings) as engine, progress_bars() as progress:
         bar = progress.add_task("events replayed", total=None)
         auditor = Auditor(
             engine,
@@ -62,9 +63,7 @@ def _scope(user: str | None, tenant: str, sample: int | None, *, everyone: bool)
 
 
 def _late_by(settings: Settings) -> timedelta | None:
-    if settings.event_retention is None:
-        return None
-    return settings.max_lateness + timedelta(microseconds=PERIOD_MARGIN_US)
+    return None if settings.event_retention is None else timedelta(microseconds=reach_us(settings))
 
 
 def _as_data(report: AuditReport) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from config.settings import Settings
 from models.errors import PermanentError, ReceiverUnavailableError
+from worker.services.running import addresses
 
 _TIMEOUT_SECONDS = 10
 
@@ -35,6 +37,12 @@ class Answer(NamedTuple):
             return self.body
         kind = ReceiverUnavailableError if self.status == 503 else PermanentError
         raise kind(f"{url} answered {self.status}: {_detail(self.body)}")
+
+
+def user_url(settings: Settings, user: str, tenant: str | None, what: str) -> str:
+    """Where the running product answers for something of a user: ``progress`` or ``attributes``."""
+    tenant = settings.tenant_or_default(tenant)
+    return f"{addresses(settings)['http']}/v1/users/{in_path(user)}/{what}?tenant_id={in_path(tenant)}"
 
 
 def in_path(text: str) -> str:

@@ -69,7 +69,7 @@ def _event(settings: Settings, event_type: str, user: str, tenant: str | None, e
     return Event(
         event_id=event_id or f"cli-{uuid4()}",
         event_type=event_type,
-        tenant_id=tenant or settings.ab_namespace or "default",
+        tenant_id=settings.tenant_or_default(tenant),
         user_id=user,
         occurred_at=time.time_ns() // 1_000,
         accepted_at=0,

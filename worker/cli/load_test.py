@@ -10,19 +10,13 @@ from uuid import uuid4
 import typer
 import uvloop
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
 
 from config.settings import Settings
 from models.errors import ConfigurationError, ReceiverUnavailableError
 from worker.cli.client import call
 from worker.cli.log_database import log_database, published_rules
+from worker.cli.progress_bars import progress_bars
 from worker.load.generate import Plan, Shape, make_plan
 from worker.load.report import as_data, as_table
 from worker.load.send import Pace, SendReport, send
@@ -77,12 +71,9 @@ def load_test(
     )
     plan = make_plan(rulebook, shape, run=uuid4().hex[:10], now=time.time_ns() // 1_000)
     pace = Pace(concurrency=concurrency or (64 if grpc or batch == 1 else 8), rate=rate, patience=timeout)
-    target: Target
-    if grpc:
-        requests, target = grpc_requests(plan), GrpcTarget(to["grpc"])
-    else:
-        requests, target = http_requests(plan, batch), HttpTarget(to["http"], pace.concurrency)
-    with _progress() as progress:
+    requests: Iterable[Request] = grpc_requests(plan) if grpc else http_requests(plan, batch)
+    target: Target = GrpcTarget(to["grpc"]) if grpc else HttpTarget(to["http"], pace.concurrency)
+    with progress_bars() as progress:
         sent = _send(plan, requests, target, pace, progress)
         proof = _verify(sent, settings, timeout, progress)
     _say(as_data(sent, proof), as_json=as_json)
@@ -108,19 +99,6 @@ def _verify(sent: SendReport, settings: Settings, timeout: float, progress: Prog
         settings.database_url,
         timeout=timeout,
         on_count=lambda count: progress.update(bar, completed=count),
-    )
-
-
-def _progress() -> Progress:
-    """Bars on stderr, so that stdout holds the figures alone; only the last state where it is no terminal."""
-    return Progress(
-        TextColumn("{task.description:>13}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=4,
     )
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from config.settings import Settings
-from worker.cli.client import call, in_path
-from worker.services.running import addresses, running_settings
+from worker.cli.client import call, user_url
+from worker.services.running import running_settings
 
 _WATCH_SECONDS = 0.5
 _BAR_WIDTH = 12
@@ -33,10 +33,7 @@ def progress(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show hidden and secret goals like any other.")] = False,
 ) -> None:
     """Show a user's progress on every goal."""
-    settings = running_settings(Settings())
-    tenant = tenant or settings.ab_namespace or "default"
-    url = f"{addresses(settings)['http']}/v1/users/{in_path(user)}/progress?tenant_id={in_path(tenant)}"
-    url += "&reveal=true" if reveal else ""
+    url = user_url(running_settings(Settings()), user, tenant, "progress") + ("&reveal=true" if reveal else "")
     if as_json:
         typer.echo(json.dumps(_ask(url), indent=2, ensure_ascii=False))
     elif watch:
@@ -67,33 +64,42 @@ def _table(body: Any) -> Table:
     table.add_column("")
     table.add_column("Progress", justify="right", no_wrap=True)
     table.add_column("Status", no_wrap=True)
+    rules = {goal["goal_id"]: goal["rule"] for goal in body["goals"]}
     for challenge_id, goals in groupby(body["goals"], key=lambda goal: goal["challenge_id"]):
         table.add_row(Text(challenge_id, style="bold"))
         for goal in goals:
-            for cells in _rows(goal, goal["name"], 2):
+            for cells in _rows(goal, goal["name"], rules, 2):
                 table.add_row(*cells)
     return table
 
 
-def _rows(shown: Any, name: str, indent: int) -> Iterator[tuple[RenderableType, ...]]:
+def _rows(shown: Any, name: str, rules: dict[str, str | None], indent: int) -> Iterator[tuple[RenderableType, ...]]:
     """The row of a goal or of a part, and the rows of its parts below it."""
     yield (
         Padding(Text(name), (0, 0, 0, indent)),
         Text(shown.get("period") or ""),
-        *_numbers(shown["progress"], shown["target"]),
+        *_numbers(shown, shown["rule"] or rules.get(shown["goal_id"]) or ""),
         _status(shown),
     )
     for part in shown.get("parts", ()):
-        yield from _rows(part, part["goal_id"] or part["rule"] or "a hidden goal", indent + 2)
+        yield from _rows(part, part["goal_id"] or part["rule"] or "a hidden goal", rules, indent + 2)
 
 
-def _numbers(progress: float | None, target: float | None) -> tuple[RenderableType, RenderableType]:
+def _numbers(shown: Any, rule: str) -> tuple[RenderableType, RenderableType]:
     """The bar and the numbers; of a secret goal there are none."""
+    progress, target = shown["progress"], shown["target"]
     if target is None:
         return Text(""), Text("")
-    reached = float(progress or 0)
-    bar = ProgressBar(total=target, completed=max(0.0, min(reached, float(target))), width=_BAR_WIDTH)
-    return bar, Text(f"{'-' if progress is None else f'{reached:,.10g}'} / {target:,.10g}")
+    share = 1.0 if shown["status"] == "completed" else _share(progress, target, rule)
+    bar = ProgressBar(total=1, completed=share, width=_BAR_WIDTH)
+    return bar, Text(f"{'-' if progress is None else f'{progress:,.10g}'} / {target:,.10g}")
+
+
+def _share(progress: float | None, target: float, rule: str) -> float:
+    """How much of the way is done, from 0 to 1: a ``min`` comes down to its target, everything else goes up."""
+    if progress is None or progress <= 0 or target <= 0:
+        return 0.0
+    return min(1.0, target / progress if rule.startswith("min(") else progress / target)
 
 
 def _status(shown: Any) -> Text:

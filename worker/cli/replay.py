@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -13,7 +12,9 @@ from config.settings import Settings
 from models.rules.goals import only
 from worker.audit.recomputing import Recomputer
 from worker.audit.sandbox import Sandbox, check_name
-from worker.cli.log_database import log_database, matcher_of, progress_bar, published_rules
+from worker.cli.log_database import log_database, matcher_of, published_rules
+from worker.cli.moments import read_moment
+from worker.cli.progress_bars import progress_bars
 from worker.cli.rule_database import read_document
 from worker.services.running import running_settings
 
@@ -33,13 +34,14 @@ def replay(
 ) -> None:
     """Run the event log through the reference engine into tables of a new schema, and print their digest."""
     check_name(into)
-    first, end = _moment(since, "--from"), _moment(until, "--to")
+    first = None if since is None else read_moment(since, "--from")
+    end = None if until is None else read_moment(until, "--to")
     if first is not None and end is not None and first >= end:
         raise typer.BadParameter(f"{until} is not later than --from", param_hint="--to")
     settings = running_settings(Settings())
     given = None if rules is None else matcher_of(only(read_document(rules).rulebook), settings)
     started = monotonic()
-    with log_database(settings) as engine, progress_bar() as progress:
+    with log_database(settings) as engine, progress_bars() as progress:
         bar = progress.add_task("events replayed", total=None)
         sandbox = Sandbox(engine, into)
         sandbox.make(drop=drop)
@@ -52,15 +54,3 @@ def replay(
         done = recomputer.run(sandbox, since=first, until=end)
     answer = {"schema": into, **asdict(done), "seconds": round(monotonic() - started, 3)}
     typer.echo(json.dumps(answer) if as_json else "\n".join(f"{name:<8} {value}" for name, value in answer.items()))
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date and time", param_hint=option) from error
-    if at.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} needs an offset, such as Z or +01:00", param_hint=option)
-    return at

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from models.cold.publishing import Document, Published, PublishedGoal, preview
 from models.cold.publishing import publish as publish_document
 from models.rules.calendar import microseconds, moment
+from worker.cli.moments import read_moment
 from worker.cli.rule_database import read_document, rules_database
 from worker.wiring import now_us
 
@@ -26,7 +26,7 @@ def publish(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Publish a challenges file: goals whose meaning changed get a new version, which workers pick up within 2 s."""
-    wanted = None if active_from is None else _moment(active_from)
+    wanted = None if active_from is None else microseconds(read_moment(active_from, "--active-from"))
     document = read_document(file)
     with rules_database() as engine:
         act = preview if dry_run else publish_document
@@ -37,17 +37,6 @@ def publish(
         typer.echo(f"{file}: is what was published last; nothing to do")
     else:
         typer.echo("\n".join(_lines(document, done, dry_run=dry_run)))
-
-
-def _moment(text: str) -> int:
-    """A time with an offset, in microseconds."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date and time", param_hint="--active-from") from error
-    if at.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} needs an offset, such as Z or +01:00", param_hint="--active-from")
-    return microseconds(at)
 
 
 def _as_json(done: Published | None, *, dry_run: bool) -> dict[str, Any]:

@@ -231,7 +231,7 @@ local function apply_step(this_event, node, mode, place, period, amount, low)
   local under_several = row[R_SLOTS]
   if under_several then
     reached_at = carried(state, node, mode, event[AT], reached_at)
-    show_main(row)
+    show_main(row, node)
   end
   if not own then
     put_row(place, row, node)

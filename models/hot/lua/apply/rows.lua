@@ -6,9 +6,10 @@ A row is known by its place: that of its field among those read with the record,
 
 DEFINES begin_user, row_at, place_of, places_of, put_row, new_row, open_slot, show_main, changed_rows
 USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
-        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS, MOVES_ALL, STAYS, MARK, META, STAMP_DIGITS, OWN, GUEST
+        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS_FROM, STAYING, MARK, META, STAMP_DIGITS, OWN, CARRY,
+        GUEST
 ]]
-local S_VERSION, S_OWN, S_STAYS, S_STATE, S_OPERATOR = 1, 2, 3, 4, 5 -- models/rules/slots.py
+local S_VERSION, S_OWN, S_STATE, S_OPERATOR = 1, 2, 3, 4 -- models/rules/slots.py
 
 local record, fields, packed_rows, rows, changed, places, all_fields -- of the user at hand
 
@@ -92,18 +93,15 @@ local function changed_rows()
   return found
 end
 
--- The state that a version begins with: a copy of the one before where it keeps that, else an empty one.
-local function begin_state(row, node)
-  local before
-  for _, slot in ipairs(row[R_SLOTS]) do
-    if slot[S_OWN] and slot[S_VERSION] < node[VERSION] then
-      before = slot
+-- The slot of an earlier version that a new one goes on from.
+local function kept_slot(slots, node)
+  local kept
+  for _, slot in ipairs(node[KEEPS_FROM] > 0 and slots or {}) do
+    if slot[S_OWN] and slot[S_VERSION] >= node[KEEPS_FROM] and slot[S_VERSION] < node[VERSION] then
+      kept = slot
     end
   end
-  if before and node[KEEPS] then
-    return cmsgpack.unpack(cmsgpack.pack(before[S_STATE]))
-  end
-  return first_state[node[KERNEL]](node)
+  return kept
 end
 
 -- The state under a node's version and whether an event fell under that; nil where there is none to move.
@@ -116,7 +114,7 @@ local function open_slot(row, node, mode)
     elseif not create then
       return nil
     end
-    slots = { { row[R_VERSION], true, false, row[R_STATE], row[R_OPERATOR] } }
+    slots = { { row[R_VERSION], true, row[R_STATE], row[R_OPERATOR] } }
     row[R_SLOTS] = slots
   end
   local place = 1
@@ -128,28 +126,27 @@ local function open_slot(row, node, mode)
     if not create then
       return nil
     end
-    slot = { version, mode == OWN, node[STAYS], begin_state(row, node), node[OPERATOR] }
+    local kept = kept_slot(slots, node)
+    local state = kept and cmsgpack.unpack(cmsgpack.pack(kept[S_STATE])) or first_state[node[KERNEL]](node)
+    slot = { version, mode == OWN or kept ~= nil, state, node[OPERATOR] }
     table.insert(slots, place, slot)
-  elseif mode == OWN then
+  elseif mode == OWN or mode == CARRY then -- progress carried on shows as well that the user had come to it
     slot[S_OWN] = true
   elseif not slot[S_OWN] and not create then
     return nil
-  end
-  slot[S_STAYS] = node[STAYS]
-  if mode == OWN and node[MOVES_ALL] then
-    for _, lower in ipairs(slots) do
-      lower[S_STAYS] = lower[S_STAYS] and lower[S_VERSION] >= version
-    end
   end
   return slot[S_STATE], slot[S_OWN]
 end
 
 -- Lets a row show its main state: the newest, or the oldest that its users stay on.
-local function show_main(row)
-  local main
+local function show_main(row, node)
+  local main, stays
   for _, slot in ipairs(row[R_SLOTS]) do
-    if slot[S_OWN] and not (main and main[S_STAYS]) then
+    if slot[S_OWN] and not stays then
       main = slot
+      for _, version in ipairs(node[STAYING]) do
+        stays = stays or version == slot[S_VERSION]
+      end
     end
   end
   if main then
