@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from logging import DEBUG
-from typing import Protocol
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -28,6 +27,7 @@ from models.hot.meters import Meters
 from models.hot.plan import Plan, make_plan
 from models.hot.records import Applied, ColdUser, Records
 from models.rules.matching import Matcher
+from tasks.attributes import Stamp
 from tasks.merging import Merged, merge
 
 LOADS = 5
@@ -41,16 +41,6 @@ LOGGED_SINGLY = 5
 """Calls with more events than this are logged as one line, except at debug level."""
 
 log = structlog.get_logger()
-
-
-class Stamp(Protocol):
-    """Writes the named attributes of their users into the events of a shard; see ``tasks/attributes.py``."""
-
-    def __call__(
-        self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool = True
-    ) -> list[Event]:
-        """The events with the attributes; raises DatabaseUnavailableError where some cannot be known now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,21 @@ A replay of the log then sees what was seen the first time, whatever the attribu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from models.attributes import Attributes, pack_attributes, zone_of
 from models.events import Event
 from models.user_attributes import UserAttributes
+
+
+class Stamp(Protocol):
+    """Writes the named attributes of their users into the events of a shard."""
+
+    def __call__(
+        self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool = True
+    ) -> list[Event]:
+        """The events with the attributes; raises DatabaseUnavailableError where some cannot be known now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow, UnlockRow
+from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow
 from models.cold.writing import FlushWriter
 from models.errors import StateUnavailableError
 from models.hot.connection import state_errors
@@ -199,6 +199,6 @@ def _flush_of(works: list[ShardWork]) -> Flush:
         for entry in work.entries:
             once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
             flush.events += [EventRow(event, *once) for event in entry.events]
-            flush.unlocks += [UnlockRow(*unlock) for unlock in entry.unlocks]
+            flush.unlocks += entry.unlocks
             flush.evaluations += [EvaluationRow(*evaluation, entry.applied_at) for evaluation in entry.evaluations]
     return flush

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from models.events import Event
-from models.rules.rows import Row
+from models.rules.rows import Row, Unlock
 
 Number = int | float | Decimal | None
 
@@ -27,17 +27,6 @@ class EventRow(NamedTuple):
     applied_at: int
     revision: int
     """The newest publication of rules that the worker knew; 0 where it knew of none."""
-
-
-class UnlockRow(NamedTuple):
-    """A completion and the event that made it."""
-
-    event: Event
-    goal_id: str
-    period: str
-    challenge_id: str
-    rule_version: int
-    completed_at: int
 
 
 class EvaluationRow(NamedTuple):
@@ -62,5 +51,5 @@ class Flush:
 
     progress: list[ProgressRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
-    unlocks: list[UnlockRow] = field(default_factory=list)
+    unlocks: list[Unlock] = field(default_factory=list)
     evaluations: list[EvaluationRow] = field(default_factory=list)

@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 from models.cold.arrays import array_literal
 from models.cold.connection import statement
 from models.cold.dead_letters import DeadLetter
-from models.cold.flushed import EvaluationRow, EventRow, Number, ProgressRow, UnlockRow
+from models.cold.flushed import EvaluationRow, EventRow, Number, ProgressRow
 from models.events import Event
 from models.rules.operators import progress_of
+from models.rules.rows import Unlock
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def _event_values(item: EventRow) -> Sequence[Any]:
     )
 
 
-def _unlock_values(item: UnlockRow) -> Sequence[Any]:
+def _unlock_values(item: Unlock) -> Sequence[Any]:
     event = item.event
     return (
         *(event.tenant_id, event.user_id, item.goal_id, item.period, item.challenge_id, item.rule_version),
@@ -94,7 +95,7 @@ def _bury_event(item: EventRow, why: str) -> DeadLetter:
     return _bury("event", item, item.event, why, item.shard)
 
 
-def _bury_unlock(item: UnlockRow, why: str) -> DeadLetter:
+def _bury_unlock(item: Unlock, why: str) -> DeadLetter:
     return _bury("unlock", item, item.event, why)
 
 
@@ -127,7 +128,7 @@ EVENTS: Layer[EventRow] = Layer(
     lambda item: (item.event.tenant_id, item.event.user_id, item.event.event_id),
     _bury_event,
 )
-UNLOCKS: Layer[UnlockRow] = Layer(
+UNLOCKS: Layer[Unlock] = Layer(
     "insert_unlocks",
     (
         *("tenant_id", "user_id", "goal_id", "period", "challenge_id", "rule_version", "event_id", "completed_at"),

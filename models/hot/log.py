@@ -16,17 +16,7 @@ from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
 from models.hot.scripts import register
 from models.rules.amounts import join
-
-
-class Unlock(NamedTuple):
-    """A goal completed by an event. Times are microseconds since the epoch."""
-
-    event: Event
-    goal_id: str
-    period: str
-    challenge_id: str
-    rule_version: int
-    completed_at: int
+from models.rules.rows import Unlock
 
 
 class Evaluation(NamedTuple):

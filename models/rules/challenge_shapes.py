@@ -108,6 +108,10 @@ class FileShape(Strict):
     challenges: Annotated[list[ChallengeShape], Field(min_length=1)]
 
 
+_TYPED = frozenset({"type", "event_source", "requirement"})
+"""What a goal has in place of a rule."""
+
+
 def shape_fault(error: Any) -> Fault:
     """What pydantic found in a file, at its place and in our words."""
     path = error["loc"]
@@ -121,6 +125,8 @@ def shape_fault(error: Any) -> Fault:
         and error["type"] == "extra_forbidden"
     ):
         return Fault(path, "stands beside rule: a goal has either type, event_source and requirement, or a rule")
+    if error["type"] == "missing" and path[4:5] and path[4] in _TYPED and not _TYPED & error["input"].keys():
+        return Fault((*path[:4], "rule"), "is missing; a goal without one has type, event_source and requirement")
     return Fault(path, shape_reason(error, _known_keys(tuple(step for step in path[:-1] if isinstance(step, str)))))
 
 

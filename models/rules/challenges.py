@@ -50,7 +50,7 @@ def parse_challenges(text: bytes | str, file: str, *, lateness: timedelta = _DEF
     try:
         parsed = FileShape.model_validate(root)
     except ValidationError as error:
-        faults += [shape_fault(fault) for fault in error.errors(include_url=False)]
+        faults += dict.fromkeys(shape_fault(fault) for fault in error.errors(include_url=False))
     faults += [_below(path, fault) for path, reading in rules.items() for fault in reading.faults]
     if faults:
         raise InvalidChallengesError(render(file, root, faults))

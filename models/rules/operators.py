@@ -28,6 +28,7 @@ from models.rules.matching import CARRY, Step
 from models.rules.nodes import Node
 from models.rules.rows import Row
 from models.rules.sequences import chain
+from models.rules.streaks import streak_up_to, with_period
 
 MAX_RUNS = 64
 """Runs that a streak remembers: the newest."""
@@ -164,41 +165,13 @@ def _distinct(state: list[Any], step: Step, event: Event) -> Outcome:
 
 def _streak(state: list[Any], step: Step, event: Event) -> Outcome:
     rule, period = step.node.rule, int(step.amount)
-    runs = _with_period([(state[place], state[place + 1]) for place in range(1, len(state), 2)], period)[-MAX_RUNS:]
+    runs = with_period([(state[place], state[place + 1]) for place in range(1, len(state), 2)], period)[-MAX_RUNS:]
     longest = current = 0
     for last in range(len(runs)):
-        current = _streak_up_to(runs, last, rule.grace)
+        current = streak_up_to(runs, last, rule.grace)
         longest = max(longest, current)
     state[:] = [current, *(part for run in runs for part in run)]
     return Outcome(event.occurred_at if longest >= rule.target else 0)
-
-
-def _with_period(runs: list[tuple[int, int]], period: int) -> list[tuple[int, int]]:
-    """The runs, oldest first, with one more period: joined to its neighbours, or on its own."""
-    if any(start <= period < start + length for start, length in runs):
-        return runs
-    start, end = period, period + 1
-    apart = []
-    for run_start, length in runs:
-        if run_start + length == start:
-            start = run_start
-        elif run_start == end:
-            end = run_start + length
-        else:
-            apart.append((run_start, length))
-    return sorted([*apart, (start, end - start)])
-
-
-def _streak_up_to(runs: list[tuple[int, int]], last: int, grace: int) -> int:
-    """The periods that count in the longest streak ending with a run: back over at most ``grace`` missed ones."""
-    counted, missed = runs[last][1], 0
-    for place in range(last - 1, -1, -1):
-        start, length = runs[place]
-        missed += runs[place + 1][0] - (start + length)
-        if missed > grace:
-            break
-        counted += length
-    return counted
 
 
 def _sequence(state: list[Any], step: Step, event: Event) -> Outcome:

@@ -4,7 +4,7 @@ It is what ``models/hot/lua/apply_events.lua`` does to one user's record, in Pyt
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from models.events import Event
 from models.rules.composites import add_stretch, first_composite, settle
@@ -12,22 +12,11 @@ from models.rules.goals import Rulebook
 from models.rules.matching import GUEST, OWN, Matcher, Step, always
 from models.rules.nodes import Node, Parent
 from models.rules.operators import Outcome, advance, carried, first_state
-from models.rules.rows import Row
+from models.rules.rows import Row, Unlock
 from models.rules.slots import main_slot, open_slot
 
 Rows = dict[tuple[str, str], Row]
 """One user's rows by (node id, period)."""
-
-
-class Completion(NamedTuple):
-    """A goal completed, by the arrival of an event."""
-
-    event: Event
-    goal_id: str
-    period: str
-    challenge_id: str
-    rule_version: int
-    completed_at: int
 
 
 def apply_all(rulebook: Rulebook | Matcher, events: Iterable[Event]) -> Rows:
@@ -43,7 +32,7 @@ class UserEngine:
 
     def __init__(self, matcher: Matcher) -> None:
         self.rows: Rows = {}
-        self.completions: list[Completion] = []
+        self.unlocks: list[Unlock] = []
         self._matcher = matcher
         self._seen: set[str] = set()
         self._event: Event
@@ -114,8 +103,8 @@ class UserEngine:
         if row.completed_at and completed_at >= row.completed_at:
             return row
         if not row.completed_at and not node.is_part:
-            self.completions.append(
-                Completion(self._event, row.goal_id, row.period, node.goal.challenge_id, node.version, completed_at)
+            self.unlocks.append(
+                Unlock(self._event, row.goal_id, row.period, node.goal.challenge_id, node.version, completed_at)
             )
         return row._replace(completed_at=completed_at)
 

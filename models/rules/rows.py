@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from models.events import Event
 from models.rules.rule import Operator
 
 
@@ -32,6 +33,18 @@ class Row(NamedTuple):
     """States under other versions of the goal, while late events may move them: see ``slots.py``."""
     part: bool = False
     """Whether it belongs to a part of a goal, or to its prerequisites, rather than to a goal; see ``nodes.py``."""
+
+
+class Unlock(NamedTuple):
+    """A goal completed, and the event whose arrival completed it."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    completed_at: int
+    """Event time, microseconds since the epoch."""
 
 
 class Snapshot(NamedTuple):

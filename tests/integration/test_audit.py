@@ -1,7 +1,7 @@
 """``questline audit``: silent on what the events say, and by name on what they do not."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
@@ -236,7 +236,20 @@ def test_users_whose_events_may_have_been_dropped_are_skipped_and_counted(mixed)
     report = audit(mixed)
 
     assert (report.skipped, report.differences) == ({"events are no longer all kept": 1}, [])
+    assert report.users == 0
     assert audit(mixed, late_by=timedelta(days=9_999)).skipped == {"events are no longer all kept": 1}
+
+
+def test_users_are_compared_as_long_as_nothing_was_old_enough_to_be_dropped(mixed):
+    mixed.post(mixed.event("lesson", "ada"))
+    mixed.flusher.flush()
+    with open_log(mixed.engine) as log:
+        kept_since = log.kept_since()
+    assert kept_since is not None
+    late_by, age = timedelta(days=9_999), datetime.now(UTC) - kept_since
+
+    assert audit(mixed, late_by=late_by, retention=age + timedelta(days=1)).users == 1
+    assert audit(mixed, late_by=late_by, retention=age - timedelta(hours=1)).users == 0
 
 
 def test_the_log_is_read_in_the_order_of_its_keys_without_sorting_it_as_a_whole(mixed):

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow, UnlockRow
+from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow
 from models.cold.writing import FlushWriter
 from models.events import Event
 from models.rules.calendar import microseconds
-from models.rules.rows import Row
+from models.rules.rows import Row, Unlock
 from tests.stack import Stack
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
@@ -18,7 +18,7 @@ EVENT = Event(
     "e1", "login", "t1", "u1", NOW - 5_000_000, NOW, None, None, "web", b'{"a":1}', "Europe/Berlin", b'{"plan":"pro"}'
 )
 ROW = Row("logins", "", "c", "count", 2, 7, NOW, NOW, NOW, [3], NOW - 1, [[1, [2], 0, []]], part=True)
-UNLOCK = UnlockRow(EVENT, "logins", "", "c", 2, NOW)
+UNLOCK = Unlock(EVENT, "logins", "", "c", 2, NOW)
 EVALUATION = EvaluationRow(
     EVENT, "logins", "", "c", 2, "in_progress", "completed", Decimal("2.5"), 3.0, "completed", NOW
 )

@@ -65,6 +65,13 @@ def test_the_goals_of_three_types_take_the_same_keys():
     assert load(typed).goals[0].hidden
 
 
+def test_a_goal_that_measures_nothing_is_told_of_rules_first():
+    assert faults_of({"id": "g"}) == [
+        "'g': rule: is missing; a goal without one has type, event_source and requirement"
+    ]
+    assert faults_of({"id": "g", "type": "daily"}) == ["'g': event_source: is missing", "'g': requirement: is missing"]
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [

@@ -6,7 +6,7 @@ Progress may be in PostgreSQL a moment before its events: on a running product, 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from time import monotonic, sleep
 from typing import TypeVar
@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from models.cold.event_log import EventLog, User, open_log
 from models.rules.matching import Matcher
-from worker.audit.comparing import Comparer, Comparison, Difference
+from worker.audit.comparing import DROPPED, Comparer, Comparison, Difference
 from worker.audit.replaying import Replayed, nothing, replay
 from worker.audit.stored import read_users
 
@@ -54,7 +54,7 @@ class AuditReport:
 
     def add(self, comparison: Comparison) -> None:
         """Count a user in."""
-        self.users += 1
+        self.users += DROPPED not in comparison.skipped
         self.events += comparison.events
         self.rows_equal += comparison.rows_equal
         self.unlocks_equal += comparison.unlocks_equal
@@ -72,6 +72,8 @@ class Auditor:
     """The rules as published by now; asked once for each snapshot, after it was taken."""
     late_by: timedelta | None = None
     """How much later than it happened an event may have been applied, where old events are dropped; else None."""
+    retention: timedelta | None = None
+    """How long events are kept; None where ``late_by`` counts as if some had been dropped."""
     on_total: Callable[[int], None] = lambda _total: None
     """Told how many events there are to replay, where that is known."""
     on_events: Callable[[int], None] = lambda _events: None
@@ -111,15 +113,21 @@ class Auditor:
         return differing
 
     def _comparisons(self, log: EventLog, scope: Scope, users: Sequence[User] | None) -> Iterator[Comparison]:
-        kept_since = log.kept_since()  # the first question: it takes the snapshot
-        if kept_since is not None and self.late_by is not None:
-            kept_since += self.late_by
+        kept_since = self._whole_since(log.kept_since())  # the first question: it takes the snapshot
         matcher = self.matcher()
         comparer = Comparer(matcher, kept_since=kept_since)
         for block in self._blocks(log, matcher, _users(log, scope) if users is None else users):
             known = read_users(log.connection, [replayed.user for replayed in block])
             for replayed in block:
                 yield comparer.compare(replayed, known[replayed.user])
+
+    def _whole_since(self, kept_since: datetime | None) -> datetime | None:
+        """From when on progress that begins comes from events that are all kept."""
+        if kept_since is None or self.late_by is None:
+            return kept_since
+        if self.retention is not None and kept_since > datetime.now(UTC) - self.retention:
+            return kept_since  # nothing was old enough to be dropped
+        return kept_since + self.late_by
 
     def _blocks(self, log: EventLog, matcher: Matcher, users: Sequence[User] | None) -> Iterator[list[Replayed]]:
         """What users must have, some at a time: these, or all there are."""

@@ -70,7 +70,7 @@ class Comparer:
         for key in replayed.rows.keys() | stored.rows.keys():
             if self._is_known(key, result):
                 self._compare_rows(key, replayed.rows.get(key), stored.rows.get(key), result)
-        completed = {(completion.goal_id, completion.period) for completion in replayed.completions}
+        completed = {(unlock.goal_id, unlock.period) for unlock in replayed.unlocks}
         for key in completed | stored.unlocks:
             if self._is_known(key, result):
                 _compare_unlocks(key, key in completed, key in stored.unlocks, result)

@@ -1,4 +1,4 @@
-"""From logged events to what they mean: each user's rows and completions, by the reference engine."""
+"""From logged events to what they mean: each user's rows and unlocks, by the reference engine."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -9,7 +9,8 @@ from models.cold.event_log import Logged, User
 from models.events import Event
 from models.rules.goals import Publications
 from models.rules.matching import Matcher, Step
-from models.rules.reference import Completion, Rows, UserEngine
+from models.rules.reference import Rows, UserEngine
+from models.rules.rows import Unlock
 
 _REMEMBERED = 64
 """Revisions whose rules are kept compiled."""
@@ -44,7 +45,7 @@ class Replayed(NamedTuple):
     user: User
     events: int
     rows: Rows
-    completions: list[Completion]
+    unlocks: list[Unlock]
 
 
 def replay(matcher: Matcher, log: Iterable[Logged]) -> Iterator[Replayed]:
@@ -54,7 +55,7 @@ def replay(matcher: Matcher, log: Iterable[Logged]) -> Iterator[Replayed]:
         for event, revision in logged:
             engine.apply(event, revision=revision)
             events += 1
-        yield Replayed(user, events, engine.rows, engine.completions)
+        yield Replayed(user, events, engine.rows, engine.unlocks)
 
 
 def nothing(user: User) -> Replayed:

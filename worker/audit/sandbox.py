@@ -11,9 +11,10 @@ import orjson
 from sqlalchemy import Connection, Engine
 
 from models.cold.connection import database_errors, statement
-from models.cold.flushed import ProgressRow, UnlockRow
+from models.cold.flushed import ProgressRow
 from models.cold.layers import PROGRESS, UNLOCKS
 from models.errors import ConfigurationError
+from models.rules.rows import Unlock
 from worker.audit.replaying import Replayed
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -74,11 +75,11 @@ class Sandbox:
         with database_errors(), self.engine.begin() as connection:
             self._enter(connection)
             progress: list[ProgressRow] = []
-            unlocks: list[UnlockRow] = []
+            unlocks: list[Unlock] = []
             for replayed in chain(users, [None]):
                 if replayed is not None:
                     progress += [ProgressRow(*replayed.user, row) for row in replayed.rows.values()]
-                    unlocks += [UnlockRow(*completion) for completion in replayed.completions]
+                    unlocks += replayed.unlocks
                 if progress and (replayed is None or len(progress) >= _BATCH):
                     PROGRESS.write(connection, progress)
                     written[0] += len(progress)

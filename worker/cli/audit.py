@@ -31,6 +31,8 @@ def audit(
     """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
     settings = running_settings(Settings())
     patience = _duration(settle)
+    if tenant is not None and user is None:
+        raise typer.BadParameter("goes with --user; without it all tenants are looked at", param_hint="--tenant")
     scope = _scope(user, settings.tenant_or_default(tenant), sample, everyone=everyone)
     with log_database(settings) as engine, progress_bars() as progress:
         bar = progress.add_task("events replayed", total=None)
@@ -38,8 +40,9 @@ def audit(
             engine,
             lambda: published_rules(engine, settings),
             _late_by(settings),
-            lambda total: progress.update(bar, total=total),
-            lambda events: progress.advance(bar, events),
+            settings.event_retention,
+            on_total=lambda total: progress.update(bar, total=total),
+            on_events=lambda events: progress.advance(bar, events),
         )
         report = auditor.run(scope, settle=patience)
     typer.echo(json.dumps(_as_data(report)) if as_json else "\n".join(_lines(report)))

@@ -63,7 +63,7 @@ def _change(goal: PublishedGoal) -> str:
 
 
 def _lines(document: Document, done: Published, *, dry_run: bool) -> Iterator[str]:
-    width = max(len(goal.goal_id) for goal in done.goals)
+    width = max(len(goal_id) for goal_id in [*done.removed, *(goal.goal_id for goal in done.goals)])
     for goal in done.goals:
         yield f"{goal.goal_id:<{width}}  {_said(document, goal)}"
     for goal_id in done.removed:

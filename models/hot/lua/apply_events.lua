@@ -91,6 +91,7 @@ local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}
 -- include: operators
 -- include: composites
 -- include: rows
+-- include: evaluations
 -- include: network
 
 -- The events of a user that were not applied before, and where their ids must be remembered.

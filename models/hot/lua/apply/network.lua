@@ -4,48 +4,12 @@ part of. It must agree with models/rules/reference.py.
 
 DEFINES apply_step
 USES    advance, carried, first_state, first_composite, add_stretch, settle, row_at, place_of, places_of, put_row,
-        new_row, open_slot, show_main, nodes, unlocks, evaluations, evaluation_log, ID, CHALLENGE_ID, VERSION, OPERATOR, KERNEL, A, IS_PART, EXACT,
-        PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE, OWN, MARK, R_GOAL, R_PERIOD, R_CHALLENGE, R_VERSION,
-        R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
+        new_row, open_slot, show_main, remember, evaluate, nodes, unlocks, ID, CHALLENGE_ID, VERSION, OPERATOR, KERNEL,
+        A, IS_PART, EXACT, PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE, OWN, MARK, R_GOAL,
+        R_PERIOD, R_VERSION, R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
 ]]
 local event -- at hand
 local tell_parents, finish
-
--- How a row stood before a step, for its evaluation.
-local was_status, was_reached, was_first, was_second
-
-local function remember(row)
-  if row then
-    was_status, was_reached = row[R_COMPLETED] > 0 and 'completed' or 'in_progress', row[R_REACHED] or 0
-    was_first, was_second = row[R_STATE][1], row[R_STATE][2]
-  else
-    was_status, was_reached, was_first, was_second = 'not_started', 0, 0, 0
-  end
-end
-
--- Notes a change of status, or any step where all are wanted, for the evaluations of PostgreSQL.
-local function evaluate(node, row)
-  if node[IS_PART] or evaluation_log == 0 then
-    return
-  end
-  local is_sum, state = row[R_OPERATOR] == 'sum', row[R_STATE]
-  local status = row[R_COMPLETED] > 0 and 'completed' or 'in_progress'
-  local decision
-  if status ~= was_status then
-    decision = status == 'completed' and 'completed' or 'started'
-  elseif was_reached == 0 and row[R_REACHED] > 0 then
-    decision = 'reached'
-  elseif evaluation_log == 2 then
-    local same = was_first == state[1] and (not is_sum or was_second == state[2])
-    decision = same and 'unchanged' or 'advanced'
-  else
-    return
-  end
-  evaluations[#evaluations + 1] = {
-    event[PLACE], row[R_GOAL], row[R_PERIOD], row[R_CHALLENGE], row[R_VERSION], was_status, status,
-    is_sum and { was_first, was_second } or was_first or 0, is_sum and { state[1], state[2] } or state[1] or 0, decision,
-  }
-end
 
 -- What the parts of a composite say: their completion times, 0 for those not complete.
 local function completed_parts(node)
@@ -123,7 +87,7 @@ local function unlock(node)
       complete(node, row)
       put_row(place, row, node)
       if row[R_COMPLETED] ~= completed_before then
-        evaluate(node, row)
+        evaluate(node, row, event[PLACE])
       end
       tell_parents(node, row, false, row[R_COMPLETED] ~= completed_before)
     end
@@ -151,7 +115,7 @@ local function move_past(composite, known_place, known)
   if reached_at > 0 then
     remember(known)
     finish(composite, known_place, known, reached_at, true)
-    evaluate(composite, known)
+    evaluate(composite, known, event[PLACE])
     after(composite, known, true, known[R_COMPLETED] > 0)
   end
 end
@@ -183,7 +147,7 @@ local function move_parent(composite, place, own, known_place, known, node, row,
   local completed_before = known[R_COMPLETED]
   local reached_at = settle(composite, known[R_STATE], event[AT])
   finish(composite, known_place, known, reached_at, composite[EXACT])
-  evaluate(composite, known)
+  evaluate(composite, known, event[PLACE])
   after(composite, known, contributes, known[R_COMPLETED] ~= completed_before)
 end
 
@@ -239,6 +203,6 @@ local function apply_step(this_event, node, mode, place, period, amount, low)
   end
   local completed_before = row[R_COMPLETED]
   finish(node, place, row, reached_at, node[EXACT] and not under_several)
-  evaluate(node, row)
+  evaluate(node, row, event[PLACE])
   tell_parents(node, row, contributes, row[R_COMPLETED] ~= completed_before)
 end
