@@ -125,7 +125,7 @@ def shape_fault(error: Any) -> Fault:
         and error["type"] == "extra_forbidden"
     ):
         return Fault(path, "stands beside rule: a goal has either type, event_source and requirement, or a rule")
-    if error["type"] == "missing" and path[4:5] and path[4] in _TYPED and not _TYPED & error["input"].keys():
+    if error["type"] == "missing" and len(path) == 5 and path[4] in _TYPED and not _TYPED & error["input"].keys():
         return Fault((*path[:4], "rule"), "is missing; a goal without one has type, event_source and requirement")
     return Fault(path, shape_reason(error, _known_keys(tuple(step for step in path[:-1] if isinstance(step, str)))))
 

@@ -1,6 +1,7 @@
 """The commands about one user: what they ask the receiver, and what they show."""
 
 import json
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -71,7 +72,7 @@ def filled(output, name):
 
 
 def test_the_bar_of_a_min_goal_fills_as_the_value_comes_down(receiver):
-    goals = [
+    goals: list[dict[str, Any]] = [
         GOAL | {"goal_id": name, "name": name, "rule": "min(race) <= 60", "parts": []} | stands
         for name, stands in [
             ("far", {"progress": 120, "target": 60}),
@@ -80,7 +81,7 @@ def test_the_bar_of_a_min_goal_fills_as_the_value_comes_down(receiver):
             ("below-zero", {"progress": 5, "target": -1}),
         ]
     ]
-    part = {"goal_id": "far", "rule": None, "progress": 120, "target": 60, "status": "in_progress", "parts": []}
+    part: dict[str, Any] = {"goal_id": "far", "rule": None, "progress": 120, "target": 60, "status": "in_progress", "parts": []}
     goals.append(GOAL | {"goal_id": "both", "name": "both", "rule": "all([far, near])", "parts": [part]})
     receiver.answer = (200, {"user_id": "ada", "tenant_id": "t1", "goals": goals})
 

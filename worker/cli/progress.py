@@ -64,7 +64,7 @@ def _table(body: Any) -> Table:
     table.add_column("")
     table.add_column("Progress", justify="right", no_wrap=True)
     table.add_column("Status", no_wrap=True)
-    rules = {goal["goal_id"]: goal["rule"] for goal in body["goals"]}
+    rules = {goal["goal_id"]: goal.get("rule") for goal in body["goals"]}
     for challenge_id, goals in groupby(body["goals"], key=lambda goal: goal["challenge_id"]):
         table.add_row(Text(challenge_id, style="bold"))
         for goal in goals:
@@ -78,11 +78,11 @@ def _rows(shown: Any, name: str, rules: dict[str, str | None], indent: int) -> I
     yield (
         Padding(Text(name), (0, 0, 0, indent)),
         Text(shown.get("period") or ""),
-        *_numbers(shown, shown["rule"] or rules.get(shown["goal_id"]) or ""),
+        *_numbers(shown, shown.get("rule") or rules.get(shown["goal_id"]) or ""),
         _status(shown),
     )
     for part in shown.get("parts", ()):
-        yield from _rows(part, part["goal_id"] or part["rule"] or "a hidden goal", rules, indent + 2)
+        yield from _rows(part, part["goal_id"] or part.get("rule") or "a hidden goal", rules, indent + 2)
 
 
 def _numbers(shown: Any, rule: str) -> tuple[RenderableType, RenderableType]:
