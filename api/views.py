@@ -16,7 +16,7 @@ from models.rules.operators import progress_of
 from models.rules.rows import Row
 from models.rules.rule import USER_ZONE, Rule
 from models.rules.rule_text import expression_of
-from models.rules.versions import can_keep
+from models.rules.succession import can_keep
 
 NAME_OF_SECRETS = "Secret goal"
 

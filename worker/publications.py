@@ -125,7 +125,10 @@ def watch_publications(
 
     def find() -> Publications:
         if not published.is_set():
-            publish_unseen(engine, document, now_us())
+            try:
+                publish_unseen(engine, document, now_us())
+            except ConfigurationError as error:  # what was published before holds on
+                log.error("rules_not_published", source=document.source, error=str(error))  # noqa: TRY400
             published.set()
         return load(engine, read, since_us=now_us() - reach_us(settings))
 

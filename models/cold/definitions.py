@@ -24,6 +24,20 @@ def rule_of(definition: dict[str, Any]) -> Rule:
     return _rule(definition["rule"])
 
 
+def goal_of(definition: dict[str, Any], goal_id: str) -> Goal:
+    """The goal that a stored definition tells of, as far as its meaning goes."""
+    return Goal(
+        goal_id=goal_id,
+        challenge_id=definition["challenge"],
+        name=definition["name"],
+        rule=rule_of(definition),
+        prerequisites=tuple(definition.get("prerequisites", ())),
+        active_from=definition.get("active_from"),
+        active_until=definition.get("active_until"),
+        segments={name: tuple(values) for name, values in definition.get("segments", {}).items()},
+    )
+
+
 def same_meaning(definition: dict[str, Any], goal: Goal) -> bool:
     """Whether a definition of the first release, whose digests were made otherwise, means what a goal means.
 

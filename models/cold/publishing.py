@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from models.cold.connection import database_errors
-from models.cold.definitions import definition_of, rule_of, same_meaning
+from models.cold.definitions import definition_of, goal_of, same_meaning
 from models.cold.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError
 from models.rules.calendar import microseconds, moment
 from models.rules.goals import Goal, Policy, Rulebook
-from models.rules.versions import can_keep
+from models.rules.succession import changes_of_kind, policy_in_effect
 
 PICK_UP_US = 3_000_000
 """How far ahead (µs) a publication becomes active: every process asks for new ones once a second."""
@@ -82,7 +82,7 @@ def publish(
     one holds for all time, a later one from ``active_from`` (µs) on, which is ``PICK_UP_US`` ahead unless given.
 
     Raises:
-        ConfigurationError: ``active_from`` is too early.
+        ConfigurationError: ``active_from`` is too early, or a rule changed in a way that needs a new id.
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
     with database_errors(), engine.begin() as connection:
@@ -163,15 +163,17 @@ def _published(goal: Goal, known: _Known | None, newest: _Newest | None) -> Publ
         return PublishedGoal(goal.goal_id, 1, None, is_new=True)
     if known.digest == goal.digest or same_meaning(known.definition, goal):
         return PublishedGoal(goal.goal_id, known.version, None, is_new=False)
-    return PublishedGoal(goal.goal_id, known.version + 1, _policy(goal, known, newest), is_new=True)
-
-
-def _policy(goal: Goal, known: _Known, newest: _Newest | None) -> Policy:
-    """What becomes of progress in effect: what cannot be kept, or was broken off, starts anew."""
+    before = goal_of(known.definition, goal.goal_id)
+    for change in changes_of_kind(before.rule, goal.rule):
+        raise ConfigurationError(
+            f"goal {goal.goal_id!r}: {change}: a rule over others and one that looks at events cannot take each "
+            f"other's place, since late events of version {known.version} may still come; give the goal a new id, or "
+            "the part another place"
+        )
+    # Progress that was broken off while the goal was not in the file begins anew.
     followed = newest is None or goal.goal_id in newest.goals
-    if not followed or (goal.on_change == "keep" and not can_keep(rule_of(known.definition), goal.rule)):
-        return "restart"
-    return goal.on_change
+    policy = policy_in_effect(before, goal) if followed else "restart"
+    return PublishedGoal(goal.goal_id, known.version + 1, policy, is_new=True)
 
 
 def _write_versions(connection: Connection, rulebook: Rulebook, result: Published, known: dict[str, _Known]) -> None:

@@ -5,20 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from models.rules.goals import Publication, Publications, Rulebook
 from models.rules.nodes import NEVER, Guest, Network, Node, Parent, compile_network
-from models.rules.rule import COMPOSITES, Rule
-
-_KEEPING = frozenset({"count", "sum", "latest", "max", "min", "streak"})
-
-
-def can_keep(old: Rule, new: Rule) -> bool:
-    """Whether progress under one rule means something under another: the state of both is of one kind.
-
-    A composite has no progress of its own; its nested parts are asked one by one.
-    """
-    if new.op in COMPOSITES:
-        return old.op in COMPOSITES
-    alike = all(getattr(old, name) == getattr(new, name) for name in ("op", "per", "unit", "timezone"))
-    return alike and new.op in _KEEPING and old.last is None and new.last is None
+from models.rules.rule import COMPOSITES
+from models.rules.succession import can_keep
 
 
 def compile_all(publications: Publications, lateness_us: int) -> list[Network]:

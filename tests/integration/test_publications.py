@@ -311,3 +311,11 @@ def test_the_version_before_is_known_however_long_ago_it_was(engine, files):
     assert [item.revision for item in found.items] == [1, 2, 3]
     node = Matcher(found).networks[-1].by_id["logins"]
     assert (node.version, node.keeps_from) == (3, 1)
+
+
+def test_a_change_between_events_and_other_goals_is_refused_and_changes_nothing(engine, files):
+    _publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    over = replace(LOGINS, rule=Rule(op="any", of=("minutes",)))
+    with pytest.raises(ConfigurationError, match=r"goal 'logins': rule: was count, is any: .* give the goal a new id"):
+        publish(engine, files.file(over, MINUTES), now_us=NOW)
+    assert newest_revision(engine) == 1

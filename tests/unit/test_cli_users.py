@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from models.errors import InvalidAttributesError, PermanentError, ReceiverUnavailableError
 from worker.cli import app
 
-GOAL = {
+GOAL: dict[str, Any] = {
     "challenge_id": "c",
     "goal_id": "onboarding",
     "name": "Onboarding",
@@ -72,16 +72,14 @@ def filled(output, name):
 
 
 def test_the_bar_of_a_min_goal_fills_as_the_value_comes_down(receiver):
-    goals: list[dict[str, Any]] = [
-        GOAL | {"goal_id": name, "name": name, "rule": "min(race) <= 60", "parts": []} | stands
-        for name, stands in [
-            ("far", {"progress": 120, "target": 60}),
-            ("near", {"progress": 70, "target": 60}),
-            ("there", {"progress": 40, "target": 60, "status": "completed"}),
-            ("below-zero", {"progress": 5, "target": -1}),
-        ]
+    stands: list[dict[str, Any]] = [
+        {"goal_id": "far", "progress": 120, "target": 60},
+        {"goal_id": "near", "progress": 70, "target": 60},
+        {"goal_id": "there", "progress": 40, "target": 60, "status": "completed"},
+        {"goal_id": "below-zero", "progress": 5, "target": -1},
     ]
-    part: dict[str, Any] = {"goal_id": "far", "rule": None, "progress": 120, "target": 60, "status": "in_progress", "parts": []}
+    goals = [GOAL | {"name": stand["goal_id"], "rule": "min(race) <= 60", "parts": []} | stand for stand in stands]
+    part = dict(goals[0], rule=None, parts=[])
     goals.append(GOAL | {"goal_id": "both", "name": "both", "rule": "all([far, near])", "parts": [part]})
     receiver.answer = (200, {"user_id": "ada", "tenant_id": "t1", "goals": goals})
 

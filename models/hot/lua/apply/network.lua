@@ -83,11 +83,11 @@ local function unlock(node)
     local row = row_at(place)
     if (row[R_REACHED] or 0) > 0 then
       local completed_before = row[R_COMPLETED]
-      remember(row)
+      remember(row, row[R_STATE])
       complete(node, row)
       put_row(place, row, node)
       if row[R_COMPLETED] ~= completed_before then
-        evaluate(node, row, event[PLACE])
+        evaluate(node, row, row[R_STATE], event[PLACE])
       end
       tell_parents(node, row, false, row[R_COMPLETED] ~= completed_before)
     end
@@ -113,9 +113,9 @@ local function move_past(composite, known_place, known)
   end
   local reached_at = settle(composite, first_composite(composite, done), event[AT])
   if reached_at > 0 then
-    remember(known)
+    remember(known, known[R_STATE])
     finish(composite, known_place, known, reached_at, true)
-    evaluate(composite, known, event[PLACE])
+    evaluate(composite, known, known[R_STATE], event[PLACE])
     after(composite, known, true, known[R_COMPLETED] > 0)
   end
 end
@@ -133,7 +133,7 @@ local function note_part(composite, place, state, node, row, contributes)
 end
 
 local function move_parent(composite, place, own, known_place, known, node, row, contributes)
-  remember(known)
+  remember(known, known and known[R_STATE])
   if not known or known[R_VERSION] < composite[VERSION] then
     if not own then
       return
@@ -147,7 +147,7 @@ local function move_parent(composite, place, own, known_place, known, node, row,
   local completed_before = known[R_COMPLETED]
   local reached_at = settle(composite, known[R_STATE], event[AT])
   finish(composite, known_place, known, reached_at, composite[EXACT])
-  evaluate(composite, known, event[PLACE])
+  evaluate(composite, known, known[R_STATE], event[PLACE])
   after(composite, known, contributes, known[R_COMPLETED] ~= completed_before)
 end
 
@@ -185,12 +185,13 @@ local function apply_step(this_event, node, mode, place, period, amount, low)
   if not row and mode ~= OWN then -- a user is not in progress by events that would have counted before
     return
   end
-  remember(row)
+  local existing = row
   row = row or new_row(node, period, first_state[node[KERNEL]](node))
   local state, own = open_slot(row, node, mode)
   if not state then
     return
   end
+  remember(existing, state)
   local reached_at, contributes = advance[node[KERNEL]](state, node, amount, low, event[AT], event[HASH])
   local under_several = row[R_SLOTS]
   if under_several then
@@ -203,6 +204,6 @@ local function apply_step(this_event, node, mode, place, period, amount, low)
   end
   local completed_before = row[R_COMPLETED]
   finish(node, place, row, reached_at, node[EXACT] and not under_several)
-  evaluate(node, row, event[PLACE])
+  evaluate(node, row, state, event[PLACE])
   tell_parents(node, row, contributes, row[R_COMPLETED] ~= completed_before)
 end

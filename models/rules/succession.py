@@ -1,0 +1,56 @@
+"""From one version of a goal to the next: what becomes of progress, and which changes cannot be made at all."""
+
+from collections.abc import Iterator
+
+from models.rules.goals import Goal, Policy
+from models.rules.rule import COMPOSITES, Rule
+
+_KEEPING = frozenset({"count", "sum", "latest", "max", "min", "streak"})
+_SAME_PROGRESS = ("op", "per", "unit", "timezone")
+_SAME_EVENTS = (*_SAME_PROGRESS, "events", "where", "field")
+
+
+def can_keep(old: Rule, new: Rule) -> bool:
+    """Whether progress under one rule means something under another: the state of both is of one kind.
+
+    A composite has no progress of its own; its nested parts are asked one by one.
+    """
+    if new.op in COMPOSITES:
+        return old.op in COMPOSITES
+    return _alike(old, new, _SAME_PROGRESS) and new.op in _KEEPING and old.last is None and new.last is None
+
+
+def can_stay(old: Goal, new: Goal) -> bool:
+    """Whether users in progress can stay on a version: the same events must move both.
+
+    Else an event of the new version's time that only the old one looks at would be forgotten if it came before the
+    late event that shows the user to have been in progress.
+    """
+    limits = ("active_from", "active_until", "segments")
+    same_limits = all(getattr(old, name) == getattr(new, name) for name in limits)
+    return same_limits and new.rule.op not in COMPOSITES and _alike(old.rule, new.rule, _SAME_EVENTS)
+
+
+def policy_in_effect(old: Goal, new: Goal) -> Policy:
+    """What becomes of progress: as the new goal asks where that can be, else the nearest to it."""
+    asked = new.on_change
+    if asked == "grandfather" and not can_stay(old, new):
+        asked = "keep"
+    return "restart" if asked == "keep" and not can_keep(old.rule, new.rule) else asked
+
+
+def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
+    """Where a rule over other rules takes the place of one that looks at events, or the other way round.
+
+    Rows of both kinds cannot be told apart by late events, so such a change needs a new id.
+    """
+    if (old.op in COMPOSITES) != (new.op in COMPOSITES):
+        yield f"{path}: was {old.op}, is {new.op}"
+        return
+    for place, (before, after) in enumerate(zip(old.of, new.of, strict=False)):
+        if isinstance(before, Rule) and isinstance(after, Rule):
+            yield from changes_of_kind(before, after, f"{path}.of[{place}]")
+
+
+def _alike(old: Rule, new: Rule, names: tuple[str, ...]) -> bool:
+    return all(getattr(old, name) == getattr(new, name) for name in names)
