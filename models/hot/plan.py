@@ -141,7 +141,7 @@ class _Planner:
         return [
             *(node.node_id, node.goal.challenge_id, node.rule.op, node.kernel, node.version, target, low, other),
             *(len(node.rule.events), node.is_part, node.is_exact, node.periodic, node.timed, node.keeps_from),
-            *(node.staying, min(node.ends_at, NEVER), *links),
+            *(node.staying, min(node.ends_at, NEVER), *links, node.has_row),
         ]
 
 

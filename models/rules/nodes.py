@@ -1,7 +1,8 @@
 """What both engines run: the rules of a rulebook as nodes, each with rows of its own, and how they hang together.
 
 A goal's own rule is the node with the goal's id; a nested part is ``<id>#<n>``, counted from 1; the prerequisites of a
-goal are one more node, ``<goal id>#lock``, that is complete once they all are. Nodes that look at events move by
+goal are one more node, ``<goal id>#lock``, that is complete once they all are, and has a row only where one of them
+has periods: a completed period may be gone from Redis when it is asked for. Nodes that look at events move by
 them; composites move when a part of theirs is completed (or, with ``within``, moved).
 """
 
@@ -78,6 +79,11 @@ class Node:
     def version(self) -> int:
         """The published version of the goal."""
         return self.goal.version
+
+    @property
+    def has_row(self) -> bool:
+        """Whether it keeps anything: prerequisites without periods are known from their own rows."""
+        return self.unlocks is None or bool(self.periodic_parts)
 
     @property
     def periodic(self) -> bool:

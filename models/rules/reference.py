@@ -112,6 +112,9 @@ class UserEngine:
         """When all prerequisites were complete; None while they are not."""
         lock = node.lock
         assert lock is not None  # noqa: S101 - asked only of nodes with prerequisites
+        if not lock.has_row:
+            times = self._completed_parts(lock)
+            return max(times) if all(times) else None
         row = self.rows.get((lock.node_id, ""))
         if row is None or row.rule_version < lock.version:
             row = self._settled(lock, row)
@@ -130,6 +133,10 @@ class UserEngine:
     def _tell_parents(self, node: Node, row: Row | None, outcome: Outcome, *, changed: bool) -> None:
         """Move the composites that a node is a part of, where its step means something to them."""
         for parent in node.parents:
+            if parent.node.unlocks is not None and not parent.node.has_row:
+                if changed:
+                    self._unlock(parent.node.unlocks)
+                continue
             known = self.rows.get((parent.node.node_id, ""))
             if changed or self._is_news(parent, known, row, outcome):
                 self._move_parent(parent, known, node, row, outcome)

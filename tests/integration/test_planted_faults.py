@@ -52,7 +52,7 @@ FAULTS = {
     "a composite that needs one part less": (OVER, "if #done < target then", "if #done < target - 1 then"),
     "a duration that no part outlives": (OVER, "math.max(stretches[pair], completed_at - within)", "stretches[pair]"),
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
-    "a goal that does not hear of its prerequisites": (OVER, "    unlock(nodes[composite[UNLOCKS]])\n", ""),
+    "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[UNLOCKS]])\n      end\n", ""),
     "a part that forgets its composite": (OVER, "local parents, completed = node[PARENTS],", "local parents, completed = {},"),
     "a version that carries nothing on": (MANY, "node[KEEPS_FROM] > 0 and slots or {}", "{}"),
     "a late event that the next version does not hear of": (MANY, "local create = mode == OWN or mode == GUEST", "local create = mode == OWN"),

@@ -52,7 +52,7 @@ local OWN, CARRY, GUEST = 0, 1, 2 -- models/rules/matching.py
 -- By position: a node, a user and an event of the plan; a row of a record; the fields of a record read first.
 local ID, CHALLENGE_ID, OPERATOR, KERNEL, VERSION, TARGET, A, B, STEPS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local IS_PART, EXACT, PERIODIC, TIMED, KEEPS_FROM, STAYING, ENDS_AT = 10, 11, 12, 13, 14, 15, 16
-local LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE = 17, 18, 19, 20, 3 -- a part: id, whether periodic, whether exact
+local LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, PART_SIZE = 17, 18, 19, 20, 21, 3 -- a part: id, whether periodic, whether exact
 local MEMBER, FIELDS, PERIODS, LANES, EVENTS = 1, 2, 3, 4, 5
 local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
 local R_GOAL, R_PERIOD, R_CHALLENGE, R_OPERATOR, R_VERSION, R_STAMP = 1, 2, 3, 4, 5, 6

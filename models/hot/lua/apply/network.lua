@@ -5,7 +5,7 @@ part of. It must agree with models/rules/reference.py.
 DEFINES apply_step
 USES    advance, carried, first_state, first_composite, add_stretch, settle, row_at, place_of, places_of, put_row,
         new_row, open_slot, show_main, remember, evaluate, nodes, unlocks, ID, CHALLENGE_ID, VERSION, OPERATOR, KERNEL,
-        A, IS_PART, EXACT, PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, PART_SIZE, OWN, MARK, R_GOAL,
+        A, IS_PART, EXACT, PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, PART_SIZE, OWN, MARK, R_GOAL,
         R_PERIOD, R_VERSION, R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
 ]]
 local event -- at hand
@@ -42,6 +42,16 @@ end
 
 -- When all prerequisites were complete, 0 while they are not.
 local function lock_opened(lock)
+  if not lock[HAS_ROW] then
+    local opened_at = 0
+    for _, at in ipairs(completed_parts(lock)) do
+      if at == 0 then
+        return 0
+      end
+      opened_at = math.max(opened_at, at)
+    end
+    return opened_at
+  end
   local row_place = place_of(lock[ID] .. MARK)
   local row = row_at(row_place)
   if not row or row[R_VERSION] < lock[VERSION] then
@@ -79,9 +89,9 @@ end
 
 -- Completes what was reached and waited for its prerequisites.
 local function unlock(node)
-  for _, place in ipairs(places_of(node[ID])) do
+  for _, place in ipairs(node[PERIODIC] and places_of(node[ID]) or { place_of(node[ID] .. MARK) }) do
     local row = row_at(place)
-    if (row[R_REACHED] or 0) > 0 then
+    if row and (row[R_REACHED] or 0) > 0 then
       local completed_before = row[R_COMPLETED]
       remember(row, row[R_STATE])
       complete(node, row)
@@ -166,7 +176,11 @@ function tell_parents(node, row, contributes, changed)
   for parent = 1, #parents, 3 do
     local composite, place, own = nodes[parents[parent]], parents[parent + 1], parents[parent + 2]
     local asks = completed and composite[UNLOCKS] == 0 -- a goal looks at its prerequisites itself
-    if changed or asks or (contributes and (composite[A] > 0 or composite[TIMED])) then
+    if not composite[HAS_ROW] then
+      if changed then
+        unlock(nodes[composite[UNLOCKS]])
+      end
+    elseif changed or asks or (contributes and (composite[A] > 0 or composite[TIMED])) then
       local known_place = place_of(composite[ID] .. MARK)
       local known = row_at(known_place)
       if changed or is_news(composite, own, known, row, contributes) then
