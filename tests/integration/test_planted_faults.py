@@ -22,13 +22,7 @@ def _rules(*ops):
     return rulebooks(max_goals=2, ops=ops, flat=True).map(only)
 
 
-COUNT, SUM, BEST, DISTINCT, LAST = (
-    _rules("count"),
-    _rules("sum"),
-    _rules("max", "min"),
-    _rules("distinct"),
-    _rules("last"),
-)
+COUNT, SUM, BEST, DISTINCT = _rules("count"), _rules("sum"), _rules("max", "min"), _rules("distinct")
 LATEST, STREAK, SEQUENCE = _rules("latest"), _rules("streak"), _rules("sequence")
 OVER = rulebooks(max_goals=3, ops=("count", "max")).map(only)
 """Goals over others."""
@@ -39,7 +33,6 @@ FAULTS = {
     "a count that starts with two": (COUNT, "local count = state[#state] + 1", "local count = math.max(2, state[#state] + 1)"),
     "a daily goal that shows more than its target": (COUNT, "math.min(count, node[TARGET]), count", "count, count"),
     "a count within a duration that forgets a time": (OVER, "  cut(state, target + 1)\n", "  cut(state, target)\n"),
-    "a window that leaves out its end": (LAST, "state[place] - state[first] > node[A] do", "state[place] - state[first] >= node[A] do"),
     "a sum without its carry": (SUM, "state[1] + high + carry, total_low", "state[1] + high, total_low"),
     "a newest value by arrival": (LATEST, "#state == 0 or at > state[2] or", "#state == 0 or at ~= state[2] or"),
     "a maximum that must be passed": (BEST, "local reached = value >= node[TARGET]\n  return reached and at or 0, reached\nend\n\nfunction advance.min", "local reached = value > node[TARGET]\n  return reached and at or 0, reached\nend\n\nfunction advance.min"),
@@ -50,7 +43,6 @@ FAULTS = {
     "a sequence in order of arrival": (SEQUENCE, "if time > at or (time == at and not strict) then", "if true then"),
     "a sequence that ends one step early": (SEQUENCE, "if length == #state - 1 and", "if length >= #state - 2 and"),
     "a composite that needs one part less": (OVER, "if #done < target then", "if #done < target - 1 then"),
-    "a duration that no part outlives": (OVER, "math.max(stretches[pair], completed_at - within)", "stretches[pair]"),
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
     "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[UNLOCKS]])\n      end\n", ""),
     "a part that forgets its composite": (OVER, "local parents, completed = node[PARENTS],", "local parents, completed = {},"),
