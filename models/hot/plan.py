@@ -16,6 +16,7 @@ allocation.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import msgpack
 
@@ -110,12 +111,10 @@ class _Planner:
         return user
 
     def _add_lane(self, user: UserPlan, step: Step) -> int:
-        name = field_of(step.node.node_id, step.period)
-        row = user.row_places.get(name)
-        if row is None:
-            user.fields.append(name)
-            user.periods.append(step.period)
-            row = user.row_places[name] = len(user.periods)
+        row = _row(user, step.node.node_id, step.period)
+        for parent in step.node.parents:
+            if parent.node.rule.within is not None:  # every step will ask for it: read it with the others
+                _row(user, parent.node.node_id, "")
         place = user.lane_places[step.node, step.mode, step.period] = len(user.lanes) + 1
         user.lanes += (self._place_of(step.node), row, step.mode)
         return place
@@ -141,8 +140,24 @@ class _Planner:
         return [
             *(node.node_id, node.goal.challenge_id, node.rule.op, node.kernel, node.version, target, low, other),
             *(len(node.rule.events), node.is_part, node.is_exact, node.periodic, node.timed, node.keeps_from),
-            *(node.staying, min(node.ends_at, NEVER), *links, node.has_row),
+            *(node.staying, min(node.ends_at, NEVER), *links, node.has_row, _told(node)),
         ]
+
+
+def _told(node: Node) -> int:
+    """A number for the composites that a node is a part of, under their versions."""
+    return crc32(repr([(up.node.node_id, up.node.version) for up in node.parents if up.own]).encode())
+
+
+def _row(user: UserPlan, node_id: str, period: str) -> int:
+    """The place of a row among those of the user, which it is added to."""
+    name = field_of(node_id, period)
+    place = user.row_places.get(name)
+    if place is None:
+        user.fields.append(name)
+        user.periods.append(period)
+        place = user.row_places[name] = len(user.periods)
+    return place
 
 
 def _numbers(node: Node) -> tuple[float, float, float]:

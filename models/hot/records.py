@@ -199,7 +199,7 @@ def pack_row(row: Row) -> bytes:
 
 def unpack_row(packed: bytes) -> Row:
     """Read the stored form of a row."""
-    row = Row(*msgpack.unpackb(packed[_STAMP_DIGITS:]))
+    row = Row(*msgpack.unpackb(packed[_STAMP_DIGITS:])[: len(Row._fields)])  # the script keeps a mark of its own behind
     return row if row.slots else row._replace(slots=())  # the script writes false where there are none
 
 

@@ -52,11 +52,13 @@ local OWN, CARRY, GUEST = 0, 1, 2 -- models/rules/matching.py
 -- By position: a node, a user and an event of the plan; a row of a record; the fields of a record read first.
 local ID, CHALLENGE_ID, OPERATOR, KERNEL, VERSION, TARGET, A, B, STEPS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local IS_PART, EXACT, PERIODIC, TIMED, KEEPS_FROM, STAYING, ENDS_AT = 10, 11, 12, 13, 14, 15, 16
-local LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, PART_SIZE = 17, 18, 19, 20, 21, 3 -- a part: id, whether periodic, whether exact
+local LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, TOLD = 17, 18, 19, 20, 21, 22
+local PART_SIZE = 3 -- a part: id, whether periodic, whether exact
 local MEMBER, FIELDS, PERIODS, LANES, EVENTS = 1, 2, 3, 4, 5
 local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
 local R_GOAL, R_PERIOD, R_CHALLENGE, R_OPERATOR, R_VERSION, R_STAMP = 1, 2, 3, 4, 5, 6
 local R_COMPLETED, R_UPDATED, R_STATE, R_REACHED, R_SLOTS = 7, 9, 10, 11, 12
+local R_TOLD = 14 -- in Redis only: the composites that were told all they need of a completed part
 local LOADED, DIRTY, SEEN, SEEN_BEFORE, META = 1, 2, 3, 4, 4
 
 -- One command with a list of arguments of any length; the replies of a reading command are joined.

@@ -19,11 +19,14 @@ local function first_composite(node, completed)
   return state
 end
 
--- Merges the moments from begin to stop into a list of [begin, end] pairs, oldest first.
+-- Merges the moments from begin to stop into a list of [begin, end] pairs, oldest first; whether that is news.
 local function add_stretch(stretches, begin, stop)
   local place = 1
   while place <= #stretches and stretches[place + 1] < begin do
     place = place + 2
+  end
+  if place <= #stretches and stretches[place] <= begin and stretches[place + 1] >= stop then
+    return false
   end
   while place <= #stretches and stretches[place] <= stop do
     begin, stop = math.min(begin, stretches[place]), math.max(stop, stretches[place + 1])
@@ -36,6 +39,7 @@ local function add_stretch(stretches, begin, stop)
     table.remove(stretches, 1)
     table.remove(stretches, 1)
   end
+  return true
 end
 
 -- The largest number of parts that one stretch of the duration finds complete.
@@ -78,7 +82,13 @@ local function settle(node, state, event_at)
     end
     return node[EXACT] and done[target] or event_at
   end
-  state[1] = math.max(state[1], math.min(overlap(node[A], state, parts), target))
+  local complete = 0
+  for place = 2, parts + 1 do
+    complete = complete + (state[place] > 0 and 1 or 0)
+  end
+  if math.min(complete, target) > state[1] then -- no stretch can find more parts complete than there are
+    state[1] = math.max(state[1], math.min(overlap(node[A], state, parts), target))
+  end
   if state[1] < target then
     return 0
   end

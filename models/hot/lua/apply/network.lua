@@ -5,8 +5,8 @@ part of. It must agree with models/rules/reference.py.
 DEFINES apply_step
 USES    advance, carried, first_state, first_composite, add_stretch, settle, row_at, place_of, places_of, put_row,
         new_row, open_slot, show_main, remember, evaluate, nodes, unlocks, ID, CHALLENGE_ID, VERSION, OPERATOR, KERNEL,
-        A, IS_PART, EXACT, PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, PART_SIZE, OWN, MARK, R_GOAL,
-        R_PERIOD, R_VERSION, R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, AT, PLACE, HASH
+        A, IS_PART, EXACT, PERIODIC, TIMED, ENDS_AT, LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, TOLD, PART_SIZE, OWN, MARK,
+        R_GOAL, R_PERIOD, R_VERSION, R_OPERATOR, R_COMPLETED, R_STATE, R_REACHED, R_SLOTS, R_TOLD, AT, PLACE, HASH
 ]]
 local event -- at hand
 local tell_parents, finish
@@ -130,21 +130,25 @@ local function move_past(composite, known_place, known)
   end
 end
 
--- Writes what a part says into its composite's state.
+-- Writes what a part says into its composite's state; whether that is news.
 local function note_part(composite, place, state, node, row, contributes)
   local completed_at, noted = row and row[R_COMPLETED] or 0, state[1 + place]
   if node[PERIODIC] and noted > 0 then
     completed_at = completed_at > 0 and math.min(completed_at, noted) or noted
   end
   state[1 + place] = composite[PARTS][PART_SIZE * place] and completed_at or math.min(completed_at, 1)
+  local is_news = state[1 + place] ~= noted
   if composite[A] > 0 and contributes then
-    add_stretch(state[1 + #composite[PARTS] / PART_SIZE + place], event[AT] - composite[A], event[AT])
+    local stretches = state[1 + #composite[PARTS] / PART_SIZE + place]
+    is_news = add_stretch(stretches, event[AT] - composite[A], event[AT]) or is_news
   end
+  return is_news
 end
 
 local function move_parent(composite, place, own, known_place, known, node, row, contributes)
   remember(known, known and known[R_STATE])
-  if not known or known[R_VERSION] < composite[VERSION] then
+  local begins = not known or known[R_VERSION] < composite[VERSION]
+  if begins then
     if not own then
       return
     end
@@ -153,7 +157,10 @@ local function move_parent(composite, place, own, known_place, known, node, row,
     move_past(composite, known_place, known)
     return
   end
-  note_part(composite, place, known[R_STATE], node, row, contributes)
+  if not note_part(composite, place, known[R_STATE], node, row, contributes) and not begins then
+    after(composite, known, contributes, false)
+    return
+  end
   local completed_before = known[R_COMPLETED]
   local reached_at = settle(composite, known[R_STATE], event[AT])
   finish(composite, known_place, known, reached_at, composite[EXACT])
@@ -170,9 +177,19 @@ local function is_news(composite, own, known, row, contributes)
   return behind and row and row[R_COMPLETED] > 0
 end
 
+-- Whether nothing that a completed part does can mean anything to a composite any more.
+local function is_done(composite, known)
+  local reached = composite[A] == 0 or (known and known[R_REACHED] > 0)
+  return known and known[R_VERSION] >= composite[VERSION] and reached and not composite[TIMED]
+end
+
 -- Moves the composites that a node is a part of, where its step means something to them. row: false where it has none.
 function tell_parents(node, row, contributes, changed)
   local parents, completed = node[PARENTS], row and row[R_COMPLETED] > 0
+  if completed and not changed and row[R_TOLD] == node[TOLD] then
+    return
+  end
+  local done = completed
   for parent = 1, #parents, 3 do
     local composite, place, own = nodes[parents[parent]], parents[parent + 1], parents[parent + 2]
     local asks = completed and composite[UNLOCKS] == 0 -- a goal looks at its prerequisites itself
@@ -188,7 +205,11 @@ function tell_parents(node, row, contributes, changed)
       elseif composite[TIMED] and contributes then
         tell_parents(composite, known, contributes, false)
       end
+      done = done and (not own or composite[UNLOCKS] > 0 or is_done(composite, row_at(known_place)))
     end
+  end
+  if done then
+    row[R_TOLD] = node[TOLD]
   end
 end
 
