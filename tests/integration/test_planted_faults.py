@@ -31,7 +31,6 @@ MANY = histories()
 
 FAULTS = {
     "a count that starts with two": (COUNT, "local count = state[#state] + 1", "local count = math.max(2, state[#state] + 1)"),
-    "a daily goal that shows more than its target": (COUNT, "math.min(count, node[TARGET]), count", "count, count"),
     "a count within a duration that forgets a time": (OVER, "  cut(state, target + 1)\n", "  cut(state, target)\n"),
     "a sum without its carry": (SUM, "state[1] + high + carry, total_low", "state[1] + high, total_low"),
     "a newest value by arrival": (LATEST, "#state == 0 or at > state[2] or", "#state == 0 or at ~= state[2] or"),
