@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow
+from models.cold.flushed import EventRow, Flush, ProgressRow
 from models.cold.writing import FlushWriter
 from models.errors import StateUnavailableError
 from models.hot.connection import state_errors
@@ -200,5 +200,5 @@ def _flush_of(works: list[ShardWork]) -> Flush:
             once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
             flush.events += [EventRow(event, *once) for event in entry.events]
             flush.unlocks += entry.unlocks
-            flush.evaluations += [EvaluationRow(*evaluation, entry.applied_at) for evaluation in entry.evaluations]
+            flush.evaluations += entry.evaluations
     return flush

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from models.events import Event
-from models.rules.rows import Row, Unlock
+from models.rules.rows import Evaluation, Row, Unlock
 
 Number = int | float | Decimal | None
 
@@ -29,22 +29,6 @@ class EventRow(NamedTuple):
     """The newest publication of rules that the worker knew; 0 where it knew of none."""
 
 
-class EvaluationRow(NamedTuple):
-    """What an event did to a goal."""
-
-    event: Event
-    goal_id: str
-    period: str
-    challenge_id: str
-    rule_version: int
-    status_before: str
-    status: str
-    progress_before: Number
-    progress_after: Number
-    decision: str
-    evaluated_at: int
-
-
 @dataclass(slots=True)
 class Flush:
     """Everything one transaction writes."""
@@ -52,4 +36,4 @@ class Flush:
     progress: list[ProgressRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     unlocks: list[Unlock] = field(default_factory=list)
-    evaluations: list[EvaluationRow] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)

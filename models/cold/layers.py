@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from models.cold.arrays import array_literal
 from models.cold.connection import statement
 from models.cold.dead_letters import DeadLetter
-from models.cold.flushed import EvaluationRow, EventRow, Number, ProgressRow
+from models.cold.flushed import EventRow, Number, ProgressRow
 from models.events import Event
 from models.rules.operators import progress_of
-from models.rules.rows import Unlock
+from models.rules.rows import Evaluation, Unlock
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def _unlock_values(item: Unlock) -> Sequence[Any]:
     )
 
 
-def _evaluation_values(item: EvaluationRow) -> Sequence[Any]:
+def _evaluation_values(item: Evaluation) -> Sequence[Any]:
     event = item.event
     return (
         *(event.tenant_id, event.user_id, event.event_id, item.goal_id, item.period, item.evaluated_at),
@@ -99,7 +99,7 @@ def _bury_unlock(item: Unlock, why: str) -> DeadLetter:
     return _bury("unlock", item, item.event, why)
 
 
-def _bury_evaluation(item: EvaluationRow, why: str) -> DeadLetter:
+def _bury_evaluation(item: Evaluation, why: str) -> DeadLetter:
     return _bury("evaluation", item, item.event, why)
 
 
@@ -138,7 +138,7 @@ UNLOCKS: Layer[Unlock] = Layer(
     lambda item: (item.event.tenant_id, item.event.user_id, item.goal_id, item.period),
     _bury_unlock,
 )
-EVALUATIONS: Layer[EvaluationRow] = Layer(
+EVALUATIONS: Layer[Evaluation] = Layer(
     "insert_evaluations",
     (
         *("tenant_id", "user_id", "event_id", "goal_id", "period", "evaluated_at", "event_type", "source"),

@@ -16,24 +16,7 @@ from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
 from models.hot.scripts import register
 from models.rules.amounts import join
-from models.rules.rows import Unlock
-
-
-class Evaluation(NamedTuple):
-    """What an event meant to a goal: how the goal stood before and after, and what that is called."""
-
-    event: Event
-    goal_id: str
-    period: str
-    challenge_id: str
-    rule_version: int
-    status_before: str
-    """``not_started``, ``in_progress`` or ``completed``."""
-    status: str
-    progress_before: float | Decimal
-    progress_after: float | Decimal
-    decision: str
-    """``started``, ``advanced``, ``unchanged``, ``reached`` (prerequisites are missing) or ``completed``."""
+from models.rules.rows import Evaluation, Unlock
 
 
 class LogEntry(NamedTuple):
@@ -100,11 +83,14 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
         unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
         size=len(fields[b"batch"]),
         revision=int(fields.get(b"revision", b"0")),
-        evaluations=[_evaluation(batch, given) for given in msgpack.unpackb(fields.get(b"evaluations", b"\x90"))],
+        evaluations=[
+            _evaluation(batch, given, int(fields[b"at"]))
+            for given in msgpack.unpackb(fields.get(b"evaluations", b"\x90"))
+        ],
     )
 
 
-def _evaluation(batch: Sequence[Event], given: Sequence[Any]) -> Evaluation:
+def _evaluation(batch: Sequence[Event], given: Sequence[Any], evaluated_at: int) -> Evaluation:
     place, goal_id, period, challenge_id, version, status_before, status, before, after, decision = given
     return Evaluation(
         batch[place],
@@ -117,6 +103,7 @@ def _evaluation(batch: Sequence[Event], given: Sequence[Any]) -> Evaluation:
         _number(before),
         _number(after),
         decision,
+        evaluated_at,
     )
 
 

@@ -1,6 +1,7 @@
 """A user's progress on one goal in one period: the row that Redis packs, PostgreSQL stores and the API shows."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from models.events import Event
@@ -45,6 +46,25 @@ class Unlock(NamedTuple):
     rule_version: int
     completed_at: int
     """Event time, microseconds since the epoch."""
+
+
+class Evaluation(NamedTuple):
+    """What an event meant to a goal: how the goal stood before and after, and what that is called."""
+
+    event: Event
+    goal_id: str
+    period: str
+    challenge_id: str
+    rule_version: int
+    status_before: str
+    """``not_started``, ``in_progress`` or ``completed``."""
+    status: str
+    progress_before: float | Decimal
+    progress_after: float | Decimal
+    decision: str
+    """``started``, ``advanced``, ``unchanged``, ``reached`` (prerequisites are missing) or ``completed``."""
+    evaluated_at: int
+    """When the event was applied, microseconds since the epoch."""
 
 
 class Snapshot(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models.cold.flushed import EvaluationRow, EventRow, Flush, ProgressRow
+from models.cold.flushed import EventRow, Flush, ProgressRow
 from models.cold.writing import FlushWriter
 from models.events import Event
 from models.rules.calendar import microseconds
-from models.rules.rows import Row, Unlock
+from models.rules.rows import Evaluation, Row, Unlock
 from tests.stack import Stack
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
@@ -19,9 +19,7 @@ EVENT = Event(
 )
 ROW = Row("logins", "", "c", "count", 2, 7, NOW, NOW, NOW, [3], NOW - 1, [[1, [2], 0, []]], part=True)
 UNLOCK = Unlock(EVENT, "logins", "", "c", 2, NOW)
-EVALUATION = EvaluationRow(
-    EVENT, "logins", "", "c", 2, "in_progress", "completed", Decimal("2.5"), 3.0, "completed", NOW
-)
+EVALUATION = Evaluation(EVENT, "logins", "", "c", 2, "in_progress", "completed", Decimal("2.5"), 3.0, "completed", NOW)
 
 
 @pytest.fixture

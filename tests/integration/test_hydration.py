@@ -2,11 +2,15 @@
 
 from datetime import timedelta
 
+import msgpack
+
 from config.shards import shard_for
 from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
-from models.hot.plan import make_plan
-from tests.stack import NOON, SHARDS, WINDOW
+from models.hot.keys import member, record_key
+from models.hot.plan import field_of, make_plan
+from models.rules.goals import Rulebook
+from tests.stack import NOON, SHARDS, WINDOW, goal
 
 
 def test_progress_goes_on_after_redis_is_wiped(stack, redis):
@@ -108,3 +112,16 @@ def test_postgresql_away_leaves_warm_users_going_and_cold_users_waiting(stack):
 def _two_users_of_a_shard():
     users = [f"u{n}" for n in range(50) if shard_for("t1", f"u{n}", SHARDS) == 1]
     return users[0], users[1]
+
+
+def test_a_row_that_an_earlier_release_left_in_redis_goes_on(stack, redis):
+    """Its fields end with the state; what came later must not leave a hole before it."""
+    stack.rulebook = Rulebook((goal("a", "count", "login"), goal("all", "all", of=("a",))))
+    stack.post(stack.event("something else"))
+    shard = shard_for("t1", "u1", SHARDS)
+    now = stack.clock()
+    old = ["a", "", "c", "count", 1, 7, now, now, now, [1]]
+    redis.hset(record_key(shard, member("t1", "u1")), field_of("a", ""), b"%016d" % 7 + msgpack.packb(old))
+    stack.post(stack.event("login"))
+    stack.post(stack.event("login"))
+    assert stack.progress() == {("a", ""): (3, True), ("all", ""): (1, True)}

@@ -57,7 +57,7 @@ local PART_SIZE = 3 -- a part: id, whether periodic, whether exact
 local MEMBER, FIELDS, PERIODS, LANES, EVENTS = 1, 2, 3, 4, 5
 local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
 local R_GOAL, R_PERIOD, R_CHALLENGE, R_OPERATOR, R_VERSION, R_STAMP = 1, 2, 3, 4, 5, 6
-local R_COMPLETED, R_UPDATED, R_STATE, R_REACHED, R_SLOTS = 7, 9, 10, 11, 12
+local R_COMPLETED, R_UPDATED, R_STATE, R_REACHED, R_SLOTS, R_PART = 7, 9, 10, 11, 12, 13
 local R_TOLD = 14 -- in Redis only: the composites that were told all they need of a completed part
 local LOADED, DIRTY, SEEN, SEEN_BEFORE, META = 1, 2, 3, 4, 4
 

@@ -95,8 +95,8 @@ local function unlock(node)
       local completed_before = row[R_COMPLETED]
       remember(row, row[R_STATE])
       complete(node, row)
-      put_row(place, row, node)
       if row[R_COMPLETED] ~= completed_before then
+        put_row(place, row, node)
         evaluate(node, row, row[R_STATE], event[PLACE])
       end
       tell_parents(node, row, false, row[R_COMPLETED] ~= completed_before)

@@ -5,7 +5,8 @@ models/rules/slots.py and models/rules/reference.py.
 A row is known by its place: that of its field among those read with the record, or one behind them.
 
 DEFINES begin_user, row_at, place_of, places_of, put_row, new_row, open_slot, show_main, changed_rows
-USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED, ID,
+USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED,
+        R_COMPLETED, R_REACHED, R_PART, ID,
         CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS_FROM, STAYING, MARK, META, STAMP_DIGITS, OWN, CARRY,
         GUEST
 ]]
@@ -27,6 +28,9 @@ local function row_at(place)
     if packed then
       local _, unpacked = cmsgpack.unpack_one(packed, STAMP_DIGITS)
       row = unpacked
+      if row[R_PART] == nil then -- written before rows had these fields; a hole would turn the row into a map
+        row[R_REACHED], row[R_SLOTS], row[R_PART] = row[R_COMPLETED], false, false
+      end
       for _, slot in ipairs(row[R_SLOTS] or {}) do -- one state, which its slot and the row share
         if slot[S_VERSION] == row[R_VERSION] then
           slot[S_STATE] = row[R_STATE]
