@@ -66,14 +66,8 @@ def audited(run, *options):
 
 
 @pytest.mark.timeout(400)
-def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is_named(up, tmp_path):
-    rules, changed = tmp_path / "rules.json", tmp_path / "changed.json"
-    rules.write_bytes(document())
-    changed.write_bytes(document(lessons=20))
-    run = up(CHALLENGES_FILE=str(rules))
-    run.ready()
-
-    # 50,000 events in shuffled order, a tenth of them repeats, over every operator.
+def leaves_no_drift(run):
+    """50,000 events in shuffled order, a tenth of them repeats, over every operator."""
     ended = run.run(*LOAD, "--events", "50000", "--users", "1500", seconds=150)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     code, report = audited(run)
@@ -81,7 +75,9 @@ def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is
     assert report["events"] == json.loads(ended.stdout)["accepted_distinct"] == 45_000
     assert report["users"] == 1_500
 
-    # One row altered by hand.
+
+def names_an_altered_row(run):
+    """One row altered by hand, and put right again."""
     picked = "(SELECT ctid FROM user_goal_progress WHERE goal_id = 'minutes' LIMIT 1)"
     ((user,),) = change(
         run, f"UPDATE user_goal_progress SET progress = progress + 1 WHERE ctid = {picked} RETURNING user_id"
@@ -97,7 +93,9 @@ def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is
         f" WHERE user_id = '{user}' AND goal_id = 'minutes' RETURNING 1",
     )
 
-    # A changed target is published while loads run: no event is lost, and both sides of the change have their version.
+
+def loses_nothing_at_a_change_of_rules(run, changed):
+    """A changed target is published while loads run: no event is lost, and both sides of it have their version."""
     load = run.begin(*LOAD, "--events", "6000", "--users", "300", "--rate", "1000", "--tenant", "second")
     lessons = Lessons(json.loads(run.run("urls", "--json").stdout)["http"])
     lessons.start()
@@ -121,3 +119,14 @@ def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is
     assert unlocked == {(1, False), (2, True)}
     code, report = audited(run)
     assert (code, report["difference_count"]) == (0, 0), report
+
+
+def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is_named(up, tmp_path):
+    rules, changed = tmp_path / "rules.json", tmp_path / "changed.json"
+    rules.write_bytes(document())
+    changed.write_bytes(document(lessons=20))
+    run = up(CHALLENGES_FILE=str(rules))
+    run.ready()
+    leaves_no_drift(run)
+    names_an_altered_row(run)
+    loses_nothing_at_a_change_of_rules(run, changed)

@@ -59,15 +59,8 @@ def period_of(goal_id: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_every_example_counts_and_completes_in_both_forms_through_the_running_product(up, tmp_path):
-    file = tmp_path / "challenges.json"
-    file.write_text(json.dumps({"challenges": [{"id": "examples", "goals": GOALS}]}))
-    run = up(CHALLENGES_FILE=str(file), MAX_LATENESS="15d")
-    run.ready()
-    product = Product(run)
-    product.ask("PUT", "/v1/users/ada/attributes", {"plan": "pro", "timezone": "Pacific/Kiritimati"})
-
-    # One event short of everything.
+def counts_what_is_short_of_its_target(product):
+    """One event short of everything."""
     product.ask("POST", "/v1/events", almost())
     waiting = {name: (progress, "in_progress") for name, progress in BEFORE.items() if name != "weekly"}
     expected = both_forms(waiting | {"either": (0, "not_started")})
@@ -88,7 +81,9 @@ def test_every_example_counts_and_completes_in_both_forms_through_the_running_pr
     wait_until(lambda: product.goals("bob")["goal-a"]["status"] == "completed")
     assert "for-pros" not in product.goals("bob")
 
-    # The last event of each.
+
+def completes_with_the_last_event(product):
+    """The last event of each."""
     product.ask("POST", "/v1/events", rest())
     expected = both_forms({name: (progress, "completed") for name, (progress, _) in AFTER.items() if name != "weekly"})
     wait_until(lambda: product.shown() == expected, message=lambda: f"{product.shown()}\n{expected}")
@@ -97,7 +92,9 @@ def test_every_example_counts_and_completes_in_both_forms_through_the_running_pr
     assert goals["hidden"]["status"] == "completed"
     assert (goals["secret"]["name"], goals["secret"]["progress"]) == ("The tenth", 10)
 
-    # The same in PostgreSQL, under version 1, with the day of the user's own time zone.
+
+def has_the_same_in_postgresql(product):
+    """Under version 1, with the day of the user's own time zone."""
     rows = {
         (goal_id, period_of(goal_id)): (progress, "completed", at, 1)
         for goal_id, (progress, at) in both_forms(AFTER).items()
@@ -114,4 +111,16 @@ def test_every_example_counts_and_completes_in_both_forms_through_the_running_pr
     wait_until(lambda: product.stored() == rows, message=lambda: f"{product.stored()}\n{rows}")
     unlocked = query(product.database, "SELECT goal_id, period FROM unlocks WHERE user_id = 'ada'")
     assert {tuple(row) for row in unlocked} == set(rows)
+
+
+def test_every_example_counts_and_completes_in_both_forms_through_the_running_product(up, tmp_path):
+    file = tmp_path / "challenges.json"
+    file.write_text(json.dumps({"challenges": [{"id": "examples", "goals": GOALS}]}))
+    run = up(CHALLENGES_FILE=str(file), MAX_LATENESS="15d")
+    run.ready()
+    product = Product(run)
+    product.ask("PUT", "/v1/users/ada/attributes", {"plan": "pro", "timezone": "Pacific/Kiritimati"})
+    counts_what_is_short_of_its_target(product)
+    completes_with_the_last_event(product)
+    has_the_same_in_postgresql(product)
     assert run.end() < 15
