@@ -42,6 +42,15 @@ class Settings(BaseSettings):
     flower_port: Port = 5555
     flower_user: str = "questline"
     flower_password: str | None = None
+    flower_control: bool = False
+    reuse_port: bool = False
+
+    # Who may come in.
+    api_key: str | None = None
+    rate_limit: Count | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    request_timeout: Duration = timedelta(seconds=10)
 
     # What we work on.
     shards: Annotated[int, Field(ge=1, le=1024)] = 16
@@ -56,6 +65,8 @@ class Settings(BaseSettings):
     commit_linger: Duration = timedelta(milliseconds=5)
     commit_max_events: Annotated[int, Field(ge=1, le=500)] = 250
     journal_max_bytes: Annotated[int, Field(ge=65536)] = 256 * 1024 * 1024
+    journal_max_age: Duration = timedelta(minutes=15)
+    dirty_max_users: Count = 500_000
     journal_sweep_interval: Duration = timedelta(seconds=5)
     journal_retry_after: Duration = timedelta(seconds=10)
     journal_max_attempts: Count = 20
@@ -72,6 +83,9 @@ class Settings(BaseSettings):
     # Seeing.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     apply_task_events: bool = False
+
+    # Breaking things on purpose, on a test installation.
+    failpoints_dir: Path | None = None
 
     @field_validator("event_retention")
     @classmethod

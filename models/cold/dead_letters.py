@@ -1,6 +1,7 @@
 """What could not be processed, kept in PostgreSQL with its reason (promise P10)."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -21,9 +22,21 @@ class DeadLetter(NamedTuple):
     shard: int | None = None
     batch_id: str | None = None
     attempts: int = 1
+    task: str | None = None
+    """The name of the Celery task."""
+    exception: str | None = None
+    """The type of the exception."""
+    traceback: str | None = None
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The same for the same fault of the same thing: such letters are one, with their attempts added up."""
+        parts = (self.kind.encode(), self.reason.encode(), self.raw)
+        return sha256(b"\0".join(parts)).digest()
 
 
 def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """Add dead letters to a transaction."""
     for letter in letters:
-        connection.exec_driver_sql(statement("insert_dead_letter"), letter._asdict())
+        values = letter._asdict() | {"fingerprint": letter.fingerprint}
+        connection.exec_driver_sql(statement("insert_dead_letter"), values)

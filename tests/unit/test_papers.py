@@ -24,7 +24,7 @@ PAPERS = [
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
 PROMISES = [f"P{number}" for number in range(1, 12)]
-UNITS = {"d": timedelta(days=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
+UNITS = {"d": timedelta(days=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
 
 
 def text_of(paper: str) -> str:

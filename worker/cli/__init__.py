@@ -37,6 +37,11 @@ VERBS: dict[str, Verb] = {
     "attributes": Verb("worker.cli.attributes", "attributes", "Show or replace what rules know of a user."),
     "audit": Verb("worker.cli.audit", "audit", "Prove that progress is what the events say."),
     "replay": Verb("worker.cli.replay", "replay", "Compute progress anew from the event log."),
+    "reconcile": Verb("worker.cli.reconcile", "reconcile", "Repair progress that is not what the events say."),
+    "dlq": Verb("worker.cli.dlq", "dlq", "Look at dead letters, redrive or discard them."),
+    "keys": Verb("worker.cli.keys", "keys", "Create, rotate and revoke API keys."),
+    "doctor": Verb("worker.cli.doctor", "doctor", "Check the installation and say what to do."),
+    "chaos": Verb("worker.cli.chaos", "chaos", "Break a test installation and prove that nothing was lost."),
     "load-test": Verb("worker.cli.load_test", "load_test", "Send many events and prove that none was lost."),
 }
 
