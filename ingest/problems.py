@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from ingest.intake import Rejection
-from models.errors import JournalFullError, RetryableError
+from models.errors import AccessDeniedError, JournalFullError, RetryableError
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -66,6 +66,7 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RetryableError, _try_again)
+    app.add_exception_handler(AccessDeniedError, _denied)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -80,6 +81,10 @@ def _invalid_request(_request: Request, error: Exception) -> Response:
         raise error
     faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
     return problem(422, "; ".join(faults), kind="invalid-request")
+
+
+def _denied(_request: Request, error: Exception) -> Response:
+    return problem(403, str(error), kind="access-denied")
 
 
 def _try_again(_request: Request, error: Exception) -> Response:

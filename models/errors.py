@@ -11,6 +11,7 @@ QuestlineError
 └── PermanentError
     ├── ConfigurationError
     │   └── InvalidChallengesError
+    ├── AccessDeniedError
     ├── InvalidAttributesError
     ├── MalformedBatchError
     └── ServiceFailedError
@@ -78,6 +79,10 @@ class InvalidChallengesError(ConfigurationError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class AccessDeniedError(PermanentError):
+    """The caller's key does not allow this (HTTP 403, gRPC PERMISSION_DENIED)."""
 
 
 class InvalidAttributesError(PermanentError):

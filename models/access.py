@@ -1,0 +1,36 @@
+"""Who calls, and what they may do. Knows neither keys nor transports: a caller is made where a key was checked."""
+
+from typing import Literal, NamedTuple
+
+from models.errors import AccessDeniedError
+
+Scope = Literal["ingest", "read", "admin"]
+ALL_TENANTS = "*"
+
+
+class Caller(NamedTuple):
+    """Whoever makes a request."""
+
+    key_id: str | None
+    """The key that was shown; None where the installation has no keys and takes everybody on loopback."""
+    tenant_id: str
+    """The tenant the caller belongs to, or ``ALL_TENANTS``."""
+    scope: Scope
+    """``ingest`` sends events, ``read`` reads, ``admin`` does both and whatever operators do, in its tenant."""
+
+    def may(self, scope: Scope, tenant_id: str) -> bool:
+        """Whether the caller may do this in a tenant."""
+        return self.scope in (scope, "admin") and self.tenant_id in (tenant_id, ALL_TENANTS)
+
+    def require(self, scope: Scope, tenant_id: str) -> None:
+        """Let the caller do this in a tenant.
+
+        Raises:
+            AccessDeniedError: it may not; the text tells nothing of the tenant's data.
+        """
+        if not self.may(scope, tenant_id):
+            raise AccessDeniedError(f"this key has not the scope {scope} for tenant {tenant_id}")
+
+
+ANYBODY = Caller(None, ALL_TENANTS, "admin")
+"""Every caller of an installation without keys, which listens on loopback only."""
