@@ -9,14 +9,16 @@ INSTALL := $(PIP) install -c constraints.txt
 # Each stamp stands for an installation that matches pyproject.toml and constraints.txt.
 RUNTIME := $(VENV)/.installed-embedded
 DEV := $(VENV)/.installed-dev
+# An environment of its own: the tool shall not choose versions for the product.
+AUDIT := .venv-audit
 
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test test-long lint bench protos clean
+.PHONY: help up test test-long lint bench advisories protos clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 up: $(RUNTIME) ## Install what is missing, then start everything until Ctrl-C
 	@exec $(BIN)/questline up
@@ -36,11 +38,15 @@ lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
 bench: $(DEV) ## Measure throughput and freshness next to the naive design
 	@exec $(BIN)/python -m benchmarks.run
 
+advisories: $(BIN)/python ## Look for known vulnerabilities of the pinned dependencies
+	@test -x $(AUDIT)/bin/pip-audit || { $(BIN)/python -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip --disable-pip-version-check -q install pip-audit; }
+	@$(AUDIT)/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off -f json 2>/dev/null | $(BIN)/python deploy/advisories.py
+
 protos: $(DEV) ## Make the gRPC code from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. ingest/protos/*.proto
 
 clean: ## Remove the virtual environment and all caches; data in .questline stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
