@@ -15,6 +15,7 @@ from redis import Redis
 
 from models.errors import RetryableError
 from models.hot.connection import state_errors
+from models.hot.depth import read_depth
 from models.hot.journal import Journal
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import BUCKETS, SIZE_BUCKETS
@@ -34,6 +35,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_batches_republished_total": ("Batches the sweep published again", None),
     "questline_users_loaded_total": ("Records loaded from PostgreSQL", None),
     "questline_unlocks_total": ("Goals completed", None),
+    "questline_events_redriven_total": ("Events of dead letters that were accepted again", None),
     "questline_flushed_rows_total": ("Progress rows written to PostgreSQL", None),
     "questline_flushed_events_total": ("Events written to PostgreSQL", None),
 }
@@ -71,7 +73,7 @@ class FleetCollector(Collector):
             with state_errors():
                 fields: Any = self.redis.hgetall(METERS)
             counted = {name.decode(): float(value) for name, value in fields.items()}
-            found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now()]
+            found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now(), *self._depth()]
         except RetryableError as error:
             log.warning("metrics_not_read", error=str(error))
             yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=0)
@@ -104,6 +106,16 @@ class FleetCollector(Collector):
         for shard, length in enumerate(self.queue_lengths(self.shards)):
             queues.add_metric([str(shard)], length)
         yield queues
+
+    def _depth(self) -> Iterator[Metric]:
+        with state_errors():
+            depth = read_depth(self.redis)
+        letters = GaugeMetricFamily("questline_dead_letter_depth", "Dead letters", labels=["kind", "reason"])
+        for cause, number in depth.letters.items():
+            letters.add_metric(cause, number)
+        yield letters
+        age = self._age(depth.counted_at)
+        yield _gauge("questline_dead_letters_counted_seconds", "Age of that count, which each sweep renews", age)
 
     def _log_bytes(self) -> int:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:

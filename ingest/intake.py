@@ -11,6 +11,7 @@ from typing import Any
 
 from ingest.clock import now_us
 from ingest.committer import GroupCommitter
+from ingest.readmission import event_fault
 from ingest.validation import Fault, Window, read_event, window_at
 from models.events import Event
 from models.hot.meters import Meters
@@ -79,6 +80,25 @@ class Intake:
         receipt.accepted = len(events)
         self._count(receipt)
         return receipt
+
+    async def take_again(self, events: Sequence[Event], *, dry_run: bool = False) -> list[Fault | None]:
+        """Take events that were accepted before, as they were; return when the journal has every good one.
+
+        With ``dry_run`` they are looked at only.
+
+        Returns:
+            For each event None, or why it is refused.
+
+        Raises:
+            JournalFullError, StateUnavailableError: as ``take``.
+        """
+        window = window_at(self._clock(), self._max_lateness)
+        faults = [event_fault(event, window) for event in events]
+        good = [event for event, fault in zip(events, faults, strict=True) if fault is None]
+        if not dry_run:
+            await self._committer.commit(good)
+            self._meters.count("questline_events_redriven_total", len(good))
+        return faults
 
     def _count(self, receipt: Receipt) -> None:
         if receipt.accepted:

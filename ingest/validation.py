@@ -88,10 +88,8 @@ def read_event(item: Any, window: Window) -> Event | Fault:
     except ValidationError as error:
         return _first_fault(error)
     occurred_at = window.now if given.occurred_at is None else given.occurred_at
-    if occurred_at > window.newest:
-        return Fault("in_future", "occurred_at", "is more than 5 minutes ahead of the receiver's clock")
-    if occurred_at < window.oldest:
-        return Fault("too_old", "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}")
+    if fault := time_fault(occurred_at, window):
+        return fault
     return Event(
         given.event_id,
         given.event_type,
@@ -105,6 +103,24 @@ def read_event(item: Any, window: Window) -> Event | Fault:
         given.payload or b"",
         given.timezone,
     )
+
+
+def time_fault(occurred_at: int, window: Window) -> Fault | None:
+    """Why an event of this time is refused; None where it is not."""
+    if occurred_at > window.newest:
+        return Fault("in_future", "occurred_at", "is more than 5 minutes ahead of the receiver's clock")
+    if occurred_at < window.oldest:
+        return Fault("too_old", "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}")
+    return None
+
+
+def item_fault(item: Any) -> Fault | None:
+    """What is wrong with a parsed event, whenever it happened; None where nothing is."""
+    try:
+        _read(item)
+    except ValidationError as error:
+        return _first_fault(error)
+    return None
 
 
 def _first_fault(error: ValidationError) -> Fault:

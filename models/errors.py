@@ -14,6 +14,7 @@ QuestlineError
     ├── AccessDeniedError
     ├── InvalidAttributesError
     ├── MalformedBatchError
+    ├── MalformedLetterError
     └── ServiceFailedError
 
 Drivers' errors enter the tree at the one place that talks to the driver, with the original as their cause.
@@ -91,6 +92,10 @@ class InvalidAttributesError(PermanentError):
 
 class MalformedBatchError(PermanentError):
     """The bytes of a batch are not a list of events."""
+
+
+class MalformedLetterError(PermanentError):
+    """The bytes of a dead letter are not what its kind says."""
 
 
 class ServiceFailedError(PermanentError):

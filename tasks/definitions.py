@@ -49,6 +49,15 @@ def sweep(**_newer: Any) -> None:
         runtime().sweeper.sweep()
     except RetryableError as error:
         log.warning("sweep_put_off", error=str(error))
+    _count_dead_letters()
+
+
+def _count_dead_letters() -> None:
+    """Apart from the sweep, which does not need PostgreSQL as long as it buries nothing."""
+    try:
+        runtime().count_dead_letters()
+    except RetryableError as error:
+        log.warning("dead_letters_not_counted", error=str(error))
 
 
 @shared_task(name=MAKE_PARTITIONS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)

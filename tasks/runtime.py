@@ -23,6 +23,7 @@ class Runtime:
     sweeper: Sweeper
     make_partitions: Callable[[], None]
     drop_partitions: Callable[[], None]
+    count_dead_letters: Callable[[], None]
     meters: Meters
     stop_watching: Callable[[], None]
     """Ends the look-out for new publications of rules."""

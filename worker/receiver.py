@@ -8,7 +8,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -33,6 +33,8 @@ from models.hot.meters import Meters
 GRACE = timedelta(seconds=5)
 """How long calls under way may take to end when the receiver stops."""
 _BACKLOG = 2048
+Routers = Callable[[Intake], Sequence[APIRouter]]
+"""The routers of other rooms; some of them need the way in for events."""
 
 log = structlog.get_logger()
 
@@ -58,7 +60,7 @@ def run(
     append: Append,
     publish: Publish,
     meters: Meters,
-    routers: Sequence[APIRouter] = (),
+    routers: Routers = lambda _: (),
 ) -> None:
     """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -71,7 +73,7 @@ async def serve(
     append: Append,
     publish: Publish,
     meters: Meters,
-    routers: Sequence[APIRouter] = (),
+    routers: Routers = lambda _: (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then write what is held and return.
 
@@ -98,7 +100,7 @@ async def serve(
         committer.start()
         try:
             log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
-            app = build_app(intake, ags, routers)
+            app = build_app(intake, ags, routers(intake))
             await _serve_until(stop, _HttpServer(_http_config(app)), listener, grpc_receiver)
         finally:
             # In a thread, because the last callers are woken through this loop.

@@ -1,25 +1,32 @@
 """The composition root of the receiver process: its parts, built from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from celery import Celery
+from fastapi import APIRouter
 from redis import Redis
 from sqlalchemy import Engine
 
+from api.dead_letters import DeadLetterService, dead_letters_router
 from api.health import Check
 from api.metrics import FleetCollector
 from api.progress import ProgressService
 from config.settings import Settings
+from ingest.intake import Intake
 from models.cold.connection import connect_database, database_errors
+from models.cold.letter_changes import LetterChanges
+from models.cold.letter_reading import LetterReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
+from models.cold.refused_rows import RowRewriter
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
 from worker.broker import BatchPublisher, QueuePeek
 from worker.publications import PublicationsWatcher, watch_publications
+from worker.redriving import Redriver
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
 
@@ -36,6 +43,8 @@ class ReceiverParts:
     collector: FleetCollector
     needed: Mapping[str, Check]
     useful: Mapping[str, Check]
+    dead_letters: Callable[[Intake], APIRouter]
+    """The routes of dead letters, which re-enter by this way in."""
 
 
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
@@ -65,7 +74,15 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
         needed={"state": lambda: _ping(redis)},
         useful={"broker": peek.ping, "database": lambda: _ask(engine)},
+        dead_letters=lambda intake: make_dead_letters_router(engine, intake),
     )
+
+
+def make_dead_letters_router(engine: Engine, intake: Intake) -> APIRouter:
+    """The routes of dead letters over the database, and the way in for what is redriven."""
+    reader, changes = LetterReader(engine), LetterChanges(engine)
+    redriver = Redriver(intake.take_again, reader, changes, RowRewriter(engine))
+    return dead_letters_router(DeadLetterService(reader, changes), redriver.redrive)
 
 
 def _ping(redis: Redis) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
+from models.cold.letter_reading import LetterReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
@@ -28,6 +29,7 @@ from models.rules.matching import Matcher
 from models.user_attributes import UserAttributes
 from tasks.applying import BatchApplier
 from tasks.attributes import AttributeStamper
+from tasks.depth import DepthKeeper
 from tasks.flushing import Flusher
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
@@ -107,6 +109,7 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
         sweeper=_make_sweeper(parts),
         make_partitions=lambda: prepare_database(parts.engine, settings),
         drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
+        count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,
         meters=parts.meters,
         stop_watching=watcher.stop,
     )

@@ -34,6 +34,7 @@ def upgrade() -> None:
     )
     op.execute("UPDATE dead_letters SET last_seen = first_seen")
     op.create_index("ix_dead_letters_fingerprint", "dead_letters", ["fingerprint"], unique=True)
+    op.create_index("ix_dead_letters_kind", "dead_letters", ["kind", "reason"], unique=False)
     _comment("error", sa.Text(), "what went wrong, in words")
     _comment("raw", sa.LargeBinary(), "msgpack: the batch, or the refused row; a message as it was")
     _kinds_of_dead_letters(*_KINDS, "message")
@@ -46,6 +47,7 @@ def downgrade() -> None:
     _kinds_of_dead_letters(*_KINDS)
     _comment("raw", sa.LargeBinary(), "msgpack: the batch, or the refused row")
     _comment("error", sa.Text(), None)
+    op.drop_index("ix_dead_letters_kind", table_name="dead_letters")
     op.drop_index("ix_dead_letters_fingerprint", table_name="dead_letters")
     for name in ("fingerprint", "traceback", "exception", "task", "last_seen"):
         op.drop_column("dead_letters", name)

@@ -198,6 +198,7 @@ dead_letters = Table(
     CheckConstraint("kind IN ('row', 'event', 'unlock', 'evaluation', 'batch', 'message')", name="kind"),
     Index("ix_dead_letters_first_seen", "first_seen"),
     Index("ix_dead_letters_fingerprint", "fingerprint", unique=True),
+    Index("ix_dead_letters_kind", "kind", "reason"),
     comment="what could not be processed, with its reason (promise P10)",
 )
 

@@ -21,7 +21,8 @@ from models.rules.calendar import moment
 
 T = TypeVar("T")
 
-_REFUSED = (DataError, IntegrityError, InternalError, ProgrammingError, ValueError)
+REFUSED = (DataError, IntegrityError, InternalError, ProgrammingError, ValueError)
+"""What is raised where PostgreSQL, or the way to it, does not take an item as it is."""
 _REMEMBERED_SECONDS = 600
 """How long a partition counts as there without asking: another process may drop old ones."""
 
@@ -86,9 +87,14 @@ def _isolating(connection: Connection, items: Sequence[T], layer: Layer[T]) -> l
     try:
         with connection.begin_nested():
             layer.write(connection, items)
-    except _REFUSED as error:
+    except REFUSED as error:
         if len(items) == 1:
-            return [(items[0], str(getattr(error, "orig", error)).strip())]
+            return [(items[0], words_of(error))]
         half = len(items) // 2
         return _isolating(connection, items[:half], layer) + _isolating(connection, items[half:], layer)
     return []
+
+
+def words_of(error: Exception) -> str:
+    """What the server said of an item it refused."""
+    return str(getattr(error, "orig", error)).strip()

@@ -21,10 +21,12 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
+| ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
-limits), the meters (a fixed set of fields), and the record of a dirty user until the flush has settled it.
+limits), the meters and the number of dead letters (fixed sets of fields), and the record of a dirty user until the
+flush has settled it.
 """
 
 from datetime import timedelta
@@ -33,6 +35,7 @@ from typing import NamedTuple
 METERS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
+DEAD_DEPTH = "ql:dead:depth"
 
 
 class ShardKeys(NamedTuple):

@@ -30,10 +30,11 @@ def receiver() -> None:
             append=parts.journal.append,
             publish=parts.publisher.publish,
             meters=parts.meters,
-            routers=[
+            routers=lambda intake: [
                 progress_router(parts.progress),
                 attributes_router(parts.attributes),
                 health_router(parts.needed, parts.useful),
+                parts.dead_letters(intake),
             ],
         )
     finally:

@@ -1,0 +1,43 @@
+"""Which dead letters somebody asks for."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement
+
+from models.cold.tables import dead_letters
+
+
+class LetterFilter(NamedTuple):
+    """What letters must have in common; None asks for nothing."""
+
+    tenant_id: str | None = None
+    user_id: str | None = None
+    kind: str | None = None
+    reason: str | None = None
+    task: str | None = None
+    shard: int | None = None
+    batch_id: str | None = None
+    event_id: str | None = None
+    """An event that is among the letter's."""
+    since: datetime | None = None
+    """Last seen at this time or later."""
+    until: datetime | None = None
+    """Last seen before this time."""
+    ids: Sequence[int] | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The filter as conditions on ``dead_letters``, all values as parameters."""
+        known = dead_letters.c
+        columns = ("tenant_id", "user_id", "kind", "reason", "task", "shard", "batch_id")
+        found = [known[name] == getattr(self, name) for name in columns if getattr(self, name) is not None]
+        if self.event_id is not None:
+            found.append(known.event_ids.contains([self.event_id]))
+        if self.since is not None:
+            found.append(known.last_seen >= self.since)
+        if self.until is not None:
+            found.append(known.last_seen < self.until)
+        if self.ids is not None:
+            found.append(known.id.in_(self.ids))
+        return found
