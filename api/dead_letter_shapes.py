@@ -1,16 +1,15 @@
 """Dead letters over HTTP: the shapes of questions and answers, as OpenAPI describes them."""
 
 from base64 import b64encode
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from models.cold.letter_contents import contents_of
-from models.cold.letter_filter import LetterFilter
+from models.cold.letter_filter import Kind, LetterFilter
 from models.cold.letter_reading import MAX_PAGE, LetterGroup, LetterHead, StoredLetter
 from models.exact import PRINTABLE
 
-Kind = Literal["row", "event", "unlock", "evaluation", "batch", "message"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 LetterId = Annotated[int, Field(ge=1, le=2**63 - 1)]

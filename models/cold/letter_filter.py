@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement
 
 from models.cold.tables import dead_letters
+
+Kind = Literal["row", "event", "unlock", "evaluation", "batch", "message"]
+"""What a letter holds: a refused row of a layer, events, or a queue's message."""
 
 
 class LetterFilter(NamedTuple):
@@ -14,7 +17,7 @@ class LetterFilter(NamedTuple):
 
     tenant_id: str | None = None
     user_id: str | None = None
-    kind: str | None = None
+    kind: Kind | None = None
     reason: str | None = None
     task: str | None = None
     shard: int | None = None

@@ -87,6 +87,13 @@ class LetterReader:
             yield from page
             after = page[-1].id
 
+    def all_newest(self, wanted: LetterFilter) -> Iterator[LetterHead]:
+        """Every letter, the newest first, with one page in memory."""
+        before: int | None = None
+        while page := self.newest(wanted, before=before):
+            yield from page
+            before = page[-1].id
+
     def letter(self, letter_id: int, wanted: LetterFilter | None = None) -> StoredLetter | None:
         """One letter; None where there is none, or none that the filter lets through."""
         conditions = (wanted or LetterFilter()).conditions()

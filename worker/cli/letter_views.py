@@ -1,0 +1,92 @@
+"""How dead letters look on a terminal and as JSON."""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from models.cold.letter_contents import contents_of
+from models.cold.letter_reading import LetterGroup, LetterHead, StoredLetter
+
+_ERROR_SHOWN = 100
+
+
+def head_data(head: LetterHead) -> dict[str, Any]:
+    """A letter as JSON, without its bytes."""
+    return head._asdict() | {"first_seen": head.first_seen.isoformat(), "last_seen": head.last_seen.isoformat()}
+
+
+def letter_data(letter: StoredLetter) -> dict[str, Any]:
+    """A letter as JSON, with all that is known of it; the bytes as base64."""
+    return head_data(letter.head) | {
+        "traceback": letter.traceback,
+        "contents": contents_of(letter.head.kind, letter.raw),
+        "raw": b64encode(letter.raw).decode(),
+    }
+
+
+def letter_text(letter: StoredLetter) -> str:
+    """A letter for people: its facts, its traceback, and what it holds."""
+    facts = head_data(letter.head)
+    width = max(map(len, facts))
+    lines = [f"{name:<{width}}  {_shown(value)}" for name, value in facts.items()]
+    if letter.traceback:
+        lines += ["", "traceback", letter.traceback.rstrip()]
+    contents = contents_of(letter.head.kind, letter.raw)
+    if contents is None:
+        return "\n".join([*lines, "", "bytes, as base64", b64encode(letter.raw).decode()])
+    return "\n".join([*lines, "", "contents", json.dumps(contents, indent=2, ensure_ascii=False)])
+
+
+def letters_table(heads: Sequence[LetterHead]) -> Table:
+    """Letters in rows."""
+    table = _table("Id", "Last seen", "Kind", "Reason", "Tenant", "User", "Events", "Attempts", "Error")
+    for head in heads:
+        table.add_row(
+            *(str(head.id), _time(head.last_seen), head.kind, Text(head.reason), Text(head.tenant_id or "-")),
+            *(Text(head.user_id or "-"), str(len(head.event_ids)), str(head.attempts), _error(head.error)),
+        )
+    return table
+
+
+def groups_table(groups: Sequence[LetterGroup]) -> Table:
+    """Causes in rows."""
+    table = _table("Letters", "Kind", "Reason", "Task", "Exception", "First seen", "Last seen", "Example", "Error")
+    for group in groups:
+        table.add_row(
+            *(str(group.number), group.kind, Text(group.reason), Text(group.task or "-"), Text(group.exception or "-")),
+            *(_time(group.first_seen), _time(group.last_seen), str(group.example), _error(group.error)),
+        )
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table, as wide as the terminal."""
+    Console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _error(error: str) -> Text:
+    """The first line, as Text: what it quotes comes from outside and is no markup of Rich's."""
+    return Text(error.partition("\n")[0][:_ERROR_SHOWN])
+
+
+def _time(at: Any) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
