@@ -16,6 +16,8 @@ from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
+from models.cold.letter_changes import LetterChanges
+from models.cold.letter_reading import LetterReader
 from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.hot.attributes import AttributeCache
@@ -26,6 +28,8 @@ from models.rules.goals import Goal, Rulebook, only
 from models.rules.rule import Rule
 from models.rules.rule_text import expression_of
 from models.user_attributes import UserAttributes
+from tasks.depth import DepthKeeper
+from tests.letters import batch_letter, bury, message_letter
 from tests.stack import GOALS, NOON, SHARDS, WINDOW
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
@@ -251,6 +255,21 @@ def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
     assert scraped[("questline_commit_seconds_bucket", "0.005")] == 3
     assert scraped[("questline_commit_seconds_bucket", "0.0025")] == 0
     assert scraped[("questline_commit_seconds_sum",)] == pytest.approx(0.012)
+
+
+def test_metrics_show_how_many_dead_letters_there_are(stack):
+    assert not [name for name in _scrape(stack) if name[0] == "questline_dead_letter_depth"]
+    keeper = DepthKeeper(stack.redis, LetterReader(stack.engine).depth, stack.clock)
+    bury(stack.engine, batch_letter(stack.event()), message_letter(b"1"), message_letter(b"2"))
+    keeper.refresh()
+    stack.clock.advance(seconds=9)
+    scraped = _scrape(stack)
+    assert scraped[("questline_dead_letter_depth", "batch", "evaluation_failed")] == 1
+    assert scraped[("questline_dead_letter_depth", "message", "undecodable_message")] == 2
+    assert scraped[("questline_dead_letters_counted_seconds",)] == 9
+    LetterChanges(stack.engine).discard([1, 2, 3])
+    keeper.refresh()
+    assert not [name for name in _scrape(stack) if name[0] == "questline_dead_letter_depth"]
 
 
 def test_metrics_show_what_waits_and_since_when(stack):
