@@ -5,6 +5,7 @@ where they had been applied after all. A letter is deleted only after the journa
 that writes its row; what is cut off between the two is redriven again without harm.
 """
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ from models.errors import MalformedBatchError, MalformedLetterError
 from models.events import Event, unpack_batch
 
 _ID_SHOWN = 256
+_LANES = 4
+"""Letters at a time: no more than the receiver has connections to PostgreSQL to spare."""
 _CAME_BACK = "it failed again while it was being redriven"
 
 
@@ -47,7 +50,7 @@ class TakeAgain(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Redriver:
-    """Redrives dead letters, one after the other, with one of them in memory."""
+    """Redrives dead letters, a few at a time, which share their group commits, with no more of them in memory."""
 
     take_again: TakeAgain
     reader: LetterReader
@@ -62,19 +65,25 @@ class Redriver:
         """
         report = RedriveReport()
         heads = await run_in_threadpool(self.reader.oldest, wanted, after=after, limit=limit)
-        for head in heads:
-            letter = await run_in_threadpool(self.reader.letter, head.id)
-            if letter is not None:  # else somebody else was faster
-                await self._one(letter, report, dry_run=dry_run)
+        for start in range(0, len(heads), _LANES):
+            lane = [self._one(head, report, dry_run=dry_run) for head in heads[start : start + _LANES]]
+            # All of them end before an error is raised: nothing goes on behind an answer.
+            for outcome in await asyncio.gather(*lane, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
         last = heads[-1].id if heads else after
         report.left = await run_in_threadpool(self.reader.count, wanted, after=last)
         report.next = last if report.left else None
+        report.refused.sort(key=lambda refusal: refusal.id)
         return report
 
-    async def _one(self, letter: StoredLetter, report: RedriveReport, *, dry_run: bool) -> None:
-        if letter.head.kind == "batch":
+    async def _one(self, head: LetterHead, report: RedriveReport, *, dry_run: bool) -> None:
+        letter = await run_in_threadpool(self.reader.letter, head.id)
+        if letter is None:  # somebody else was faster
+            return
+        if head.kind == "batch":
             refusal = await self._batch(letter, dry_run=dry_run)
-        elif letter.head.kind in ROW_KINDS:
+        elif head.kind in ROW_KINDS:
             refusal = await run_in_threadpool(self._row, letter, dry_run=dry_run)
         else:
             report.skipped += 1

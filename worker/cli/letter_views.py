@@ -14,6 +14,8 @@ from models.cold.letter_contents import contents_of
 from models.cold.letter_reading import LetterGroup, LetterHead, StoredLetter
 
 _ERROR_SHOWN = 100
+_WHOLE = frozenset({"Id", "Letters", "Example", "Last seen", "First and last seen"})
+"""Columns that are not wrapped, however narrow the terminal."""
 
 
 def head_data(head: LetterHead) -> dict[str, Any]:
@@ -45,23 +47,20 @@ def letter_text(letter: StoredLetter) -> str:
 
 def letters_table(heads: Sequence[LetterHead]) -> Table:
     """Letters in rows."""
-    table = _table("Id", "Last seen", "Kind", "Reason", "Tenant", "User", "Events", "Attempts", "Error")
+    table = _table("Id", "Last seen", "Cause", "Whose", "Error")
     for head in heads:
-        table.add_row(
-            *(str(head.id), _time(head.last_seen), head.kind, Text(head.reason), Text(head.tenant_id or "-")),
-            *(Text(head.user_id or "-"), str(len(head.event_ids)), str(head.attempts), _error(head.error)),
-        )
+        whose = Text(f"{head.tenant_id or '-'}\n{head.user_id or '-'}")
+        table.add_row(str(head.id), _time(head.last_seen), _cause(head), whose, _error(head.exception, head.error))
     return table
 
 
 def groups_table(groups: Sequence[LetterGroup]) -> Table:
     """Causes in rows."""
-    table = _table("Letters", "Kind", "Reason", "Task", "Exception", "First seen", "Last seen", "Example", "Error")
+    table = _table("Letters", "First and last seen", "Cause", "Example", "Error")
     for group in groups:
-        table.add_row(
-            *(str(group.number), group.kind, Text(group.reason), Text(group.task or "-"), Text(group.exception or "-")),
-            *(_time(group.first_seen), _time(group.last_seen), str(group.example), _error(group.error)),
-        )
+        seen = f"{_time(group.first_seen)}\n{_time(group.last_seen)}"
+        example, error = str(group.example), _error(group.exception, group.error)
+        table.add_row(str(group.number), seen, _cause(group), example, error)
     return table
 
 
@@ -73,13 +72,19 @@ def print_table(table: Table) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in _WHOLE)
     return table
 
 
-def _error(error: str) -> Text:
-    """The first line, as Text: what it quotes comes from outside and is no markup of Rich's."""
-    return Text(error.partition("\n")[0][:_ERROR_SHOWN])
+def _cause(found: LetterHead | LetterGroup) -> Text:
+    """Kind, reason and task; as Text, because what comes from outside is no markup of Rich's."""
+    return Text("\n".join(filter(None, (f"{found.kind} {found.reason}", found.task))))
+
+
+def _error(exception: str | None, error: str) -> Text:
+    """The exception and the first line of what it said."""
+    line = error.partition("\n")[0][:_ERROR_SHOWN]
+    return Text(line if exception is None or line.startswith(exception) else f"{exception}: {line}")
 
 
 def _time(at: Any) -> str:
@@ -89,4 +94,4 @@ def _time(at: Any) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) or "-" if isinstance(value, list) else str(value)
