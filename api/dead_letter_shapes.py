@@ -1,9 +1,10 @@
 """Dead letters over HTTP: the shapes of questions and answers, as OpenAPI describes them."""
 
+import re
 from base64 import b64encode
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from models.cold.letter_contents import contents_of
 from models.cold.letter_filter import Kind, LetterFilter
@@ -14,6 +15,16 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PR
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 LetterId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 MAX_IDS = 1_000
+
+
+def _is_text(value: Any) -> Any:
+    """Pydantic would also take a number for a time, in seconds or milliseconds as it sees fit."""
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        raise ValueError("must be an ISO 8601 date and time with an offset, such as 2026-12-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
 
 
 class Wanted(BaseModel):
@@ -29,8 +40,8 @@ class Wanted(BaseModel):
     shard: Annotated[int, Field(ge=0, le=1023)] | None = None
     batch_id: Text | None = None
     event_id: Text | None = Field(default=None, description="An event that is among the letter's.")
-    since: AwareDatetime | None = Field(default=None, description="Last seen then or later.")
-    until: AwareDatetime | None = Field(default=None, description="Last seen before then.")
+    since: Moment | None = Field(default=None, description="Last seen then or later.")
+    until: Moment | None = Field(default=None, description="Last seen before then.")
 
     def as_filter(self, tenant_id: str | None) -> LetterFilter:
         """The filter, for one tenant or for all."""
@@ -47,6 +58,8 @@ class WantedPage(Wanted):
 
 class WantedLetters(Wanted):
     """Dead letters to do something with: all that a filter finds, or those named."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     ids: Annotated[list[LetterId], Field(max_length=MAX_IDS)] | None = Field(
         default=None, description="Only these letters; the filter holds for them too."

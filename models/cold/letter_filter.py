@@ -1,7 +1,7 @@
 """Which dead letters somebody asks for."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement
@@ -38,9 +38,17 @@ class LetterFilter(NamedTuple):
         if self.event_id is not None:
             found.append(known.event_ids.contains([self.event_id]))
         if self.since is not None:
-            found.append(known.last_seen >= self.since)
+            found.append(known.last_seen >= _utc(self.since))
         if self.until is not None:
-            found.append(known.last_seen < self.until)
+            found.append(known.last_seen < _utc(self.until))
         if self.ids is not None:
             found.append(known.id.in_(self.ids))
         return found
+
+
+def _utc(at: datetime) -> datetime:
+    """PostgreSQL takes offsets of less than 16 hours only; at the ends of the calendar a day more or less is the same."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return at.replace(tzinfo=UTC)

@@ -272,6 +272,32 @@ async def test_a_question_that_makes_no_sense_is_refused(door, path, asked):
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dry_run": "yes"},
+        {"cursor": True},
+        {"ids": ["1"]},
+        {"ids": [0]},
+        {"since": 5},
+        {"typo": 1},
+        {"limit": 201},
+        [],
+        5,
+    ],
+)
+async def test_an_order_that_is_not_clear_is_not_carried_out(door, stack, body):
+    bury(stack.engine, message_letter())
+    answer = await door.client.post("/v1/dead-letters/discard", json=body)
+    assert (answer.status_code, door.letters()) == (422, 1)
+
+
+async def test_any_time_may_be_asked_for(door):
+    for at in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"):
+        assert (await door.get(since=at)).status_code == 200
+        assert await door.discard(until=at, dry_run=True) == {"discarded": 0, "left": 0, "next": None}
+
+
 async def test_one_letter_is_shown_with_all_that_is_known(door, stack):
     (letter,) = bury(stack.engine, batch_letter(stack.event("login", event_id="e1", payload=b'{"a":1}')))
     shown = (await door.get(f"/{letter}")).json()
