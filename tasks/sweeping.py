@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from models.cold.dead_letters import DeadLetter, tenant_of
+from models.cold.dead_letters import DeadLetter
 from models.cold.writing import FlushWriter
 from models.errors import MalformedBatchError
 from models.events import Event, unpack_batch
@@ -67,7 +67,7 @@ class Sweeper:
             error=f"not applied after {batch.attempts - 1} attempts",
             raw=batch.packed,
             event_ids=[event.event_id for event in events],
-            tenant_id=tenant_of(events),
+            tenant_id=events[0].tenant_id if events else None,
             shard=shard,
             batch_id=batch.batch_id,
             attempts=batch.attempts - 1,

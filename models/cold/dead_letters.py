@@ -7,7 +7,6 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from models.cold.connection import statement
-from models.events import Event
 
 
 class DeadLetter(NamedTuple):
@@ -38,15 +37,6 @@ class DeadLetter(NamedTuple):
 def fingerprint_of(kind: str, reason: str, raw: bytes) -> bytes:
     """What tells dead letters apart."""
     return sha256(b"\0".join((kind.encode(), reason.encode(), raw))).digest()
-
-
-def tenant_of(events: Sequence[Event]) -> str | None:
-    """The tenant that all these events belong to; None where they are of several.
-
-    A letter shows a tenant's operator whatever it holds, so it must not be given to one of several tenants.
-    """
-    tenants = {event.tenant_id for event in events}
-    return tenants.pop() if len(tenants) == 1 else None
 
 
 def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:

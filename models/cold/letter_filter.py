@@ -47,7 +47,7 @@ class LetterFilter(NamedTuple):
 
 
 def _utc(at: datetime) -> datetime:
-    """PostgreSQL takes offsets of less than 16 hours only; at the ends of the calendar a day more or less is the same."""
+    """PostgreSQL takes no offset of 16 hours or more. At the ends of the calendar a day more or less is the same."""
     try:
         return at.astimezone(UTC)
     except OverflowError:

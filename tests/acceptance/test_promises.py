@@ -4,10 +4,14 @@ import json
 import os
 import shutil
 import signal
+import time
 from urllib.request import Request, urlopen
 
 import pytest
 
+from models.cold.connection import connect_database
+from models.events import Event
+from tests.letters import batch_letter, bury
 from tests.servers import wait_until
 
 LOAD = ("load-test", "--json", "--timeout", "100")
@@ -35,6 +39,14 @@ def _exact(run, *options):
     return report
 
 
+def _bury(run, *event_ids):
+    engine = connect_database(run.run("urls", "database_url").stdout.strip())
+    now = time.time_ns() // 1_000
+    events = [Event(event_id, "login", "mygame", "abc123", now, now) for event_id in event_ids]
+    bury(engine, *map(batch_letter, events))
+    engine.dispose()
+
+
 @pytest.mark.timeout(400)
 def test_events_of_every_door_are_exact_through_duplicates_kills_restarts_and_a_wiped_redis(up):
     run = up(JOURNAL_RETRY_AFTER="4s", JOURNAL_SWEEP_INTERVAL="1s")
@@ -55,6 +67,14 @@ def test_events_of_every_door_are_exact_through_duplicates_kills_restarts_and_a_
     )
     wait_until(lambda: run.rows(statement) == [("abc123", 1), ("ada", 1)], seconds=5)
     assert _shown(run, "abc123", "mygame")["daily-login"] == (1, "completed")
+
+    # Dead letters of an event that was applied after all and of one that was not, redriven.
+    _bury(run, "event-123", "event-124")
+    redriven = run.run("dlq", "redrive", "--tenant", "mygame", "--json")
+    assert redriven.returncode == 0, redriven.stderr
+    assert json.loads(redriven.stdout) == {"redriven": 2, "refused": [], "skipped": 0, "left": 0}
+    wait_until(lambda: run.rows("SELECT count(*) FROM events WHERE user_id = 'abc123'") == [(2,)], seconds=5)
+    assert "0 of 0 dead letters" in run.run("dlq", "list").stdout
 
     # 20,000 events, a tenth of them repeated, over 2,000 users.
     report = _exact(run, "--events", "20000", "--users", "2000", "--duplicates", "10")
