@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api.callers import Caller
 from api.parameters import TenantId, UserId
 from models.attributes import (
     ATTRIBUTE_NAME,
@@ -49,18 +50,24 @@ def attributes_router(users: UserAttributes) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
         summary="Replace a user's attributes",
     )
-    async def replace_attributes(user_id: UserId, request: Request, tenant_id: TenantId = "default") -> Response:
+    async def replace_attributes(
+        user_id: UserId, request: Request, caller: Caller, tenant_id: TenantId = None
+    ) -> Response:
         """Segments and the time zone `user` go by them, for events that are applied from now on."""
+        tenant = tenant_id or caller.own_tenant
+        caller.require("admin", tenant)
         try:
             attributes = read_attributes(await _body(request))
         except InvalidAttributesError as error:
             raise HTTPException(422, str(error)) from error
-        await run_in_threadpool(users.replace, tenant_id, user_id, attributes)
+        await run_in_threadpool(users.replace, tenant, user_id, attributes)
         return _answer(attributes)
 
     @router.get("/v1/users/{user_id:path}/attributes", responses=_STORED, summary="A user's attributes")
-    def show_attributes(user_id: UserId, tenant_id: TenantId = "default") -> Response:
-        return _answer(users.of_user(tenant_id, user_id))
+    def show_attributes(user_id: UserId, caller: Caller, tenant_id: TenantId = None) -> Response:
+        tenant = tenant_id or caller.own_tenant
+        caller.require("read", tenant)
+        return _answer(users.of_user(tenant, user_id))
 
     return router
 

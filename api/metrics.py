@@ -29,6 +29,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     f"{SEED}_events_failed_total": ("Events that were accepted but could not be processed", None),
     "questline_events_accepted_total": ("Events accepted", None),
     "questline_events_rejected_total": ("Events refused, by reason", "code"),
+    "questline_requests_refused_total": ("Requests their caller may not make, by reason", "reason"),
     "questline_events_ignored_total": ("Events of other namespaces, acknowledged and ignored", None),
     "questline_publish_failures_total": ("Journaled batches the broker did not take; the sweep publishes them", None),
     "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),

@@ -8,6 +8,7 @@ import structlog
 from fastapi import APIRouter, HTTPException, Query
 
 from api.answers import UserProgress
+from api.callers import Caller
 from api.parameters import TenantId, UserId
 from api.views import UserView, asks_attributes
 from config.shards import shard_for
@@ -88,13 +89,16 @@ def progress_router(service: ProgressService) -> APIRouter:
     @router.get("/v1/users/{user_id:path}/progress", summary="A user's progress on every active goal")
     def read_progress(
         user_id: UserId,
-        tenant_id: TenantId = "default",
+        caller: Caller,
+        tenant_id: TenantId = None,
         reveal: Annotated[
-            bool, Query(description="For operators: show hidden and secret goals like any other.")
+            bool, Query(description="With an admin key: show hidden and secret goals like any other.")
         ] = False,
     ) -> UserProgress:
+        tenant = tenant_id or caller.own_tenant
+        caller.require("admin" if reveal else "read", tenant)
         try:
-            return service.progress(tenant_id, user_id, reveal=reveal)
+            return service.progress(tenant, user_id, reveal=reveal)
         except DatabaseUnavailableError as error:
             raise HTTPException(503, "neither Redis nor PostgreSQL can say now", {"Retry-After": "1"}) from error
 

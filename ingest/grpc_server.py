@@ -2,9 +2,11 @@
 
 In comes one message a call; OK goes out once the journal has its event, or at once where its namespace is
 not ours. The identity is the outer ``user_id`` and ``namespace``; those in the payload are not read, as the
-system this replaces did not read them. A message without a namespace belongs to the default tenant.
+system this replaces did not read them. A message without a namespace belongs to the tenant of the caller's key, which
+is shown in the metadata ``authorization`` or ``x-api-key``; health and reflection ask for none.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,11 +17,20 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ingest.access import Door, shown_in_metadata
 from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
-from ingest.intake import Intake, Reader
+from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
-from models.errors import JournalFullError, RetryableError, ServiceFailedError
+from models.access import ANYBODY, Caller
+from models.errors import (
+    AccessDeniedError,
+    JournalFullError,
+    RateLimitedError,
+    RetryableError,
+    ServiceFailedError,
+    UnauthenticatedError,
+)
 from models.events import Event
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
@@ -30,19 +41,21 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # by default a second server shares a taken port in silence
 )
-_DEFAULT_TENANT = "default"
 
 log = structlog.get_logger()
 
 Context = aio.ServicerContext[Any, Any]
+MessageReader = Callable[[Any, str, Window], Event | Fault | None]
+"""Reads a message that belongs to a tenant; None where that is none of ours."""
 
 
 class GrpcReceiver:
-    """The gRPC server over one intake. Made and used inside a running event loop."""
+    """The gRPC server over one intake. Made and used inside a running event loop. Without a door, anybody calls."""
 
-    def __init__(self, intake: Intake, ags: AgsReader) -> None:
+    def __init__(self, intake: Intake, ags: AgsReader, door: Door | None = None) -> None:
         self._intake = intake
         self._ags = ags
+        self._door = door
         self._server = aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stub lacks aio
         self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
@@ -79,9 +92,16 @@ class GrpcReceiver:
         """Take a statistic's new value."""
         return await self._take(message, self._read_statistic, context)
 
-    async def _take(self, message: Any, read: Reader, context: Context) -> Empty:
+    async def _take(self, message: Any, read: MessageReader, context: Context) -> Empty:
+        caller = await self._caller(context)
+        tenant = message.namespace or caller.own_tenant
         try:
-            receipt = await self._intake.take([message], read)
+            caller.require("ingest", tenant)
+            receipt = await self._intake.take([message], lambda one, window: read(one, tenant, window))
+        except AccessDeniedError as error:
+            if self._door is not None:
+                self._door.denied()
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except JournalFullError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except RetryableError as error:
@@ -91,19 +111,35 @@ class GrpcReceiver:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.message, code)
         return Empty()
 
-    def _read_login(self, message: account_pb2.UserLoggedIn, window: Window) -> Event | Fault | None:
+    async def _caller(self, context: Context) -> Caller:
+        """Who makes this call; it is ended here where its key is not valid."""
+        if self._door is None:
+            return ANYBODY
+        try:
+            return self._door.admit(shown_in_metadata(context.invocation_metadata()))
+        except UnauthenticatedError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except RateLimitedError as error:
+            wait = (("retry-after", str(error.retry_after)),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), wait)
+        except RetryableError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    def _read_login(self, message: account_pb2.UserLoggedIn, tenant: str, window: Window) -> Event | Fault | None:
         if not message.user_id:
             return Fault("empty", "userId", "cannot be empty")
-        return self._ags.read_signal(_signal(LOGIN_TOPIC, message), window, MESSAGE_NAMES)
+        return self._ags.read_signal(_signal(LOGIN_TOPIC, message, tenant), window, MESSAGE_NAMES)
 
-    def _read_statistic(self, message: statistic_pb2.StatItemUpdated, window: Window) -> Event | Fault | None:
+    def _read_statistic(
+        self, message: statistic_pb2.StatItemUpdated, tenant: str, window: Window
+    ) -> Event | Fault | None:
         if not message.user_id:
             return Fault("empty", "userId", "cannot be empty")
         if not message.HasField("payload"):
             return Fault("missing_field", "payload", "cannot be nil")
         if not message.payload.stat_code:
             return Fault("empty", "statCode", "cannot be empty")
-        signal = _signal(STATISTIC_TOPIC, message)._replace(
+        signal = _signal(STATISTIC_TOPIC, message, tenant)._replace(
             stat_code=message.payload.stat_code,
             value=_whole(message.payload.latest_value),
             increment=_whole(message.payload.inc),
@@ -127,11 +163,11 @@ class GrpcReceiver:
         return grpc.method_handlers_generic_handler(STATISTIC_SERVICE, {"OnMessage": handler})
 
 
-def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated) -> AgsSignal:
+def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated, tenant: str) -> AgsSignal:
     return AgsSignal(
         kind=kind,
         event_id=message.id,
-        namespace=message.namespace or _DEFAULT_TENANT,
+        namespace=tenant,
         user_id=message.user_id,
         timestamp=message.timestamp,
         content=message.SerializeToString(deterministic=True),

@@ -88,6 +88,11 @@ def _denied(_request: Request, error: Exception) -> Response:
 
 
 def _try_again(_request: Request, error: Exception) -> Response:
+    return unavailable(error)
+
+
+def unavailable(error: Exception) -> Response:
+    """The 503 of an error that passes."""
     kind = "journal-full" if isinstance(error, JournalFullError) else "unavailable"
     return problem(503, str(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 

@@ -6,6 +6,8 @@ from models.errors import AccessDeniedError
 
 Scope = Literal["ingest", "read", "admin"]
 ALL_TENANTS = "*"
+_DEFAULT_TENANT = "default"
+_LONGEST_TENANT = 64
 
 
 class Caller(NamedTuple):
@@ -18,6 +20,11 @@ class Caller(NamedTuple):
     scope: Scope
     """``ingest`` sends events, ``read`` reads, ``admin`` does both and whatever operators do, in its tenant."""
 
+    @property
+    def own_tenant(self) -> str:
+        """The tenant that is meant where none is named: the caller's, ``default`` for an operator of all."""
+        return _DEFAULT_TENANT if self.tenant_id == ALL_TENANTS else self.tenant_id
+
     def may(self, scope: Scope, tenant_id: str) -> bool:
         """Whether the caller may do this in a tenant."""
         return self.scope in (scope, "admin") and self.tenant_id in (tenant_id, ALL_TENANTS)
@@ -29,7 +36,9 @@ class Caller(NamedTuple):
             AccessDeniedError: it may not; the text tells nothing of the tenant's data.
         """
         if not self.may(scope, tenant_id):
-            raise AccessDeniedError(f"this key has not the scope {scope} for tenant {tenant_id}")
+            # Said before anything is looked up: the answer is the same whether the tenant exists or not.
+            shown = tenant_id[:_LONGEST_TENANT]
+            raise AccessDeniedError(f"this key does not have the scope {scope} in tenant {shown}")
 
 
 ANYBODY = Caller(None, ALL_TENANTS, "admin")

@@ -7,10 +7,12 @@ QuestlineError
 │   ├── BrokerUnavailableError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
+│   ├── RateLimitedError
 │   └── ReceiverUnavailableError
 └── PermanentError
     ├── ConfigurationError
     │   └── InvalidChallengesError
+    ├── UnauthenticatedError
     ├── AccessDeniedError
     ├── InvalidAttributesError
     ├── MalformedBatchError
@@ -66,6 +68,15 @@ class ReceiverUnavailableError(RetryableError):
     """The running product did not answer one of our own client commands."""
 
 
+class RateLimitedError(RetryableError):
+    """The caller's key has made as many requests as it may for now (HTTP 429, gRPC RESOURCE_EXHAUSTED)."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds until the key may make a request again."""
+
+
 class PermanentError(QuestlineError):
     """The same call would fail again."""
 
@@ -80,6 +91,10 @@ class InvalidChallengesError(ConfigurationError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class UnauthenticatedError(PermanentError):
+    """The caller shows no key, or none that is valid (HTTP 401, gRPC UNAUTHENTICATED)."""
 
 
 class AccessDeniedError(PermanentError):

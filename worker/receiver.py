@@ -19,6 +19,7 @@ import uvloop
 from fastapi import APIRouter, FastAPI
 
 from config.settings import Settings
+from ingest.access import Door, install_door
 from ingest.ags import AgsReader
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
@@ -39,8 +40,8 @@ Routers = Callable[[Intake], Sequence[APIRouter]]
 log = structlog.get_logger()
 
 
-def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = ()) -> FastAPI:
-    """The HTTP application: the receiver's routes and those of other rooms."""
+def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (), door: Door | None = None) -> FastAPI:
+    """The HTTP application: the receiver's routes and those of other rooms. Without a door, it takes anybody."""
     app = FastAPI(
         title="Questline",
         version=version("questline"),
@@ -50,30 +51,34 @@ def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = ())
     for router in routers:
         app.include_router(router)
     install_problems(app)
+    if door is not None:
+        install_door(app, door)
     install_openapi(app)
     return app
 
 
-def run(
+def run(  # noqa: PLR0913 - the composition root hands its parts in
     settings: Settings,
     *,
     append: Append,
     publish: Publish,
     meters: Meters,
     routers: Routers = lambda _: (),
+    door: Door | None = None,
 ) -> None:
     """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, append=append, publish=publish, meters=meters, routers=routers))
+        runner.run(serve(settings, append=append, publish=publish, meters=meters, routers=routers, door=door))
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 - as above
     settings: Settings,
     *,
     append: Append,
     publish: Publish,
     meters: Meters,
     routers: Routers = lambda _: (),
+    door: Door | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then write what is held and return.
 
@@ -95,12 +100,12 @@ async def serve(
     with listen(settings.http_host, settings.http_port, "HTTP_PORT") as listener:
         # gRPC would log lines of its own about a taken port, so it is asked for here first.
         listen(settings.http_host, settings.grpc_port, "GRPC_PORT").close()
-        grpc_receiver = GrpcReceiver(intake, ags)
+        grpc_receiver = GrpcReceiver(intake, ags, door)
         await grpc_receiver.start(settings.http_host, settings.grpc_port)
         committer.start()
         try:
             log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
-            app = build_app(intake, ags, routers(intake))
+            app = build_app(intake, ags, routers(intake), door)
             await _serve_until(stop, _HttpServer(_http_config(app)), listener, grpc_receiver)
         finally:
             # In a thread, because the last callers are woken through this loop.

@@ -25,6 +25,8 @@ from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
 from worker.broker import BatchPublisher, QueuePeek
+from worker.doors import Doorkeeper
+from worker.keys_watcher import KeysWatcher
 from worker.publications import PublicationsWatcher, watch_publications
 from worker.redriving import Redriver
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
@@ -38,6 +40,8 @@ class ReceiverParts:
     publisher: BatchPublisher
     meters: Meters
     watcher: PublicationsWatcher
+    keys: KeysWatcher
+    door: Doorkeeper
     attributes: UserAttributes
     progress: ProgressService
     collector: FleetCollector
@@ -55,12 +59,16 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
     watcher = watch_publications(engine, settings, document, now_us)
+    keys = KeysWatcher(engine, redis)
+    meters = Meters(redis)
     attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
         journal=journal,
         publisher=BatchPublisher(app),
-        meters=Meters(redis),
+        meters=meters,
         watcher=watcher,
+        keys=keys,
+        door=Doorkeeper(keys, meters, settings, now_us),
         attributes=attributes,
         progress=ProgressService(
             rulebook=document.rulebook,
@@ -72,7 +80,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
             now_us=now_us,
         ),
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        needed={"state": lambda: _ping(redis)},
+        needed={"state": lambda: _ping(redis), "keys": keys.check},
         useful={"broker": peek.ping, "database": lambda: _ask(engine)},
         dead_letters=lambda intake: make_dead_letters_router(engine, intake),
     )

@@ -22,6 +22,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
+| ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
@@ -36,6 +37,7 @@ METERS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
+API_KEYS = "ql:keys"
 
 
 class ShardKeys(NamedTuple):

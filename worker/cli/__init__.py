@@ -120,5 +120,5 @@ def _setting_faults(error: ValueError) -> list[str]:
 
 def _setting_fault(fault: Any) -> str:
     name = str(fault["loc"][0]).upper() if fault["loc"] else "settings"
-    shown = "" if "PASSWORD" in name or name.endswith("_URL") else f" (is {str(fault['input'])[:100]!r})"
+    shown = "" if "PASSWORD" in name or name.endswith(("_URL", "API_KEY")) else f" (is {str(fault['input'])[:100]!r})"
     return f"{name}: {fault['msg'].removeprefix('Value error, ')}{shown}"

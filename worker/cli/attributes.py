@@ -24,8 +24,9 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the answer as it came
 @attributes.command("get")
 def get_attributes(*, user: _User, tenant: _Tenant = None, as_json: _Json = False) -> None:
     """Show a user's attributes."""
-    url = user_url(running_settings(Settings()), user, tenant, "attributes")
-    _show(call("GET", url).result(url), as_json=as_json)
+    settings = running_settings(Settings())
+    url = user_url(settings, user, tenant, "attributes")
+    _show(call("GET", url, key=settings.api_key).result(url), as_json=as_json)
 
 
 @attributes.command("set")
@@ -43,9 +44,10 @@ def set_attributes(
     as_json: _Json = False,
 ) -> None:
     """Put these attributes in the place of all that the user had; without any: remove them all."""
-    url = user_url(running_settings(Settings()), user, tenant, "attributes")
+    settings = running_settings(Settings())
+    url = user_url(settings, user, tenant, "attributes")
     body = dict(_attribute(text) for text in given or ())
-    _show(call("PUT", url, body).result(url), as_json=as_json)
+    _show(call("PUT", url, body, key=settings.api_key).result(url), as_json=as_json)
 
 
 def _attribute(text: str) -> tuple[str, Any]:

@@ -35,8 +35,9 @@ class Answer(NamedTuple):
         """
         if self.ok:
             return self.body
-        kind = ReceiverUnavailableError if self.status == 503 else PermanentError
-        raise kind(f"{url} answered {self.status}: {_detail(self.body)}")
+        kind = ReceiverUnavailableError if self.status in {429, 503} else PermanentError
+        hint = "; API_KEY is what commands send" if self.status in {401, 403} else ""
+        raise kind(f"{url} answered {self.status}: {_detail(self.body)}{hint}")
 
 
 def user_url(settings: Settings, user: str, tenant: str | None, what: str) -> str:
@@ -50,21 +51,26 @@ def in_path(text: str) -> str:
     return quote(text, safe="")
 
 
-def call(method: str, url: str, body: Any = None) -> Answer:
-    """Make one HTTP request.
+def key_headers(key: str | None) -> dict[str, str]:
+    """The headers that show an API key, where there is one."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+def call(method: str, url: str, body: Any = None, *, key: str | None = None) -> Answer:
+    """Make one HTTP request, with an API key where one is given.
 
     Raises:
         ReceiverUnavailableError: nobody answered.
     """
-    return asyncio.run(_call(method, url, body))
+    return asyncio.run(_call(method, url, body, key_headers(key)))
 
 
-async def _call(method: str, url: str, body: Any) -> Answer:
+async def _call(method: str, url: str, body: Any, headers: dict[str, str]) -> Answer:
     # encoded: yarl would otherwise decode what in_path has quoted.
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
             session.request(method, URL(url, encoded=True), json=body) as response,
         ):
             text = await response.text()

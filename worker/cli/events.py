@@ -90,7 +90,9 @@ def _by_http(settings: Settings, event: Event, topic: str, facts: dict[str, Any]
 
     payload = {"userId": event.user_id, "namespace": event.tenant_id, **facts}
     url = f"{addresses(settings)['http']}/v1/ags/{in_path(f'{event.tenant_id}.{topic}')}"
-    answer = call("POST", url, {"id": event.event_id, "payload": payload})
+    answer = call("POST", url, {"id": event.event_id, "payload": payload}, key=settings.api_key)
+    if answer.status in {401, 403, 429}:
+        answer.result(url)
     if not answer.ok:
         raise PermanentError(f"the receiver answered {answer.status}: {json.dumps(answer.body, ensure_ascii=False)}")
     return answer.body
@@ -99,5 +101,5 @@ def _by_http(settings: Settings, event: Event, topic: str, facts: dict[str, Any]
 def _by_grpc(settings: Settings, event: Event) -> Any:
     from worker.cli.grpc_client import send_event  # noqa: PLC0415 - gRPC only where it is used
 
-    send_event(addresses(settings)["grpc"], event)
+    send_event(addresses(settings)["grpc"], event, key=settings.api_key)
     return {"status": "OK"}

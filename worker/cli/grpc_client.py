@@ -4,6 +4,7 @@ import grpc
 
 from models.errors import PermanentError, ReceiverUnavailableError
 from models.events import Event
+from worker.load.targets import key_metadata
 from worker.load.wire import grpc_message
 
 _TIMEOUT_SECONDS = 10
@@ -12,10 +13,13 @@ _RETRYABLE = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+_FOR_KEYS = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
-def send_event(address: str, event: Event) -> None:
+def send_event(address: str, event: Event, *, key: str | None = None) -> None:
     """Send a login or a statistic to the AccelByte services; returns once the journal has it.
+
+    The metadata shows ``key``, where one is given.
 
     Raises:
         ReceiverUnavailableError: nobody answered, or the receiver takes nothing for now.
@@ -24,9 +28,10 @@ def send_event(address: str, event: Event) -> None:
     method, message = grpc_message(event)
     with grpc.insecure_channel(address) as channel:
         try:
-            channel.unary_unary(method, None, None)(message, timeout=_TIMEOUT_SECONDS)
+            channel.unary_unary(method, None, None)(message, timeout=_TIMEOUT_SECONDS, metadata=key_metadata(key))
         except grpc.RpcError as error:
             said = f"{address} answered {error.code().name}: {error.details()}"
             if error.code() in _RETRYABLE:
                 raise ReceiverUnavailableError(said) from error
-            raise PermanentError(said) from error
+            hint = "; API_KEY is what commands send" if error.code() in _FOR_KEYS else ""
+            raise PermanentError(said + hint) from error

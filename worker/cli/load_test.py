@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.settings import Settings
+from ingest.ags import LOGIN_TOPIC
 from models.errors import ConfigurationError, ReceiverUnavailableError
-from worker.cli.client import call
+from worker.cli.client import call, in_path
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
 from worker.load.generate import Plan, Shape, make_plan
@@ -57,7 +58,7 @@ def load_test(
             f"AB_NAMESPACE is {settings.ab_namespace}: gRPC ignores other namespaces; add --tenant"
         )
     to = addresses(settings)
-    call("GET", f"{to['http']}/healthz")  # nobody there: say so now, not after all patience
+    _knock(to["http"], tenant, settings.api_key)
     with log_database(settings) as engine:
         rulebook = published_rules(engine, settings).publications.newest.rulebook
     shape = Shape(
@@ -72,11 +73,28 @@ def load_test(
     plan = make_plan(rulebook, shape, run=uuid4().hex[:10], now=time.time_ns() // 1_000)
     pace = Pace(concurrency=concurrency or (64 if grpc or batch == 1 else 8), rate=rate, patience=timeout)
     requests: Iterable[Request] = grpc_requests(plan) if grpc else http_requests(plan, batch)
-    target: Target = GrpcTarget(to["grpc"]) if grpc else HttpTarget(to["http"], pace.concurrency)
+    target: Target = (
+        GrpcTarget(to["grpc"], key=settings.api_key)
+        if grpc
+        else HttpTarget(to["http"], pace.concurrency, key=settings.api_key)
+    )
     with progress_bars() as progress:
         sent = _send(plan, requests, target, pace, progress)
         proof = _verify(sent, settings, timeout, progress)
     _say(as_data(sent, proof), as_json=as_json)
+
+
+def _knock(http: str, tenant: str, key: str | None) -> None:
+    """Nobody there, or nobody who takes our key for this tenant: say so now, not after all patience.
+
+    Raises:
+        ReceiverUnavailableError: nobody answered.
+        PermanentError: the key is not valid, or not for this tenant.
+    """
+    url = f"{http}/v1/ags/{in_path(tenant)}.{LOGIN_TOPIC}"
+    answer = call("POST", url, [], key=key)  # no event at all: what lets it in refuses it as empty
+    if answer.status in {401, 403}:
+        answer.result(url)
 
 
 def _send(plan: Plan, requests: Iterable[Request], target: Target, pace: Pace, progress: Progress) -> SendReport:

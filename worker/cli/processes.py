@@ -13,6 +13,7 @@ from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
 from tasks import runtime
 from worker.celery_app import make_app
+from worker.doors import check_address
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
@@ -64,6 +65,7 @@ def flower() -> None:
     settings = process_settings("flower")
     if not settings.flower_password:
         raise ConfigurationError("FLOWER_PASSWORD: Flower is not started without a password")
+    check_address(settings)
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     make_app(settings).start(
         [

@@ -1,7 +1,8 @@
 """``questline progress USER``: a user's progress on every goal, as a table with bars."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from time import sleep
 from typing import Annotated, Any
@@ -33,25 +34,27 @@ def progress(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show hidden and secret goals like any other.")] = False,
 ) -> None:
     """Show a user's progress on every goal."""
-    url = user_url(running_settings(Settings()), user, tenant, "progress") + ("&reveal=true" if reveal else "")
+    settings = running_settings(Settings())
+    url = user_url(settings, user, tenant, "progress") + ("&reveal=true" if reveal else "")
+    ask = partial(_ask, url, settings.api_key)
     if as_json:
-        typer.echo(json.dumps(_ask(url), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(ask(), indent=2, ensure_ascii=False))
     elif watch:
-        _watch(url)
+        _watch(ask)
     else:
-        Console().print(_table(_ask(url)))
+        Console().print(_table(ask()))
 
 
-def _watch(url: str) -> None:
+def _watch(ask: Callable[[], Any]) -> None:
     """Show the newest state until Ctrl-C, which ends the program elsewhere."""
-    with Live(_table(_ask(url)), refresh_per_second=4) as live:
+    with Live(_table(ask()), refresh_per_second=4) as live:
         while True:
             sleep(_WATCH_SECONDS)
-            live.update(_table(_ask(url)))
+            live.update(_table(ask()))
 
 
-def _ask(url: str) -> Any:
-    return call("GET", url).result(url)
+def _ask(url: str, key: str | None) -> Any:
+    return call("GET", url, key=key).result(url)
 
 
 def _table(body: Any) -> Table:

@@ -10,6 +10,7 @@ from models.errors import ServiceFailedError
 from worker import receiver as receiver_process
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
+from worker.doors import watch_keys
 from worker.receiving import make_receiver_parts
 from worker.wiring import read_challenges
 
@@ -18,6 +19,7 @@ def receiver() -> None:
     """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
     settings = process_settings("receiver")
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    watch_keys(settings, parts.keys)
     try:
         start_http_server(settings.metrics_port, settings.http_host, fleet_registry(parts.collector))
     except OSError as error:
@@ -36,7 +38,9 @@ def receiver() -> None:
                 health_router(parts.needed, parts.useful),
                 parts.dead_letters(intake),
             ],
+            door=parts.door,
         )
     finally:
         parts.watcher.stop()
+        parts.keys.stop()
         parts.meters.stop()

@@ -21,6 +21,7 @@ def up() -> None:
     Flower. Ports come from HTTP_PORT, GRPC_PORT, METRICS_PORT and FLOWER_PORT; data and logs are in
     QUESTLINE_DATA_DIR.
     """
+    from worker.doors import check_address  # noqa: PLC0415 - brings what --help does not need
     from worker.wiring import backlog, load_rulebook  # noqa: PLC0415 - brings what --help does not need
 
     settings = Settings()
@@ -32,7 +33,13 @@ def up() -> None:
         _end_leftover(data, voice)
         check_ports(settings)
         voice.doing("preparing Redis and PostgreSQL")
-        run = Run(data, Servers(settings, data), Product(product_programs(settings), backlog), voice, interrupts)
+        run = Run(
+            data,
+            Servers(settings, data),
+            Product(product_programs(settings), backlog, check_address),
+            voice,
+            interrupts,
+        )
         _keep(run, data, voice)
 
 

@@ -53,16 +53,18 @@ class Target(Protocol):
 class HttpTarget:
     """The receiver's HTTP side, with ``connections`` kept alive."""
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, *, key: str | None = None) -> None:
+        """``key`` is the API key that requests show."""
         self._url = url
         self._connections = connections
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             base_url=self._url,
             connector=aiohttp.TCPConnector(limit=self._connections),
             timeout=aiohttp.ClientTimeout(total=_CALL_SECONDS),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **self._headers},
         )
         return self
 
@@ -82,8 +84,10 @@ class HttpTarget:
 class GrpcTarget:
     """The receiver's gRPC side; all calls share one connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, key: str | None = None) -> None:
+        """``key`` is the API key that calls show."""
         self._address = address
+        self._metadata = key_metadata(key)
 
     async def __aenter__(self) -> Self:
         self._channel = grpc.aio.insecure_channel(self._address)
@@ -100,10 +104,15 @@ class GrpcTarget:
             # No serializers: the message is bytes already, and the empty answer is not looked at.
             method = self._methods[request.path] = self._channel.unary_unary(request.path, None, None)
         try:
-            await method(request.body, timeout=_CALL_SECONDS)
+            await method(request.body, timeout=_CALL_SECONDS, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            return _read_status(error.code())
+            return _read_status(error)
         return Outcome({})
+
+
+def key_metadata(key: str | None) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows an API key to gRPC, where there is one."""
+    return () if key is None else (("authorization", f"Bearer {key}"),)
 
 
 def _read_answer(status: int, headers: Mapping[str, str], body: bytes, events: int) -> Outcome:
@@ -127,9 +136,12 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return _BUSY_SECONDS
 
 
-def _read_status(code: grpc.StatusCode) -> Outcome:
+def _read_status(error: grpc.aio.AioRpcError) -> Outcome:
+    code = error.code()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        raise BusyError(_BUSY_SECONDS)
+        metadata: Any = error.trailing_metadata()  # pairs, whatever its stub says
+        said = {str(name).title(): str(value) for name, value in metadata or ()}
+        raise BusyError(_retry_after(said))
     if code in _AMBIGUOUS:
         raise UnreachableError(code.name)
     return Outcome({0: f"grpc_{code.name.lower()}"})

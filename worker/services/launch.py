@@ -48,6 +48,8 @@ class Product:
     programs: Sequence[Program]
     backlog: Callable[[Settings], int]
     """Accepted work that PostgreSQL does not have yet: journal batches, dirty users and log entries."""
+    check: Callable[[Settings], None] = lambda _settings: None
+    """Called when servers and tables are there; what it raises keeps the product from starting."""
 
 
 class Run:
@@ -81,6 +83,7 @@ class Run:
         names = [program.name for program in self._product.programs]
         if named.MIGRATE in names:
             self._migrate()
+        self._product.check(self.settings)
         self._start(name for name in names if name != named.MIGRATE)
         self._wait_for_product(names)
 

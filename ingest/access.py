@@ -1,0 +1,122 @@
+"""Who comes in: the key of a request is checked before anything else is looked at.
+
+In comes a request of either transport, out goes its ``Caller``, or a refusal. The keys themselves are known to the
+``Door`` that is handed in. Without one, nobody is asked: for tests, and for parts that are put together by hand.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ingest.problems import problem, unavailable
+from models.access import ALL_TENANTS, ANYBODY, Caller
+from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
+
+FREE_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+"""Asked by machines and people that hold no key: health, and the description of the API, which tells no data."""
+_BEARER = b"bearer "
+_CHALLENGE = 'Bearer realm="questline"'
+
+
+class Door(Protocol):
+    """Knows the keys of the installation. Safe to use from several threads."""
+
+    def admit(self, shown: str | None) -> Caller:
+        """Who shows this key, or none.
+
+        Raises:
+            UnauthenticatedError: a key is asked for, and this one is not valid.
+            RateLimitedError: the key has made as many requests as it may for now.
+            RetryableError: whether keys are asked for is not known yet.
+        """
+        ...
+
+    def denied(self) -> None:
+        """Count a request that its caller's key did not allow."""
+        ...
+
+
+class KeyCheck:
+    """ASGI middleware that notes the caller of each request, or refuses it; it reads no body."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] not in FREE_PATHS:
+            try:
+                caller = self._door.admit(_shown_in(scope["headers"]))
+            except (UnauthenticatedError, RetryableError) as error:
+                await _refusal(error)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+def install_door(app: FastAPI, door: Door) -> None:
+    """Ask for keys at every route that is not free of them, and count what keys do not allow."""
+
+    def denied(_request: Request, error: Exception) -> Response:
+        door.denied()
+        return problem(403, str(error), kind="access-denied")
+
+    app.add_middleware(KeyCheck, door=door)
+    app.add_exception_handler(AccessDeniedError, denied)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who makes this request; anybody where nothing checks keys."""
+    found: Caller = getattr(request.state, "caller", ANYBODY)
+    return found
+
+
+def shown_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """The key in the metadata of a gRPC call: ``authorization`` or ``x-api-key``, as over HTTP."""
+    return _shown_in(
+        (name.encode(), value.encode("latin-1", "replace") if isinstance(value, str) else value)
+        for name, value in metadata or ()
+    )
+
+
+def claim(items: Iterable[Any], caller: Caller) -> None:
+    """Let events belong to the caller's tenant unless they name one, which must be the caller's.
+
+    One event of another tenant refuses the whole request, before any event is validated: a sender that is not what it
+    says is not worked for in part.
+
+    Raises:
+        AccessDeniedError: an event names a tenant that the caller may not write to.
+    """
+    if caller.tenant_id == ALL_TENANTS:
+        return
+    for item in items:
+        if type(item) is dict:
+            named = item.setdefault("tenant_id", caller.tenant_id)
+            # What is no text is no tenant, and is refused as an event.
+            if type(named) is str and named != caller.tenant_id:
+                caller.require("ingest", named)
+
+
+def _shown_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The key in lower-case headers. A bearer's token goes before X-API-Key; other kinds of it are a proxy's."""
+    found = None
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == _BEARER:
+            return value[7:].strip().decode("latin-1")
+        if name == b"x-api-key":
+            found = value
+    return None if found is None else found.strip().decode("latin-1")
+
+
+def _refusal(error: Exception) -> Response:
+    if isinstance(error, UnauthenticatedError):
+        headers = {"WWW-Authenticate": _CHALLENGE}
+        return problem(401, str(error), kind="unauthenticated", headers=headers)
+    if isinstance(error, RateLimitedError):
+        headers = {"Retry-After": str(error.retry_after)}
+        return problem(429, str(error), kind="rate-limited", headers=headers)
+    return unavailable(error)

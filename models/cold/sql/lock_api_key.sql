@@ -1,0 +1,8 @@
+-- One key, which nobody else changes until the transaction ends, and whether it is valid now.
+SELECT
+    *,
+    coalesce(revoked_at <= now(), FALSE) AS is_revoked,
+    coalesce(expires_at <= now(), FALSE) AS is_expired
+FROM api_keys
+WHERE key_id = %(key_id)s
+FOR UPDATE

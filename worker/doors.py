@@ -1,0 +1,175 @@
+"""The door of a receiver: who is let in, how often, and at which addresses an installation without keys may listen."""
+
+from collections.abc import Callable
+from functools import cache
+from ipaddress import ip_address
+from math import ceil
+from time import time
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from config.settings import Settings
+from models.access import ANYBODY, Caller
+from models.api_keys import ApiKey, KeyRing
+from models.cold.api_keys import read_ring
+from models.cold.connection import connect_database
+from models.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    RateLimitedError,
+    RetryableError,
+    UnauthenticatedError,
+)
+from models.hot.api_keys import KeyRingCopy
+from models.hot.connection import connect_state
+from models.hot.meters import Meters
+from worker.keys_watcher import KeysWatcher
+
+_REFUSED = "questline_requests_refused_total"
+
+
+class Doorkeeper:
+    """Lets callers in by their keys. While the installation has no key, and listens on loopback, lets in anybody."""
+
+    def __init__(self, watcher: KeysWatcher, meters: Meters, settings: Settings, now_us: Callable[[], int]) -> None:
+        self._watcher = watcher
+        self._meters = meters
+        self._open_without_keys = is_loopback(settings.http_host)
+        self._limits = RateLimits(settings.rate_limit)
+        self._now_us = now_us
+
+    def admit(self, shown: str | None) -> Caller:
+        """Who shows this key, or none; raises what ``ingest.access.Door`` says."""
+        ring = self._watcher.ring()
+        if ring.is_empty and self._open_without_keys:
+            return ANYBODY
+        try:
+            key = self._checked(ring, shown)
+        except UnauthenticatedError:
+            self._meters.count(_REFUSED, label="unauthenticated")
+            raise
+        try:
+            self._limits.spend(key)
+        except RateLimitedError:
+            self._meters.count(_REFUSED, label="rate_limited")
+            raise
+        return key.caller
+
+    def denied(self) -> None:
+        """Count a request that its caller's key did not allow."""
+        self._meters.count(_REFUSED, label="denied")
+
+    def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
+        if shown is None:
+            raise UnauthenticatedError("an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key`")
+        now = self._now_us()
+        key = ring.check(shown, now)
+        self._watcher.used(key.key_id, now)
+        return key
+
+
+class RateLimits:
+    """How many requests a second each key may make of this receiver; a sliding window, two counters a key."""
+
+    def __init__(self, per_second: int | None) -> None:
+        """``per_second`` holds for keys without a limit of their own; None does not limit them."""
+        self._per_second = per_second
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def spend(self, key: ApiKey) -> None:
+        """Count one request of a key.
+
+        Raises:
+            RateLimitedError: it has none left for now.
+        """
+        amount = key.rate_limit or self._per_second
+        if amount is None or self._limiter.hit(_limit(amount), key.key_id):
+            return
+        reset = self._limiter.get_window_stats(_limit(amount), key.key_id).reset_time
+        wait = max(1, ceil(reset - time()))
+        raise RateLimitedError(f"this key may make {amount} requests a second; try again in {wait} s", wait)
+
+
+@cache
+def _limit(per_second: int) -> RateLimitItem:
+    return RateLimitItemPerSecond(per_second)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at this address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        return False
+
+
+def require_keys(settings: Settings, ring: KeyRing) -> None:
+    """Refuse to listen where others can come while there is no key.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+    """
+    if ring.is_empty and not is_loopback(settings.http_host):
+        raise ConfigurationError(
+            f"HTTP_HOST: {settings.http_host} lets others in, and there is no API key: make one with `questline keys "
+            "create --tenant TENANT --scope admin` first, or listen on 127.0.0.1"
+        )
+
+
+def watch_keys(settings: Settings, watcher: KeysWatcher) -> None:
+    """The watcher's first look and its start, before a receiver listens.
+
+    On loopback PostgreSQL may be away: until the keys are known, every request is answered 503.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+        DatabaseUnavailableError: ``HTTP_HOST`` is not loopback, and whether there is a key is not known.
+    """
+    try:
+        watcher.refresh()
+    except DatabaseUnavailableError:
+        if not is_loopback(settings.http_host):
+            _require_known(settings, watcher.ring)
+    else:
+        require_keys(settings, watcher.ring())
+    watcher.start()
+
+
+def check_address(settings: Settings) -> None:
+    """``require_keys`` for a process that asks for no keys itself; on loopback it asks no server.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+        DatabaseUnavailableError: ``HTTP_HOST`` is not loopback, and whether there is a key is not known.
+    """
+    if not is_loopback(settings.http_host):
+        _require_known(settings, lambda: _ring(settings))
+
+
+def _require_known(settings: Settings, ring: Callable[[], KeyRing]) -> None:
+    try:
+        known = ring()
+    except RetryableError as error:
+        raise DatabaseUnavailableError(
+            f"HTTP_HOST is {settings.http_host}, and whether there is an API key is not known: {error}"
+        ) from error
+    require_keys(settings, known)
+
+
+def _ring(settings: Settings) -> KeyRing:
+    engine = connect_database(settings.database_url, application="questline-keys")
+    redis = connect_state(settings.state)
+    try:
+        return read_ring(engine)
+    except DatabaseUnavailableError:
+        ring = KeyRingCopy(redis).read()
+        if ring is None:
+            raise
+        return ring
+    finally:
+        engine.dispose()
+        redis.close()

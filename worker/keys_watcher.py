@@ -1,0 +1,139 @@
+"""The watcher of keys: what a receiver knows of API keys, brought up to date from a thread of its own."""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import Event, Thread
+from time import monotonic
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine
+
+from models.api_keys import KeyRing
+from models.cold.api_keys import note_uses, read_ring
+from models.errors import DatabaseUnavailableError, QuestlineError, StateUnavailableError
+from models.hot.api_keys import KeyRingCopy
+
+_REFRESH_S = 1.0
+_COPY_S = 30.0
+"""How often the copy in Redis is written anew although nothing changed: it lapses after an hour."""
+_NOTE_USES_S = 60.0
+
+log = structlog.get_logger()
+
+
+class KeysWatcher:
+    """Reads the keys every second and writes down every minute which ones were used.
+
+    What is known holds on while PostgreSQL is away. A process that starts then takes the copy in Redis, if another
+    receiver left one; else it knows nothing, and ``ring`` says so. Safe to use from several threads.
+    """
+
+    def __init__(self, engine: Engine, redis: Redis, *, clock: Callable[[], float] = monotonic) -> None:
+        """Contacts no server. ``clock`` gives seconds."""
+        self._engine = engine
+        self._copy = KeyRingCopy(redis)
+        self._clock = clock
+        self._ring: KeyRing | None = None
+        self._copy_due = self._uses_due = clock()
+        self._uses: dict[str, int] = {}
+        self._noted: dict[str, int] = {}
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def ring(self) -> KeyRing:
+        """The keys as far as they are known; asks nobody.
+
+        Raises:
+            DatabaseUnavailableError: nothing is known yet.
+        """
+        if self._ring is None:
+            raise DatabaseUnavailableError("whether API keys are asked for is not known yet: PostgreSQL did not answer")
+        return self._ring
+
+    def check(self) -> None:
+        """Raise ``DatabaseUnavailableError`` while nothing is known: every request is answered 503 then."""
+        self.ring()
+
+    def used(self, key_id: str, now_us: int) -> None:
+        """Remember that a valid key was used; as many as there are keys."""
+        self._uses[key_id] = now_us
+
+    def refresh(self) -> None:
+        """Read the keys, from the copy where PostgreSQL does not answer and nothing is known.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL did not answer; what was known holds on.
+        """
+        try:
+            ring = read_ring(self._engine)
+        except DatabaseUnavailableError:
+            if self._ring is None:
+                self._ring = self._copied()
+            raise
+        changed = self._ring is None or ring.keys != self._ring.keys
+        self._ring = ring
+        if changed:
+            log.info("keys_picked_up", keys=len(ring.keys))
+        if changed or self._clock() >= self._copy_due:
+            self._write_copy(ring)
+
+    def note_uses(self) -> None:
+        """Write down the uses that PostgreSQL does not have.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL did not answer; they are kept for the next time.
+        """
+        uses = self._uses.copy()
+        new = {key_id: at for key_id, at in uses.items() if self._noted.get(key_id) != at}
+        if new:
+            note_uses(self._engine, new)
+            self._noted = uses
+
+    def start(self) -> None:
+        """Go on until ``stop``; PostgreSQL may be away. Call ``refresh`` first."""
+        self._uses_due = self._clock() + _NOTE_USES_S
+        # In a copy of our context, for its log lines to name the process.
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name="keys", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and write down the last uses."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        try:
+            self.note_uses()
+        except QuestlineError as error:
+            log.warning("key_uses_not_noted", error=str(error))
+
+    def _copied(self) -> KeyRing | None:
+        try:
+            ring = self._copy.read()
+        except StateUnavailableError:
+            return None
+        if ring is not None:
+            log.warning("keys_read_from_copy", keys=len(ring.keys))
+        return ring
+
+    def _write_copy(self, ring: KeyRing) -> None:
+        try:
+            self._copy.write(ring)
+            self._copy_due = self._clock() + _COPY_S
+        except StateUnavailableError as error:
+            log.debug("keys_not_copied", error=str(error))
+
+    def _run(self) -> None:
+        broke = ""
+        while not self._stop.wait(_REFRESH_S):
+            try:
+                self.refresh()
+                if self._clock() >= self._uses_due:
+                    self.note_uses()
+                    self._uses_due = self._clock() + _NOTE_USES_S
+            except QuestlineError as error:
+                log.debug("keys_not_read", error=str(error))
+            except Exception as error:
+                if str(error) != broke:  # once, not every second
+                    log.exception("keys_watch_broke")
+                broke = str(error)
