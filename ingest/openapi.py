@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from ingest.access import FREE_PATHS
 from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC
 from ingest.intake import Rejection
 from ingest.problems import PROBLEM_JSON, Problem, RejectedBatch
@@ -92,6 +93,21 @@ UNKNOWN_TOPIC: dict[int | str, dict[str, Any]] = {
         "description": f"Not one of <namespace>.{LOGIN_TOPIC}, <namespace>.{STATISTIC_TOPIC}.",
     }
 }
+_SCHEMES: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, as `questline keys create` prints it."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+_REFUSALS: dict[str, dict[str, Any]] = {
+    "401": {
+        "description": "No key is shown, or none that is valid.",
+        "headers": {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
+    },
+    "403": {"description": "The key does not have the scope, or is another tenant's."},
+    "429": {
+        "description": "The key has made as many requests as it may for now.",
+        "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    },
+}
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -102,6 +118,7 @@ def install_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = derive()
             _add_models(schema)
+            _add_keys(schema)
             _errors_are_problems(schema)
         return derive()
 
@@ -116,6 +133,20 @@ def _add_models(schema: dict[str, Any]) -> None:
         models[described["title"]] = described
     for unused in ("HTTPValidationError", "ValidationError"):
         models.pop(unused, None)
+
+
+def _add_keys(schema: dict[str, Any]) -> None:
+    """Describe where keys are shown, and how they are refused."""
+    schema["components"]["securitySchemes"] = _SCHEMES
+    # The empty one: an installation that has no key yet takes everybody, on loopback.
+    schema["security"] = [{}, *({name: []} for name in _SCHEMES)]
+    for path, operations in schema.get("paths", {}).items():
+        for operation in operations.values():
+            if path in FREE_PATHS:
+                operation["security"] = []
+            else:
+                for status, answer in _REFUSALS.items():
+                    operation["responses"].setdefault(status, dict(answer))
 
 
 def _errors_are_problems(schema: dict[str, Any]) -> None:

@@ -21,16 +21,10 @@ from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook, 
 
 
 @pytest.fixture
-def settings(redis_url, database_url, monkeypatch):
+def settings(installation, monkeypatch):
     """Settings of an installation on the test servers."""
-    host, _, rest = database_url.rpartition("@")[2].partition(":")
-    port, _, name = rest.partition("/")
-    user, _, password = database_url.removeprefix("postgresql://").partition("@")[0].partition(":")
-    for key, value in {
-        "STATE_URL": redis_url, "DB_HOST": host, "DB_PORT": port, "DB_NAME": name, "DB_USER": user,
-        "DB_PASSWORD": password, "SHARDS": str(SHARDS), "BUFFER_MAX_SIZE": "20",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("SHARDS", str(SHARDS))
+    monkeypatch.setenv("BUFFER_MAX_SIZE", "20")
     return Settings()
 
 
@@ -138,6 +132,7 @@ def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack
 
 def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts.keys.refresh()
     for check in (*parts.needed.values(), *parts.useful.values()):
         check()
     stack.post(stack.event("login"))

@@ -1,7 +1,7 @@
 -- One key, which nobody else changes until the transaction ends, and whether it is valid now.
 SELECT
     *,
-    coalesce(revoked_at <= now(), FALSE) AS is_revoked,
+    revoked_at IS NOT NULL AS is_revoked,
     coalesce(expires_at <= now(), FALSE) AS is_expired
 FROM api_keys
 WHERE key_id = %(key_id)s
