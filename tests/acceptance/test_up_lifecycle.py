@@ -124,6 +124,15 @@ def test_faults_in_the_goals_are_said_before_anything_is_started(up, tmp_path):
 
 
 @pytest.mark.timeout(120)
+def test_an_address_that_others_can_reach_is_refused_while_there_is_no_key(up):
+    run = up(HTTP_HOST="0.0.0.0")
+    assert run.process.wait(60) == 2
+    assert "HTTP_HOST: 0.0.0.0" in run.said()
+    assert "questline keys create" in run.said()
+    assert not (run.data / "logs" / "receiver.log").exists()
+
+
+@pytest.mark.timeout(120)
 def test_a_given_database_that_is_not_there_ends_the_run_with_one_line(up):
     port = free_port()
     run = up(DB_HOST="127.0.0.1", DB_PORT=str(port))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from config.settings import Settings
 from worker.cli import VERBS, app
+from worker.doors import is_loopback
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -64,6 +65,18 @@ def test_every_command_is_a_verb_with_options_it_knows(name):
     told = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"}).output
     for option in options:
         assert not option.startswith("--") or option in told
+
+
+def test_the_key_that_the_first_start_needs_is_made_by_a_command_that_exists():
+    """The containers let others in, so the paper that starts them makes a key first."""
+    assert not is_loopback(OURS["receiver"]["environment"]["HTTP_HOST"])
+    for paper in ("docker-compose.yml", "README.md"):
+        lines = re.findall(r"docker compose run --rm migrate(?: (\w+) (\w+) ([^#\n]*))?", (ROOT / paper).read_text())
+        assert lines[0] == ("", "", "")  # the tables come before the key
+        verb, command, options = lines[1]
+        assert (verb, command) == ("keys", "create")
+        told = CliRunner().invoke(app, [verb, command, "--help"], env={"COLUMNS": "200"}).output
+        assert all(option in told for option in options.split() if option.startswith("--"))
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
         if self.ok:
             return self.body
         kind = ReceiverUnavailableError if self.status in {429, 503} else PermanentError
-        hint = "; API_KEY is what commands send" if self.status in {401, 403} else ""
+        hint = " (commands show the key in API_KEY)" if self.status in {401, 403} else ""
         raise kind(f"{url} answered {self.status}: {_detail(self.body)}{hint}")
 
 

@@ -33,5 +33,5 @@ def send_event(address: str, event: Event, *, key: str | None = None) -> None:
             said = f"{address} answered {error.code().name}: {error.details()}"
             if error.code() in _RETRYABLE:
                 raise ReceiverUnavailableError(said) from error
-            hint = "; API_KEY is what commands send" if error.code() in _FOR_KEYS else ""
+            hint = " (commands show the key in API_KEY)" if error.code() in _FOR_KEYS else ""
             raise PermanentError(said + hint) from error

@@ -147,11 +147,16 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="seconds")
 
 
+def _cell(name: str, value: Any) -> Text:
+    """A fact for people: a time without its seconds and its offset, which is UTC."""
+    text = "" if value is None else str(value)
+    return Text(text[:16].replace("T", " ") if name.endswith("_at") else text)
+
+
 def _table(found: list[dict[str, Any]]) -> Table:
     table = Table(box=SIMPLE_HEAD)
-    for title in ("Id", "Tenant", "Scope", "State", "Rate", "Created", "Expires", "Last used", "Note"):
-        table.add_column(title, no_wrap=title != "Note")
+    for title in ("Id", "Tenant", "Scope", "State", "Rate", "Created, UTC", "Expires", "Last used", "Note"):
+        table.add_column(title, no_wrap=title in {"Id", "Tenant", "Scope", "State"})
     for facts in found:
-        cells = ["" if value is None else str(value) for value in facts.values()]
-        table.add_row(*map(Text, cells), style="" if facts["state"] == "active" else "dim")
+        table.add_row(*map(_cell, facts, facts.values()), style="" if facts["state"] == "active" else "dim")
     return table
