@@ -5,11 +5,14 @@ In comes a request of either transport, out goes its ``Caller``, or a refusal. T
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from config.loopback import is_loopback
 from ingest.problems import problem, unavailable
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
@@ -17,7 +20,9 @@ from models.errors import AccessDeniedError, RateLimitedError, RetryableError, U
 FREE_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
 """Asked by machines and people that hold no key: health, and the description of the API, which tells no data."""
 _BEARER = b"bearer "
+_TELLING = frozenset({b"host", b"origin"})
 _CHALLENGE = 'Bearer realm="questline"'
+_ELSEWHERE = "without API keys only this machine is served, by a loopback address: see `questline keys create`"
 
 
 class Door(Protocol):
@@ -52,6 +57,10 @@ class KeyCheck:
                 caller = self._door.admit(_shown_in(scope["headers"]))
             except (UnauthenticatedError, RetryableError) as error:
                 await _refusal(error)(scope, receive, send)
+                return
+            if caller is ANYBODY and _from_elsewhere(scope["headers"]):
+                self._door.denied()
+                await problem(403, _ELSEWHERE, kind="access-denied")(scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
@@ -110,6 +119,23 @@ def _shown_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         if name == b"x-api-key":
             found = value
     return None if found is None else found.strip().decode("latin-1")
+
+
+def _from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request that reached loopback was sent on by a proxy, or by a web page of another site.
+
+    A browser on this machine can be led here by any page, under any name; it says by which, and from where.
+    """
+    return any(not _is_ours(value) for name, value in headers if name in _TELLING)
+
+
+@lru_cache(maxsize=64)
+def _is_ours(value: bytes) -> bool:
+    text = value.decode("latin-1")
+    try:
+        return is_loopback(urlsplit(text if "//" in text else f"//{text}").hostname or "")
+    except ValueError:
+        return False
 
 
 def _refusal(error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from ipaddress import ip_address
 from math import ceil
 from time import time
 
@@ -10,6 +9,7 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
+from config.loopback import is_loopback
 from config.settings import Settings
 from models.access import ANYBODY, Caller
 from models.api_keys import ApiKey, KeyRing
@@ -95,16 +95,6 @@ class RateLimits:
 @cache
 def _limit(per_second: int) -> RateLimitItem:
     return RateLimitItemPerSecond(per_second)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens at this address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name, which may lead anywhere
-        return False
 
 
 def require_keys(settings: Settings, ring: KeyRing) -> None:

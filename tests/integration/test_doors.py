@@ -69,7 +69,7 @@ class House:
         progress = ProgressService(GOALS, lambda: only(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
         routers = [progress_router(progress), attributes_router(users), health_router({}, {})]
         self.app = build_app(intake, AgsReader(None), routers, self.door)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://receiver")
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost")
         self.grpc = GrpcReceiver(intake, AgsReader(None), self.door)
         self.port = free_port()
 
@@ -145,6 +145,28 @@ async def test_without_keys_everybody_is_let_in(house):
     assert (await house.call(None))[0] is grpc.StatusCode.OK
     assert (await house.ask("GET", READS[0])).json()["tenant_id"] == "default"
     assert {event.tenant_id for event in house.journaled()} == {"default"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "10.0.0.1:8000"},
+        {"Host": "["},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_without_keys_neither_a_proxy_nor_a_web_page_speaks_for_this_machine(house, headers):
+    answer = await house.client.post("/v1/events", json=EVENT, headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:questline:problem:access-denied")
+    assert house.journaled() == []
+    for name in ("127.0.0.1:8000", "[::1]:8000", "localhost"):
+        ours = {"Host": name, "Origin": "http://localhost:3000"}
+        assert (await house.client.post("/v1/events", json=EVENT, headers=ours)).status_code == 202
+    key = house.key("t1", "ingest")
+    keyed = await house.client.post("/v1/events", json=EVENT, headers=headers | {"X-API-Key": key})
+    assert keyed.status_code == 202
 
 
 async def test_as_soon_as_there_is_a_key_nobody_is_let_in_without_and_a_revoked_one_keeps_the_door_shut(house):

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from config.loopback import is_loopback
 from config.settings import Settings
 from ingest.access import claim, shown_in_metadata
 from models import api_keys
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.api_keys import ApiKey, KeyRing, draw_key, hash_secret
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
-from worker.doors import RateLimits, is_loopback, require_keys
+from worker.doors import RateLimits, require_keys
 
 NOW = 1_762_770_600_000_000
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from config.loopback import is_loopback
 from config.settings import Settings
 from worker.cli import VERBS, app
-from worker.doors import is_loopback
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
