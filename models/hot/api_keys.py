@@ -33,11 +33,14 @@ class KeyRingCopy:
             self._redis.set(API_KEYS, ring.pack(), ex=COPY_TTL)
 
     def read(self) -> KeyRing | None:
-        """The ring; None where there is no copy, or it has lapsed.
+        """The ring; None where there is no copy, it has lapsed, or another release wrote it.
 
         Raises:
             StateUnavailableError: Redis did not answer.
         """
         with state_errors():
             packed: Any = self._redis.get(API_KEYS)
-        return None if packed is None else KeyRing.unpack(packed)
+        try:
+            return None if packed is None else KeyRing.unpack(packed)
+        except (TypeError, ValueError):
+            return None

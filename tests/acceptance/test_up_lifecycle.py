@@ -33,6 +33,19 @@ def _daily_logins(run: Up) -> list[Any]:
     return query(url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'")
 
 
+def _a_key_opens_the_door_and_its_secret_is_in_no_log(run: Up) -> None:
+    key = run.run("keys", "create", "--tenant", "default", "--scope", "admin").stdout.strip()
+    wait_until(lambda: run.run("progress", "alice").returncode == 1, message="nobody asked for a key")
+    for shown in (key, "ql_000000000000_no-such-secret"):
+        run.environment["API_KEY"] = shown
+        for verb in (("progress", "alice"), ("events", "trigger", "login", "--user", "alice", "--grpc")):
+            done = run.run(*verb)
+            assert (done.returncode == 0) == (shown == key), done.stderr
+    said = [path.read_text(errors="replace") for path in (run.data / "logs").iterdir()]
+    said += [run.said(), run.run("keys", "list").stdout, (run.data / "run.json").read_text()]
+    assert not [text for text in said if key.split("_", 2)[2] in text or "no-such-secret" in text]
+
+
 @pytest.mark.timeout(180)
 def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
     first = up()
@@ -52,10 +65,11 @@ def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
     assert "not running" in not_running.stderr
     assert len(not_running.stderr.splitlines()) == 1
 
-    second = up()
+    second = up(LOG_LEVEL="debug")
     second.ready()
     assert json.loads(second.run("urls", "--json").stdout) == found
     assert _daily_logins(second) == [(1,)]
+    _a_key_opens_the_door_and_its_secret_is_in_no_log(second)
     assert second.end(signal.SIGTERM) < 15
     assert second.process.returncode == 0, second.said()
 

@@ -164,6 +164,9 @@ def test_a_process_that_others_can_reach_starts_only_with_a_key(installation, en
     KeysWatcher(engine, redis).refresh()  # a receiver leaves the copy
     check_address(away)
     check_address(away.model_copy(update={"http_host": "127.0.0.1"}))
+    redis.set(API_KEYS, b"\x91\x93of another release")
+    with pytest.raises(DatabaseUnavailableError, match="not known"):
+        check_address(away)
 
 
 @pytest.mark.parametrize("verb", ["receiver", "flower"])
