@@ -19,10 +19,10 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
+| ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
-| ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
@@ -33,11 +33,11 @@ flush has settled it.
 from datetime import timedelta
 from typing import NamedTuple
 
+API_KEYS = "ql:keys"
 METERS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
-API_KEYS = "ql:keys"
 
 
 class ShardKeys(NamedTuple):

@@ -70,6 +70,13 @@ def test_an_ipv6_address_stands_in_brackets():
     assert addresses(Settings(http_host="::"))["grpc"] == "[::1]:6566"
 
 
+def test_the_first_event_shows_the_key_of_the_shell_and_not_the_key_itself():
+    line = first_event(Settings(api_key="ql_1_secret"))
+    assert "Authorization: Bearer $API_KEY" in shlex.split(line)
+    assert "secret" not in line
+    assert "API_KEY" not in first_event(Settings(api_key=None))
+
+
 def test_the_first_event_is_one_shell_line_with_an_id_of_its_own():
     settings = Settings(**RUN)
     words = shlex.split(first_event(settings))

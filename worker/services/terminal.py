@@ -79,4 +79,6 @@ def first_event(settings: Settings) -> str:
     """A command line, good to paste, that posts one login with an event id of its own."""
     event = {"event_id": f"first-{uuid4().hex[:12]}", "event_type": "login", "user_id": "alice"}
     url = f"{addresses(settings)['http']}/v1/events"
-    return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(event))}"
+    # The shell fills in the key, so that none is shown here.
+    key = "" if settings.api_key is None else '-H "Authorization: Bearer $API_KEY" '
+    return f"curl -sS {shlex.quote(url)} {key}-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(event))}"
