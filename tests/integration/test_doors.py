@@ -1,5 +1,6 @@
 """The door: who comes in over HTTP and gRPC, what a key of one tenant may do, and that nothing else happens."""
 
+from array import array
 from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
@@ -34,7 +35,8 @@ from models.user_attributes import UserAttributes
 from tests.stack import GOALS, SHARDS, Clock, Stack
 from worker.doors import Doorkeeper
 from worker.keys_watcher import KeysWatcher
-from worker.load.wire import LOGIN_METHOD
+from worker.load.targets import BusyError, GrpcTarget
+from worker.load.wire import LOGIN_METHOD, Request
 from worker.receiver import build_app
 from worker.services.ports import free_port
 
@@ -288,6 +290,22 @@ async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, 
     assert house.refused() == {"rate_limited": 2}
     seconds[0] += int(answers[2].headers["retry-after"])
     assert (await house.post(key, EVENT)).status_code == 202
+
+
+async def test_the_load_tests_grpc_side_shows_its_key_and_waits_when_it_is_told_to(house_of, monkeypatch):
+    monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr("worker.doors.time", lambda: 999.0)
+    house = await house_of()
+    key = house.key("t1", "ingest", rate_limit=1)
+    message = UserLoggedIn(id="g1", namespace="t1", user_id="ada").SerializeToString()
+    request = Request(LOGIN_METHOD, message, array("L", [0]))
+    async with GrpcTarget(f"127.0.0.1:{house.port}") as keyless:
+        assert (await keyless.send(request)).rejected == {0: "grpc_unauthenticated"}
+    async with GrpcTarget(f"127.0.0.1:{house.port}", key=key) as target:
+        assert (await target.send(request)).rejected == {}
+        with pytest.raises(BusyError) as caught:
+            await target.send(request)
+    assert caught.value.retry_after > 1
 
 
 async def test_the_last_use_is_written_down_later_and_only_where_there_was_one(house):

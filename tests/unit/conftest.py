@@ -14,12 +14,13 @@ class Server(ThreadingHTTPServer):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.calls: list[tuple[str, str, Any]] = []
+        self.shown: list[str | None] = []
         self.answer: tuple[int, Any] = (202, {"accepted": 1, "rejected": []})
 
 
 @pytest.fixture
 def receiver(monkeypatch, tmp_path):
-    """An HTTP server; what it got is in ``calls``, what it answers in ``answer``."""
+    """An HTTP server; what it got is in ``calls``, the keys in ``shown``, what it answers in ``answer``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -32,6 +33,7 @@ def receiver(monkeypatch, tmp_path):
 
         def _answer(self, body):
             server.calls.append((self.command, self.path, body))
+            server.shown.append(self.headers["Authorization"])
             status, answer = server.answer
             text = json.dumps(answer).encode()
             self.send_response(status)

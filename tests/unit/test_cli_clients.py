@@ -136,6 +136,39 @@ def test_a_refused_event_is_an_error_with_the_receivers_words(receiver):
     assert "too_long" in str(answer.exception)
 
 
+def test_every_command_shows_the_key_of_the_environment_and_none_without(receiver, monkeypatch):
+    receiver.answer = (200, PROGRESS | {"goals": []})
+    commands = (("events", "trigger", "login", "--user", "ada"), ("progress", "ada"), ("attributes", "get", "ada"),
+                ("attributes", "set", "ada"))  # fmt: skip
+    for command in commands:
+        run(*command)
+    monkeypatch.setenv("API_KEY", "ql_1_x")
+    for command in commands:
+        run(*command)
+    assert receiver.shown == [None] * 4 + ["Bearer ql_1_x"] * 4
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("events", "trigger", "login", "--user", "ada"), ("progress", "ada"), ("attributes", "set", "ada"),
+        ("load-test", "--events", "5"), ("load-test", "--events", "5", "--grpc"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_not_taken_is_said_in_one_line_at_once(receiver, monkeypatch, status, command):
+    monkeypatch.setenv("DB_HOST", "127.0.0.1")
+    receiver.answer = (status, {"title": "No", "detail": "not this key"})
+
+    answer = run(*command)
+
+    assert isinstance(answer.exception, PermanentError)
+    assert f"answered {status}: not this key" in str(answer.exception)
+    assert "API_KEY" in str(answer.exception)
+    assert "\n" not in str(answer.exception)
+    assert len(receiver.calls) == 1
+
+
 def test_a_login_goes_by_grpc(grpc_receiver):
     answer = run("events", "trigger", "login", "--user", "ada", "--tenant", "game", "--grpc")
 
