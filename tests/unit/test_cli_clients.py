@@ -13,11 +13,14 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from typer.testing import CliRunner
 
+from config.settings import Settings
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.protos.statistic_pb2 import StatItemUpdated
+from models.cold.letter_filter import LetterFilter
 from models.errors import ConfigurationError, PermanentError, ReceiverUnavailableError
 from tests.servers import wait_until
 from worker.cli import app
+from worker.cli.letter_redrive import redrive_letters
 from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD
 from worker.services.ports import free_port
 
@@ -146,6 +149,14 @@ def test_every_command_shows_the_key_of_the_environment_and_none_without(receive
     for command in commands:
         run(*command)
     assert receiver.shown == [None] * 4 + ["Bearer ql_1_x"] * 4
+
+
+def test_redriving_shows_the_key_too(receiver):
+    receiver.answer = (200, {"redriven": 1, "refused": [], "skipped": 0, "left": 0, "next": None})
+
+    redrive_letters(Settings(api_key="ql_1_x"), LetterFilter(), None, dry_run=True, on_done=lambda *_: None)
+
+    assert receiver.shown == ["Bearer ql_1_x"]
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -14,7 +14,7 @@ from worker.services.running import addresses
 PAGE = 20
 """Letters of one request, so that it ends well before the client's time limit."""
 _PATIENCE, _BETWEEN_SECONDS = 30, 2
-"""Tries of a page while the receiver answers 503, and what is between them: a full journal empties."""
+"""Tries of a page while the receiver answers 503 or 429, and what is between them: a full journal empties."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ def redrive_letters(
     """Redrive letters, the oldest first; ``on_done`` hears how many are done of how many.
 
     Raises:
-        ReceiverUnavailableError: the receiver does not answer, or 503 for a minute; what is done is done.
+        ReceiverUnavailableError: the receiver does not answer, or 503 or 429 for a minute; what is done is done.
         PermanentError: it refused the request.
     """
     url = f"{addresses(settings)['http']}/v1/dead-letters/redrive"
@@ -72,7 +72,7 @@ def redrive_letters(
     report, cursor = Redriven(), None
     while limit is None or report.done < limit:
         size = PAGE if limit is None else min(PAGE, limit - report.done)
-        answer = _ask(url, body | {"limit": size, "cursor": cursor}).result(url)
+        answer = _ask(url, body | {"limit": size, "cursor": cursor}, settings.api_key).result(url)
         report.add(answer)
         on_done(report.done, report.done + report.left)
         cursor = answer["next"]
@@ -82,13 +82,13 @@ def redrive_letters(
 
 
 @retry(
-    retry=retry_if_result(lambda answer: answer.status == 503),
+    retry=retry_if_result(lambda answer: answer.status in {429, 503}),
     stop=stop_after_attempt(_PATIENCE),
     wait=wait_fixed(_BETWEEN_SECONDS),
     retry_error_callback=lambda tried: tried.outcome and tried.outcome.result(),
 )
-def _ask(url: str, body: dict[str, Any]) -> Answer:
-    return call("POST", url, body)
+def _ask(url: str, body: dict[str, Any], key: str | None) -> Answer:
+    return call("POST", url, body, key=key)
 
 
 def _body(wanted: LetterFilter) -> dict[str, Any]:
