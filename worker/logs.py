@@ -42,3 +42,5 @@ def configure_logs(level: str, *, process: str) -> None:
     # Celery writes two lines a task at info; ours say more.
     for noisy in ("celery.app.trace", "celery.worker.strategy", "celery.beat", "kombu", "alembic"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
+    # Its warnings are about clients that speak no HTTP; "request_refused" says it.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

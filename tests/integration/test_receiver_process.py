@@ -22,8 +22,9 @@ from models.events import unpack_batch
 from models.hot.journal import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
-from worker.receiver import listen, serve
+from worker.receiver import serve
 from worker.services.ports import free_port
+from worker.serving import listen
 
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
