@@ -49,6 +49,10 @@ class Served:
         """As after the first signal."""
         self.loop.call_soon_threadsafe(self.server.finish)
 
+    def settle(self) -> None:
+        """Return once the server has seen to what happened before."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), self.loop).result(10)
+
     def stop(self) -> None:
         """As at the end of the lame-duck time; returns once the server has ended."""
         self.server.should_exit = True

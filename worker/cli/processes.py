@@ -76,7 +76,9 @@ def flower() -> None:
     certificate = certificate_of(settings)
     secured = [] if certificate is None else [f"--certfile={certificate.chain}", f"--keyfile={certificate.key}"]
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
-    make_app(settings).start(
+    app = make_app(settings)
+    app.conf.broker_transport = None  # its page on the broker knows brokers by the scheme of their URL only
+    app.start(
         [
             "flower",
             f"--address={settings.http_host}",
