@@ -8,11 +8,13 @@ is shown in the metadata ``authorization`` or ``x-api-key``; health and reflecti
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -125,16 +127,17 @@ class GrpcReceiver:
         await self.finish()
         await self._server.stop(grace.total_seconds())
 
-    async def on_login(self, message: account_pb2.UserLoggedIn, context: Context) -> Empty:
+    async def on_login(self, message: account_pb2.UserLoggedIn | None, context: Context) -> Empty:
         """Take a login."""
         return await self._take(message, self._read_login, context)
 
-    async def on_statistic(self, message: statistic_pb2.StatItemUpdated, context: Context) -> Empty:
+    async def on_statistic(self, message: statistic_pb2.StatItemUpdated | None, context: Context) -> Empty:
         """Take a statistic's new value."""
         return await self._take(message, self._read_statistic, context)
 
     async def _take(self, message: Any, read: MessageReader, context: Context) -> Empty:
         caller = await self._caller(context)
+        await _require_message(message, context)
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
@@ -190,7 +193,7 @@ class GrpcReceiver:
     def _login_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         handler = grpc.unary_unary_rpc_method_handler(
             self.on_login,
-            request_deserializer=account_pb2.UserLoggedIn.FromString,
+            request_deserializer=partial(_decoded, account_pb2.UserLoggedIn),
             response_serializer=Empty.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(LOGIN_SERVICE, {"OnMessage": handler})
@@ -198,10 +201,24 @@ class GrpcReceiver:
     def _statistic_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         handler = grpc.unary_unary_rpc_method_handler(
             self.on_statistic,
-            request_deserializer=statistic_pb2.StatItemUpdated.FromString,
+            request_deserializer=partial(_decoded, statistic_pb2.StatItemUpdated),
             response_serializer=Empty.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(STATISTIC_SERVICE, {"OnMessage": handler})
+
+
+def _decoded(kind: type[Message], sent: bytes) -> Message | None:
+    """The message; ``None`` for bytes that are none, which gRPC itself would call a fault of ours."""
+    try:
+        return kind.FromString(sent)
+    except DecodeError:
+        return None
+
+
+async def _require_message(message: Message | None, context: Context) -> None:
+    if message is None:
+        code = (("questline-code", "undecodable"),)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no message of this method", code)
 
 
 def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated, tenant: str) -> AgsSignal:
