@@ -59,8 +59,7 @@ def _post(connection: http.client.HTTPConnection, event_id: str, user: str) -> s
     return str(answer.status)
 
 
-def _keeping_alive(port: int) -> Callable[[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+def _keeping_alive(connection: http.client.HTTPConnection) -> Callable[[str, str], str]:
     return lambda event_id, user: _post(connection, event_id, user)
 
 
@@ -72,8 +71,8 @@ def _connecting_anew(port: int) -> Callable[[str, str], str]:
     return send
 
 
-def _by_grpc(port: int) -> Callable[[str, str], str]:
-    call: Any = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary
+def _by_grpc(channel: Any) -> Callable[[str, str], str]:
+    call = channel.unary_unary
 
     def send(event_id: str, user: str) -> str:
         try:
@@ -108,17 +107,26 @@ def _replace(run: Up, name: str) -> None:
     wait_until(lambda: run.programs().get(name, before) != before, seconds=PATIENCE, message=run.said)
 
 
+@pytest.fixture
+def ways(ports):
+    """How senders may send: by a name, a function."""
+    with (
+        closing(http.client.HTTPConnection("127.0.0.1", ports["HTTP_PORT"], timeout=20)) as alive,
+        grpc.insecure_channel(f"127.0.0.1:{ports['GRPC_PORT']}") as channel,
+    ):
+        yield {
+            "alive": _keeping_alive(alive),
+            "anew": _connecting_anew(ports["HTTP_PORT"]),
+            "grpc": _by_grpc(channel),
+        }
+
+
 @pytest.mark.timeout(400)
-def test_a_rolling_restart_of_all_processes_under_load_is_noticed_by_no_sender(up, ports, tmp_path):
+def test_a_rolling_restart_of_all_processes_under_load_is_noticed_by_no_sender(up, ways, tmp_path):
     run = up(REUSE_PORT="true", JOURNAL_RETRY_AFTER="4s", JOURNAL_SWEEP_INTERVAL="1s")
     run.ready()
     programs = run.programs()
     stop = Event()
-    ways = {
-        "alive": _keeping_alive(ports["HTTP_PORT"]),
-        "anew": _connecting_anew(ports["HTTP_PORT"]),
-        "grpc": _by_grpc(ports["GRPC_PORT"]),
-    }
     senders = [Sender(name, send, stop) for name, send in ways.items()]
     try:
         _replace_receiver(run, tmp_path / "beside.log")
