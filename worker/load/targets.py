@@ -58,9 +58,7 @@ class HttpTarget:
     def __init__(
         self, url: str, connections: int, *, key: str | None = None, trust: ssl.SSLContext | None = None
     ) -> None:
-        """``key`` is the API key that requests show; ``trust`` is for an ``https`` URL, where not the system's authorities
-        are trusted.
-        """
+        """``key`` is the API key that requests show; ``trust`` is for ``https``, else the system's authorities are."""
         self._trust = True if trust is None else trust
         self._url = url
         self._connections = connections
