@@ -17,6 +17,8 @@ from http.client import HTTPException
 from urllib.request import urlopen
 
 from config.settings import Settings
+from worker.services.running import web_scheme
+from worker.trust import client_context
 
 PATIENCE_S = 3
 BEAT_SILENCE_S = 600
@@ -25,12 +27,14 @@ BEAT_SILENCE_S = 600
 
 def receiver() -> str | None:
     """Why no event can be accepted."""
-    return _http_fault(Settings().http_port, "/readyz")
+    settings = Settings()
+    return _http_fault(settings, settings.http_port, "/readyz")
 
 
 def flower() -> str | None:
     """Why Flower does not answer; this address needs no password."""
-    return _http_fault(Settings().flower_port, "/healthcheck")
+    settings = Settings()
+    return _http_fault(settings, settings.flower_port, "/healthcheck")
 
 
 def worker() -> str | None:
@@ -49,9 +53,10 @@ def beat() -> str | None:
     return None if age < BEAT_SILENCE_S else f"the schedule was last written {age:.0f} s ago"
 
 
-def _http_fault(port: int, path: str) -> str | None:
+def _http_fault(settings: Settings, port: int, path: str) -> str | None:
+    url = f"{web_scheme(settings)}://127.0.0.1:{port}{path}"
     try:
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S):
+        with urlopen(url, timeout=PATIENCE_S, context=client_context(settings)):  # noqa: S310 - http or https
             return None
     except (OSError, HTTPException) as error:
         return f"port {port}{path}: {error}"

@@ -8,11 +8,13 @@ is shown in the metadata ``authorization`` or ``x-api-key``; health and reflecti
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import grpc
 import structlog
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -37,9 +39,23 @@ LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserL
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
 MAX_MESSAGE_BYTES = 1024 * 1024
 
+MAX_METADATA_BYTES = 16 * 1024
+MAX_CALLS = 4_096
+"""Calls under way at once; the next one gets RESOURCE_EXHAUSTED."""
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # by default a second server shares a taken port in silence
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.max_connection_idle_ms", 15 * 60_000),
+    ("grpc.max_connection_age_ms", 60 * 60_000),  # so that connections spread over receivers that came later
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.keepalive_time_ms", 60_000),  # a client that vanished without a word is found out
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
 )
 
 log = structlog.get_logger()
@@ -49,14 +65,33 @@ MessageReader = Callable[[Any, str, Window], Event | Fault | None]
 """Reads a message that belongs to a tenant; None where that is none of ours."""
 
 
+class GrpcSockets(NamedTuple):
+    """How the server listens."""
+
+    reuse_port: bool = False
+    """Share the port with other receivers that do; gRPC's own default would share it in silence."""
+    handshake: timedelta = timedelta(seconds=10)
+    """How long a client may take until its connection stands."""
+    tls: tuple[bytes, bytes] | None = None
+    """The private key and the certificate chain in PEM; plain text where there is none."""
+
+    def options(self) -> tuple[tuple[str, int], ...]:
+        """As arguments of a gRPC server."""
+        handshake_ms = max(1, self.handshake // timedelta(milliseconds=1))
+        return (("grpc.so_reuseport", int(self.reuse_port)), ("grpc.server_handshake_timeout_ms", handshake_ms))
+
+
 class GrpcReceiver:
     """The gRPC server over one intake. Made and used inside a running event loop. Without a door, anybody calls."""
 
-    def __init__(self, intake: Intake, ags: AgsReader, door: Door | None = None) -> None:
+    def __init__(
+        self, intake: Intake, ags: AgsReader, door: Door | None = None, sockets: GrpcSockets | None = None
+    ) -> None:
         self._intake = intake
         self._ags = ags
         self._door = door
-        self._server = aio.server(options=_OPTIONS)
+        self._sockets = sockets or GrpcSockets()
+        self._server = aio.server(options=(*_OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stub lacks aio
         self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -69,8 +104,12 @@ class GrpcReceiver:
         Raises:
             ServiceFailedError: the port is taken, or the address is not ours.
         """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            if self._sockets.tls is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, grpc.ssl_server_credentials([self._sockets.tls]))
         except RuntimeError as error:
             raise ServiceFailedError(
                 f"port {port} on {host} is already taken: free it, or set GRPC_PORT to another"
@@ -79,21 +118,26 @@ class GrpcReceiver:
         for service in (health.OVERALL_HEALTH, LOGIN_SERVICE, STATISTIC_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
+    async def finish(self) -> None:
+        """Report NOT_SERVING, for balancers, and go on."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace: timedelta) -> None:
         """Take no more calls; those under way have ``grace`` to end."""
-        await self._health.enter_graceful_shutdown()
+        await self.finish()
         await self._server.stop(grace.total_seconds())
 
-    async def on_login(self, message: account_pb2.UserLoggedIn, context: Context) -> Empty:
+    async def on_login(self, message: account_pb2.UserLoggedIn | None, context: Context) -> Empty:
         """Take a login."""
         return await self._take(message, self._read_login, context)
 
-    async def on_statistic(self, message: statistic_pb2.StatItemUpdated, context: Context) -> Empty:
+    async def on_statistic(self, message: statistic_pb2.StatItemUpdated | None, context: Context) -> Empty:
         """Take a statistic's new value."""
         return await self._take(message, self._read_statistic, context)
 
     async def _take(self, message: Any, read: MessageReader, context: Context) -> Empty:
         caller = await self._caller(context)
+        await _require_message(message, context)
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
@@ -149,7 +193,7 @@ class GrpcReceiver:
     def _login_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         handler = grpc.unary_unary_rpc_method_handler(
             self.on_login,
-            request_deserializer=account_pb2.UserLoggedIn.FromString,
+            request_deserializer=partial(_decoded, account_pb2.UserLoggedIn),
             response_serializer=Empty.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(LOGIN_SERVICE, {"OnMessage": handler})
@@ -157,10 +201,24 @@ class GrpcReceiver:
     def _statistic_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
         handler = grpc.unary_unary_rpc_method_handler(
             self.on_statistic,
-            request_deserializer=statistic_pb2.StatItemUpdated.FromString,
+            request_deserializer=partial(_decoded, statistic_pb2.StatItemUpdated),
             response_serializer=Empty.SerializeToString,
         )
         return grpc.method_handlers_generic_handler(STATISTIC_SERVICE, {"OnMessage": handler})
+
+
+def _decoded(kind: type[Message], sent: bytes) -> Message | None:
+    """The message; ``None`` for bytes that are none, which gRPC itself would call a fault of ours."""
+    try:
+        return kind.FromString(sent)
+    except DecodeError:
+        return None
+
+
+async def _require_message(message: Message | None, context: Context) -> None:
+    if message is None:
+        code = (("questline-code", "undecodable"),)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no message of this method", code)
 
 
 def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated, tenant: str) -> AgsSignal:

@@ -2,10 +2,13 @@
 
 import logging
 import sys
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor
+
+from models.secrets import without_passwords
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -30,6 +33,7 @@ def configure_logs(level: str, *, process: str) -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _mask_passwords,
                 structlog.processors.EventRenamer("message", "event"),
                 cast("Processor", structlog.processors.JSONRenderer()),
             ],
@@ -42,3 +46,20 @@ def configure_logs(level: str, *, process: str) -> None:
     # Celery writes two lines a task at info; ours say more.
     for noisy in ("celery.app.trace", "celery.worker.strategy", "celery.beat", "kombu", "alembic"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
+    # Its warnings are about clients that speak no HTTP; "request_refused" says it.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _mask_passwords(_logger: Any, _method: str, record: EventDict) -> EventDict:
+    """No password of a URL in any field, whoever wrote the record; tracebacks are text by now."""
+    return {name: _masked(value) for name, value in record.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_passwords(value)
+    if isinstance(value, Mapping):
+        return {_masked(key): _masked(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else without_passwords(repr(value))

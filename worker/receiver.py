@@ -1,20 +1,18 @@
 """The receiver as a process: HTTP and gRPC in one event loop, over one group committer.
 
 The journal, the publisher and the meters are handed in ready for use; nothing here reads the environment. On
-SIGTERM or SIGINT both servers stop taking calls, what is held is written, and ``serve`` returns.
+SIGTERM or SIGINT the receiver calls itself not ready, ends connections after their next answer, then takes no
+more calls, writes what is held, and ``serve`` returns.
 """
 
 import asyncio
-import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 
 import structlog
-import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI
 
@@ -23,17 +21,18 @@ from ingest.access import Door, install_door
 from ingest.ags import AgsReader
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
-from ingest.grpc_server import GrpcReceiver
+from ingest.grpc_server import GrpcReceiver, GrpcSockets
 from ingest.http import build_router
 from ingest.intake import Intake
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
-from models.errors import ServiceFailedError
+from models.errors import ReceiverUnavailableError
 from models.hot.meters import Meters
+from worker.serving import GRACE, HttpServer, doors_of, listen
+from worker.tls import certificate_of
 
-GRACE = timedelta(seconds=5)
-"""How long calls under way may take to end when the receiver stops."""
-_BACKLOG = 2048
+LAME_DUCK = timedelta(seconds=1)
+"""How long the receiver goes on after a signal, ending each connection with its next answer."""
 Routers = Callable[[Intake], Sequence[APIRouter]]
 """The routers of other rooms; some of them need the way in for events."""
 
@@ -57,6 +56,22 @@ def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (),
     return app
 
 
+class Stopping:
+    """Whether the receiver was told to stop; it may still answer."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def check(self) -> None:
+        """A check of readiness, for balancers.
+
+        Raises:
+            ReceiverUnavailableError: it was.
+        """
+        if self.asked:
+            raise ReceiverUnavailableError("the receiver is stopping")
+
+
 def run(  # noqa: PLR0913 - the composition root hands its parts in
     settings: Settings,
     *,
@@ -65,10 +80,21 @@ def run(  # noqa: PLR0913 - the composition root hands its parts in
     meters: Meters,
     routers: Routers = lambda _: (),
     door: Door | None = None,
+    stopping: Stopping | None = None,
 ) -> None:
     """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, append=append, publish=publish, meters=meters, routers=routers, door=door))
+        runner.run(
+            serve(
+                settings,
+                append=append,
+                publish=publish,
+                meters=meters,
+                routers=routers,
+                door=door,
+                stopping=stopping,
+            )
+        )
 
 
 async def serve(  # noqa: PLR0913 - as above
@@ -79,16 +105,16 @@ async def serve(  # noqa: PLR0913 - as above
     meters: Meters,
     routers: Routers = lambda _: (),
     door: Door | None = None,
+    stopping: Stopping | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then write what is held and return.
+    """Serve until SIGTERM or SIGINT, then write what is held and return; a second signal hastens it.
 
     Raises:
+        ConfigurationError: TLS_CERT and TLS_KEY cannot be used.
         ServiceFailedError: a port is already taken; the text names it and its setting.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signals = _Signals(stopping or Stopping())
+    certificate = certificate_of(settings)
     committer = GroupCommitter(
         append,
         publish,
@@ -97,66 +123,59 @@ async def serve(  # noqa: PLR0913 - as above
     )
     intake = Intake(committer, meters, max_lateness=settings.max_lateness)
     ags = AgsReader(settings.ab_namespace)
-    with listen(settings.http_host, settings.http_port, "HTTP_PORT") as listener:
+    reuse = settings.reuse_port
+    with listen(settings.http_host, settings.http_port, "HTTP_PORT", reuse=reuse) as listener:
         # gRPC would log lines of its own about a taken port, so it is asked for here first.
-        listen(settings.http_host, settings.grpc_port, "GRPC_PORT").close()
-        grpc_receiver = GrpcReceiver(intake, ags, door)
+        listen(settings.http_host, settings.grpc_port, "GRPC_PORT", reuse=reuse).close()
+        sockets = GrpcSockets(reuse, settings.request_timeout, None if certificate is None else certificate.pem())
+        grpc_receiver = GrpcReceiver(intake, ags, door, sockets)
         await grpc_receiver.start(settings.http_host, settings.grpc_port)
         committer.start()
         try:
-            log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
             app = build_app(intake, ags, routers(intake), door)
-            await _serve_until(stop, _HttpServer(_http_config(app)), listener, grpc_receiver)
+            http_server = HttpServer(app, doors_of(settings), None if certificate is None else certificate.context())
+            log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
+            await _serve_until(signals, http_server, listener, grpc_receiver)
         finally:
             # In a thread, because the last callers are woken through this loop.
             await asyncio.to_thread(committer.close)
     log.info("receiver_stopped")
 
 
+class _Signals:
+    """The first SIGTERM or SIGINT asks for a stop, the second one hastens it."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self._stopping = stopping
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._come)
+
+    def _come(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+        self._stopping.asked = True
+
+
 async def _serve_until(
-    stop: asyncio.Event, http_server: "_HttpServer", listener: socket.socket, grpc_receiver: GrpcReceiver
+    signals: _Signals, http_server: HttpServer, listener: socket.socket, grpc_receiver: GrpcReceiver
 ) -> None:
     serving = asyncio.create_task(http_server.serve(sockets=[listener]))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    asked = asyncio.create_task(signals.first.wait())
+    hastened = asyncio.create_task(signals.second.wait())
+    await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     log.info("receiver_stopping")
-    stopping.cancel()
+    http_server.finish()
+    await grpc_receiver.finish()
+    await asyncio.wait({serving, hastened}, timeout=LAME_DUCK.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
     http_server.should_exit = True
-    await asyncio.gather(serving, grpc_receiver.stop(GRACE))
+    ending = asyncio.create_task(grpc_receiver.stop(GRACE))
+    await asyncio.wait({asyncio.create_task(_both(serving, ending)), hastened}, return_when=asyncio.FIRST_COMPLETED)
+    http_server.force_exit = True
+    await grpc_receiver.stop(timedelta())
+    await _both(serving, ending)
+    asked.cancel()
+    hastened.cancel()
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handling, which would end the process before the rest is done."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _http_config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(GRACE.total_seconds()),
-    )
-
-
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """A listening TCP socket, refused where another one has the port.
-
-    Raises:
-        ServiceFailedError: the port is taken, or the address is not ours; the text names ``setting``.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = "is already taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        raise ServiceFailedError(f"port {port} on {host} {reason}: free it, or set {setting} to another") from error
-    listener.setblocking(False)
-    return listener
+async def _both(*tasks: "asyncio.Task[None]") -> None:
+    await asyncio.gather(*tasks)

@@ -39,21 +39,23 @@ class Up:
     def ready(self) -> None:
         wait_until(
             lambda: "Try it" in self.said() or self.process.poll() is not None,
-            seconds=60,
+            seconds=100,
             message=self.said,
         )
         assert self.process.poll() is None, self.said()
 
+    def command(self, *verb: str) -> list[str]:
+        """A verb as a command line."""
+        return [sys.executable, "-m", "worker.cli", *verb]
+
     def run(self, *verb: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "worker.cli", *verb]
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
+            self.command(*verb), env=self.environment, capture_output=True, text=True, timeout=seconds, check=False
         )
 
     def begin(self, *verb: str) -> "subprocess.Popen[str]":
         """A verb that runs on beside the test."""
-        command = [sys.executable, "-m", "worker.cli", *verb]
-        return subprocess.Popen(command, env=self.environment, stdout=PIPE, stderr=PIPE, text=True)
+        return subprocess.Popen(self.command(*verb), env=self.environment, stdout=PIPE, stderr=PIPE, text=True)
 
     def rows(self, statement: str) -> list[Any]:
         """What PostgreSQL answers."""

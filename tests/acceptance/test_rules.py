@@ -15,7 +15,7 @@ class Product:
     """A run of the product, asked over HTTP."""
 
     def __init__(self, run: Any) -> None:
-        addresses = json.loads(run.run("urls", "--json").stdout)
+        addresses = json.loads(run.run("urls", "--json", "--show-passwords").stdout)
         self.http, self.database = addresses["http"], addresses["database_url"]
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:

@@ -52,7 +52,7 @@ def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
     first.ready()
     assert _paste(first) == {"accepted": 1, "rejected": []}
     wait_until(lambda: _daily_logins(first) == [(1,)], seconds=10)
-    found = json.loads(first.run("urls", "--json").stdout)
+    found = json.loads(first.run("urls", "--json", "--show-passwords").stdout)
     assert list(found) == KEYS
     assert stat.S_IMODE((first.data / "run.json").stat().st_mode) == 0o600
     family = first.family()
@@ -67,7 +67,7 @@ def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
 
     second = up(LOG_LEVEL="debug")
     second.ready()
-    assert json.loads(second.run("urls", "--json").stdout) == found
+    assert json.loads(second.run("urls", "--json", "--show-passwords").stdout) == found
     assert _daily_logins(second) == [(1,)]
     _a_key_opens_the_door_and_its_secret_is_in_no_log(second)
     assert second.end(signal.SIGTERM) < 15

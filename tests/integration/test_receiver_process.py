@@ -7,12 +7,14 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from subprocess import Popen
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from config.settings import Settings
 from ingest.grpc_server import LOGIN_SERVICE
@@ -22,22 +24,27 @@ from models.events import unpack_batch
 from models.hot.journal import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
-from worker.receiver import listen, serve
+from tests.servers import wait_until
+from worker.receiver import serve
 from worker.services.ports import free_port
+from worker.serving import listen
 
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
+    from api.health import health_router
     from config.settings import Settings
     from models.hot.connection import connect_state
     from models.hot.journal import Journal
     from models.hot.meters import Meters
-    from worker.receiver import run
+    from worker.receiver import Stopping, run
 
     settings = Settings()
     redis = connect_state(settings.state)
     journal = Journal(redis, shards=settings.shards, max_bytes=settings.journal_max_bytes,
                       retry_after=settings.journal_retry_after)
-    run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis))
+    stopping = Stopping()
+    run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
+        routers=[health_router({"receiver": stopping.check}, {})], stopping=stopping)
 """)
 
 
@@ -113,6 +120,39 @@ def test_a_signal_ends_it_in_order_after_what_it_held_was_written_and_answered(r
         assert [one.result() for one in calls] == [b""] * 4
     assert receiver.process.wait(timeout=15) == 0
     assert journaled(redis) == {f"{kind}{one}" for kind in "hg" for one in range(4)}
+
+
+def test_a_receiver_that_stops_says_so_to_balancers_and_still_takes_events(redis, start):
+    receiver = start("5ms")
+    with grpc.insecure_channel(f"127.0.0.1:{receiver.grpc}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        receiver.process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        answer = receiver.post(1)
+        assert answer.status_code == 202
+        assert answer.headers["connection"] == "close"
+        ready = httpx.get(f"http://127.0.0.1:{receiver.http}/readyz", timeout=5)
+        assert (ready.status_code, ready.json()["checks"]) == (503, {"receiver": "the receiver is stopping"})
+    assert receiver.process.wait(timeout=15) == 0
+    assert journaled(redis) == {"h1"}
+
+
+def test_a_second_signal_hastens_the_end_and_loses_nothing_that_is_held(redis, start):
+    receiver = start("3s")
+    with ThreadPoolExecutor(1) as pool:
+        post = pool.submit(receiver.post, 1)
+        time.sleep(0.5)  # it is held now
+        began = time.monotonic()
+        receiver.process.send_signal(signal.SIGTERM)
+        receiver.process.send_signal(signal.SIGINT)
+        assert receiver.process.wait(timeout=15) == 0
+        assert time.monotonic() - began < 2.5
+        with suppress(httpx.TransportError):  # who hastens the end accepts that callers are cut off
+            post.result()
+    assert journaled(redis) == {"h1"}
 
 
 def test_answers_say_nothing_about_the_server(redis, start):

@@ -9,7 +9,8 @@ from yarl import URL
 
 from config.settings import Settings
 from models.errors import PermanentError, ReceiverUnavailableError
-from worker.services.running import addresses
+from worker.services.running import addresses, running_settings
+from worker.trust import client_context
 
 _TIMEOUT_SECONDS = 10
 
@@ -70,7 +71,7 @@ async def _call(method: str, url: str, body: Any, headers: dict[str, str]) -> An
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            aiohttp.ClientSession(timeout=timeout, headers=headers, connector=_connector(url)) as session,
             session.request(method, URL(url, encoded=True), json=body) as response,
         ):
             text = await response.text()
@@ -78,6 +79,11 @@ async def _call(method: str, url: str, body: Any, headers: dict[str, str]) -> An
             return Answer(response.status, await response.json(content_type=None) if is_json else text)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ReceiverUnavailableError(f"no answer from {url}: {_reason(error)}; is `questline up` running?") from error
+
+
+def _connector(url: str) -> aiohttp.TCPConnector:
+    trust = client_context(running_settings(Settings())) if url.startswith("https:") else None
+    return aiohttp.TCPConnector(ssl=True if trust is None else trust)
 
 
 def _detail(body: Any) -> str:

@@ -99,7 +99,8 @@ def _by_http(settings: Settings, event: Event, topic: str, facts: dict[str, Any]
 
 
 def _by_grpc(settings: Settings, event: Event) -> Any:
-    from worker.cli.grpc_client import send_event  # noqa: PLC0415 - gRPC only where it is used
+    from worker.channels import channel_to  # noqa: PLC0415 - gRPC only where it is used
+    from worker.cli.grpc_client import send_event  # noqa: PLC0415 - the same
 
-    send_event(addresses(settings)["grpc"], event, key=settings.api_key)
+    send_event(channel_to(addresses(settings)["grpc"], settings), event, key=settings.api_key)
     return {"status": "OK"}

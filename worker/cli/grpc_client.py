@@ -4,6 +4,7 @@ import grpc
 
 from models.errors import PermanentError, ReceiverUnavailableError
 from models.events import Event
+from worker.channels import Channel
 from worker.load.targets import key_metadata
 from worker.load.wire import grpc_message
 
@@ -16,7 +17,7 @@ _RETRYABLE = {
 _FOR_KEYS = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
-def send_event(address: str, event: Event, *, key: str | None = None) -> None:
+def send_event(to: Channel, event: Event, *, key: str | None = None) -> None:
     """Send a login or a statistic to the AccelByte services; returns once the journal has it.
 
     The metadata shows ``key``, where one is given.
@@ -26,11 +27,11 @@ def send_event(address: str, event: Event, *, key: str | None = None) -> None:
         PermanentError: the receiver refused the event.
     """
     method, message = grpc_message(event)
-    with grpc.insecure_channel(address) as channel:
+    with to.open() as channel:
         try:
             channel.unary_unary(method, None, None)(message, timeout=_TIMEOUT_SECONDS, metadata=key_metadata(key))
         except grpc.RpcError as error:
-            said = f"{address} answered {error.code().name}: {error.details()}"
+            said = f"{to.address} answered {error.code().name}: {error.details()}"
             if error.code() in _RETRYABLE:
                 raise ReceiverUnavailableError(said) from error
             hint = " (commands show the key in API_KEY)" if error.code() in _FOR_KEYS else ""

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from config.settings import Settings
 from ingest.ags import LOGIN_TOPIC
 from models.errors import ConfigurationError, ReceiverUnavailableError
+from worker.channels import channel_to
 from worker.cli.client import call, in_path
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
@@ -25,6 +26,7 @@ from worker.load.targets import GrpcTarget, HttpTarget, Target
 from worker.load.verify import VerifyReport, verify
 from worker.load.wire import Request, grpc_requests, http_requests
 from worker.services.running import addresses, require_servers, running_settings
+from worker.trust import client_context
 
 _MADE_BEFOREHAND = 1_000_000
 """Up to so many events are encoded before the clock starts; more are encoded on the way, to spare memory."""
@@ -74,9 +76,9 @@ def load_test(
     pace = Pace(concurrency=concurrency or (64 if grpc or batch == 1 else 8), rate=rate, patience=timeout)
     requests: Iterable[Request] = grpc_requests(plan) if grpc else http_requests(plan, batch)
     target: Target = (
-        GrpcTarget(to["grpc"], key=settings.api_key)
+        GrpcTarget(channel_to(to["grpc"], settings), key=settings.api_key)
         if grpc
-        else HttpTarget(to["http"], pace.concurrency, key=settings.api_key)
+        else HttpTarget(to["http"], pace.concurrency, key=settings.api_key, trust=client_context(settings))
     )
     with progress_bars() as progress:
         sent = _send(plan, requests, target, pace, progress)

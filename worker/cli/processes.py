@@ -1,6 +1,7 @@
 """The long-running processes of the product, and the migration that precedes them."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import structlog
 import typer
@@ -18,6 +19,7 @@ from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
 from worker.services.running import running_settings
+from worker.tls import certificate_of
 from worker.wiring import build_runtime, read_challenges
 
 log = structlog.get_logger()
@@ -61,19 +63,29 @@ def beat() -> None:
 
 
 def flower() -> None:
-    """Run Flower behind its password."""
+    """Run Flower behind its password; without FLOWER_CONTROL=true, it shows and changes nothing."""
+    from flower import options as _defined  # noqa: F401, PLC0415 - defines them
+    from tornado.options import options  # noqa: PLC0415 - Flower's, which no other process needs
+
     settings = process_settings("flower")
     if not settings.flower_password:
         raise ConfigurationError("FLOWER_PASSWORD: Flower is not started without a password")
     check_address(settings)
+    # Set here, because every user of the machine can read a command line.
+    options.basic_auth = [f"{settings.flower_user}:{settings.flower_password}"]
+    certificate = certificate_of(settings)
+    secured = [] if certificate is None else [f"--certfile={certificate.chain}", f"--keyfile={certificate.key}"]
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
-    make_app(settings).start(
+    app = make_app(settings)
+    app.conf.broker_transport = None  # its page on the broker knows brokers by the scheme of their URL only
+    app.start(
         [
             "flower",
             f"--address={settings.http_host}",
             f"--port={settings.flower_port}",
-            f"--basic-auth={settings.flower_user}:{settings.flower_password}",
+            f"--read_only={not settings.flower_control}",
             "--max-tasks=5000",
+            *secured,
         ]
     )
 
@@ -92,6 +104,9 @@ def process_settings(process: str) -> Settings:
     """The settings of a process, with its logs set up under its name."""
     settings = running_settings(Settings())
     configure_logs(settings.log_level, process=process)
+    for setting, url in {"BROKER_URL": settings.broker, "STATE_URL": settings.state}.items():
+        if urlsplit(url).password is None:
+            log.warning("redis_without_password", setting=setting)
     return settings
 
 

@@ -1,16 +1,14 @@
 """The receiver as a command. It has a module of its own: no other process needs its web servers."""
 
-from prometheus_client import start_http_server
-
 from api.attributes import attributes_router
 from api.health import health_router
 from api.metrics import fleet_registry
 from api.progress import progress_router
-from models.errors import ServiceFailedError
 from worker import receiver as receiver_process
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
 from worker.doors import watch_keys
+from worker.metrics_server import serve_metrics
 from worker.receiving import make_receiver_parts
 from worker.wiring import read_challenges
 
@@ -20,10 +18,8 @@ def receiver() -> None:
     settings = process_settings("receiver")
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
     watch_keys(settings, parts.keys)
-    try:
-        start_http_server(settings.metrics_port, settings.http_host, fleet_registry(parts.collector))
-    except OSError as error:
-        raise ServiceFailedError(f"METRICS_PORT: port {settings.metrics_port}: {error.strerror}") from error
+    serve_metrics(settings, fleet_registry(parts.collector))
+    stopping = receiver_process.Stopping()
     parts.meters.start()
     parts.watcher.start()
     try:
@@ -35,10 +31,11 @@ def receiver() -> None:
             routers=lambda intake: [
                 progress_router(parts.progress),
                 attributes_router(parts.attributes),
-                health_router(parts.needed, parts.useful),
+                health_router({"receiver": stopping.check, **parts.needed}, parts.useful),
                 parts.dead_letters(intake),
             ],
             door=parts.door,
+            stopping=stopping,
         )
     finally:
         parts.watcher.stop()

@@ -12,6 +12,7 @@ from worker.services.programs import product_programs
 from worker.services.servers import Servers
 from worker.services.supervision import stop_leftover
 from worker.services.terminal import TerminalVoice
+from worker.tls import certificate_of
 
 
 def up() -> None:
@@ -25,6 +26,7 @@ def up() -> None:
     from worker.wiring import backlog, load_rulebook  # noqa: PLC0415 - brings what --help does not need
 
     settings = Settings()
+    certificate_of(settings)
     load_rulebook(settings)  # faults in it are said here, in one line each, and not in the programs' logs
     data = DataFolder(settings.questline_data_dir)
     data.prepare()

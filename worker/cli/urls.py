@@ -7,16 +7,20 @@ from typing import Annotated
 import typer
 
 from config.settings import Settings
+from models.secrets import without_passwords
 from worker.services.running import addresses, require_servers, running_settings
 
 Name = StrEnum("Name", ["http", "grpc", "metrics", "flower", "database_url", "broker_url", "state_url"])
 
 
 def urls(
-    name: Annotated[Name | None, typer.Argument(help="Print only this address, bare.")] = None,
+    name: Annotated[
+        Name | None, typer.Argument(help="Print only this address, bare, with its password: asking for it is asking.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    show_passwords: Annotated[bool, typer.Option("--show-passwords", help="Print passwords in place of ****.")] = False,
 ) -> None:
-    """Print the addresses of the running product; they hold its passwords.
+    """Print the addresses of the running product.
 
     For example: psql "$(questline urls database_url)"
     """
@@ -25,7 +29,10 @@ def urls(
     found = addresses(settings)
     if name is not None:
         typer.echo(json.dumps({name.value: found[name.value]}) if as_json else found[name.value])
-    elif as_json:
+        return
+    if not show_passwords:
+        found = {key: without_passwords(value) for key, value in found.items()}
+    if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
         for key, value in found.items():

@@ -1,5 +1,6 @@
 """The two ways into the product, HTTP and gRPC, behind one face: a request in, an outcome out."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -7,6 +8,7 @@ import aiohttp
 import grpc
 import orjson
 
+from worker.channels import Channel
 from worker.load.wire import Request
 
 _CALL_SECONDS = 30.0
@@ -53,8 +55,11 @@ class Target(Protocol):
 class HttpTarget:
     """The receiver's HTTP side, with ``connections`` kept alive."""
 
-    def __init__(self, url: str, connections: int, *, key: str | None = None) -> None:
-        """``key`` is the API key that requests show."""
+    def __init__(
+        self, url: str, connections: int, *, key: str | None = None, trust: ssl.SSLContext | None = None
+    ) -> None:
+        """``key`` is the API key that requests show; ``trust`` is for ``https``, else the system's authorities are."""
+        self._trust = True if trust is None else trust
         self._url = url
         self._connections = connections
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -62,7 +67,7 @@ class HttpTarget:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             base_url=self._url,
-            connector=aiohttp.TCPConnector(limit=self._connections),
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._trust),
             timeout=aiohttp.ClientTimeout(total=_CALL_SECONDS),
             headers={"Content-Type": "application/json", **self._headers},
         )
@@ -84,13 +89,13 @@ class HttpTarget:
 class GrpcTarget:
     """The receiver's gRPC side; all calls share one connection."""
 
-    def __init__(self, address: str, *, key: str | None = None) -> None:
-        """``key`` is the API key that calls show."""
-        self._address = address
+    def __init__(self, to: str | Channel, *, key: str | None = None) -> None:
+        """``to`` is an address, spoken to in plain text, or a channel; ``key`` is the API key that calls show."""
+        self._to = Channel(to) if isinstance(to, str) else to
         self._metadata = key_metadata(key)
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self._address)
+        self._channel = self._to.open_async()
         self._methods: dict[str, Any] = {}
         return self
 

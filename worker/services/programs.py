@@ -23,6 +23,9 @@ FLOWER = "flower"
 _FLOWER_STOP_WAIT_S = 2
 """Flower waits for answers of workers that are gone as well; it keeps nothing, so it may be cut off."""
 
+_RECEIVER_STOP_WAIT_S = 7
+"""A second in which it says goodbye, and the grace for calls under way."""
+
 _PROVEN_AFTER_S = 10
 """A program that dies sooner has failed to start; a few such failures in a row and it is given up."""
 
@@ -83,6 +86,8 @@ class Program:
     folder: Path = Path()
 
 
+_STOP_WAITS_S = {FLOWER: _FLOWER_STOP_WAIT_S, RECEIVER: _RECEIVER_STOP_WAIT_S}
+
 SHARD_WORKER = "worker-"
 
 
@@ -102,7 +107,7 @@ def product_programs(settings: Settings) -> list[Program]:
         Program(
             name,
             [sys.executable, "-m", "worker.cli", *verb],
-            stop_wait_s=_FLOWER_STOP_WAIT_S if name == FLOWER else Program.stop_wait_s,
+            stop_wait_s=_STOP_WAITS_S.get(name, Program.stop_wait_s),
             runs_once=name == MIGRATE,
         )
         for name, verb in verbs.items()

@@ -10,13 +10,15 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from worker.celery_app import make_app
-from worker.services.running import web_host
+from worker.services.running import addresses
+from worker.trust import client_context
 
 
 def http_fault(settings: Settings) -> str | None:
     """Why the receiver is not ready; ``None`` where ``/readyz`` answers 200."""
+    url = f"{addresses(settings)['http']}/readyz"
     try:
-        with urlopen(f"http://{web_host(settings.http_host)}:{settings.http_port}/readyz", timeout=2):
+        with urlopen(url, timeout=2, context=client_context(settings)):  # noqa: S310 - http or https
             return None
     except (OSError, HTTPException) as error:
         return str(error)

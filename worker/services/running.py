@@ -18,14 +18,17 @@ _DATABASE = ("db_host", "db_port", "db_name", "db_user", "db_password")
 _REDIS = ("broker_url", "state_url")
 _OTHER = (
     "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",
-    "shards", "challenges_file",
+    "shards", "challenges_file", "tls_cert", "tls_key",
 )  # fmt: skip
+_FILES = ("tls_cert", "tls_key")
 _DURATIONS = ("max_lateness", "event_retention")
 
 
 def write_run_file(data: DataFolder, settings: Settings, socket: Path) -> None:
     """Tell others about this run: its complete settings and its supervisor's socket."""
     told = settings.model_dump(mode="json", include={*_DATABASE, *_REDIS, *_OTHER})
+    for name in _FILES:  # others may run elsewhere
+        told[name] = told[name] and str(Path(told[name]).absolute())
     for name in _DURATIONS:  # in the notation of settings, which pydantic's own is not
         length = getattr(settings, name)
         told[name] = None if length is None else f"{length.total_seconds():f}s"
@@ -53,17 +56,22 @@ def running_settings(settings: Settings) -> Settings:
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """What ``questline urls`` prints, for complete settings."""
-    host = web_host(settings.http_host)
+    """Where everything answers, with passwords, for complete settings."""
+    host, scheme = web_host(settings.http_host), web_scheme(settings)
     return {
-        "http": f"http://{host}:{settings.http_port}",
+        "http": f"{scheme}://{host}:{settings.http_port}",
         "grpc": f"{host}:{settings.grpc_port}",
-        "metrics": f"http://{host}:{settings.metrics_port}/metrics",
-        "flower": f"http://{host}:{settings.flower_port}",
+        "metrics": f"{scheme}://{host}:{settings.metrics_port}/metrics",
+        "flower": f"{scheme}://{host}:{settings.flower_port}",
         "database_url": settings.database_url,
         "broker_url": settings.broker,
         "state_url": settings.state,
     }
+
+
+def web_scheme(settings: Settings) -> str:
+    """``https`` where the product speaks TLS."""
+    return "http" if settings.tls_cert is None else "https"
 
 
 def web_host(host: str) -> str:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from config.settings import Settings
+from models.secrets import without_passwords
 from worker.services.data_folder import DataFolder
 from worker.services.running import addresses
 
@@ -53,8 +54,8 @@ class TerminalVoice:
             "gRPC": where["grpc"],
             "metrics": where["metrics"],
             "Flower": f"{where['flower']} (user {settings.flower_user}, password {settings.flower_password})",
-            "PostgreSQL": where["database_url"],
-            "Redis": where["broker_url"],
+            "PostgreSQL": without_passwords(where["database_url"]),
+            "Redis": without_passwords(where["broker_url"]),
             "logs": str(data.logs),
         }
         lines = [f"  {name:<11} {value}" for name, value in table.items()]
@@ -62,7 +63,7 @@ class TerminalVoice:
             "\n".join(
                 [
                     "",
-                    "Questline is running; Ctrl-C stops it.",
+                    "Questline is running; Ctrl-C stops it. `questline urls --show-passwords` spells out ****.",
                     "",
                     *lines,
                     "",
@@ -81,4 +82,6 @@ def first_event(settings: Settings) -> str:
     url = f"{addresses(settings)['http']}/v1/events"
     # The shell fills in the key, so that none is shown here.
     key = "" if settings.api_key is None else '-H "Authorization: Bearer $API_KEY" '
-    return f"curl -sS {shlex.quote(url)} {key}-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(event))}"
+    trust = "" if settings.tls_cert is None else f"--cacert {shlex.quote(str(settings.tls_cert))} "
+    head = f"curl -sS {trust}{shlex.quote(url)} {key}-H 'Content-Type: application/json'"
+    return f"{head} -d {shlex.quote(json.dumps(event))}"

@@ -1,0 +1,69 @@
+"""Bad inputs over gRPC: random bytes as messages, hostile fields, strange metadata."""
+
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.protos.account_pb2 import UserLoggedIn
+from ingest.protos.statistic_pb2 import StatItem, StatItemUpdated
+from tests.fuzz.bad_inputs import METADATA
+from tests.fuzz.test_fuzz_http import fuzz
+from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD
+
+ANSWERS = {"OK", "INVALID_ARGUMENT"}
+STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+"""protobuf's strings hold no surrogates; the random bytes do what it would not."""
+OUTER = {
+    "id": STRINGS,
+    "namespace": st.just("default") | STRINGS,
+    "user_id": st.just("ada") | STRINGS,
+    "timestamp": st.just("") | STRINGS,
+}
+LOGINS = st.builds(UserLoggedIn, **OUTER)
+STATISTICS = st.builds(
+    StatItemUpdated,
+    payload=st.builds(
+        StatItem, stat_code=st.just("kills") | STRINGS, latest_value=st.floats(), inc=st.floats(), user_id=STRINGS
+    ),
+    **OUTER,
+)
+METHODS = st.sampled_from([LOGIN_METHOD, STATISTIC_METHOD])
+
+
+@pytest.fixture(scope="module")
+def call(receiver):
+    """Calls a method with bytes; answers with the name of the status and what it says."""
+    channel: Any = grpc.insecure_channel(f"127.0.0.1:{receiver.ports['GRPC_PORT']}")
+
+    def ask(method: str, message: bytes, metadata: Any = ()) -> tuple[str, str]:
+        code, said = "OK", ""
+        try:
+            channel.unary_unary(method)(message, timeout=30, metadata=metadata)
+        except grpc.RpcError as error:
+            code, said = error.code().name, error.details() or ""
+        receiver.sent[f"grpc {code}"] += 1
+        assert not any(leak in said for leak in ("Traceback", ".py", 'File "', "Error(")), said
+        return code, said
+
+    yield ask
+    channel.close()
+
+
+@fuzz(200)
+@given(method=METHODS, message=st.binary(max_size=300))
+def test_no_bytes_in_the_place_of_a_message_break_the_receiver(call, method, message):
+    code, said = call(method, message)
+    assert code in ANSWERS
+    assert said or code == "OK"
+
+
+@fuzz(100)
+@given(message=LOGINS | STATISTICS, metadata=METADATA)
+def test_no_fields_and_no_metadata_break_the_receiver(call, message, metadata):
+    method = LOGIN_METHOD if isinstance(message, UserLoggedIn) else STATISTIC_METHOD
+    code, said = call(method, message.SerializeToString(), metadata)
+    assert code in ANSWERS
+    assert said or code == "OK"

@@ -1,0 +1,62 @@
+"""The metrics port: Prometheus' own application, behind our listener, with TLS where the product has it."""
+
+import socket
+import ssl
+from datetime import timedelta
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from config.settings import Settings
+from worker.serving import listen
+from worker.tls import certificate_of
+
+
+def serve_metrics(settings: Settings, registry: CollectorRegistry) -> ThreadingWSGIServer:
+    """Answer scrapes in threads of their own until the process ends.
+
+    Raises:
+        ConfigurationError: TLS_CERT and TLS_KEY cannot be used.
+        ServiceFailedError: METRICS_PORT is taken.
+    """
+    certificate = certificate_of(settings)
+    listener = listen(settings.http_host, settings.metrics_port, "METRICS_PORT", reuse=settings.reuse_port)
+    listener.setblocking(True)
+    server = _MetricsServer(listener, None if certificate is None else certificate.context(), settings.request_timeout)
+    server.set_app(make_wsgi_app(registry))
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
+
+
+class _MetricsServer(ThreadingWSGIServer):
+    """Takes its listener ready-made, and greets by TLS in the thread of the connection: a slow greeting holds up
+    nobody else.
+    """
+
+    def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None, patience: timedelta) -> None:
+        self.address_family = listener.family
+        super().__init__(listener.getsockname()[:2], _SilentHandler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
+        self._tls = tls
+        self._patience_s = patience.total_seconds()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(self._patience_s)
+        try:
+            spoken = request if self._tls is None else self._tls.wrap_socket(request, server_side=True)
+            super().finish_request(spoken, client_address)
+        except OSError:  # the scraper went away, was too slow, or spoke no TLS
+            return
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """Scrapes are no news."""
+
+    def log_message(self, *_words: Any) -> None:
+        """Say nothing."""
