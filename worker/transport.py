@@ -5,6 +5,8 @@ from typing import Any
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from models.failpoints import failpoint
+
 
 class Channel(redis.Channel):
     """A channel that says so when its connection is gone.
@@ -33,3 +35,8 @@ class Transport(redis.Transport):
     """Takes the place of ``redis`` in ``broker_transport``."""
 
     Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        # Redis has given the message away, and kombu has not written it down yet: now it is nowhere but here.
+        failpoint("message.received", RedisConnectionError)
+        super()._deliver(message, queue)  # type: ignore[misc]  # the stubs leave it out

@@ -11,6 +11,7 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
+from models.failpoints import arm
 from tasks import runtime
 from worker.celery_app import make_app
 from worker.logs import configure_logs
@@ -90,6 +91,9 @@ def process_settings(process: str) -> Settings:
     """The settings of a process, with its logs set up under its name."""
     settings = running_settings(Settings())
     configure_logs(settings.log_level, process=process)
+    arm(settings.failpoints_dir, process=process)
+    if settings.failpoints_dir is not None:
+        log.warning("failpoints_armed", folder=str(settings.failpoints_dir))
     return settings
 
 
