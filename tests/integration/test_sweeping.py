@@ -139,3 +139,23 @@ def test_what_postgresql_lacks_is_bounded_too_and_the_bound_lifts_with_the_flush
     assert redis.get(shard_keys(shard_for("t1", "u1", SHARDS)).log_bytes) is not None
     stack.flusher.flush()
     assert {int(redis.get(shard_keys(shard).log_bytes) or 0) for shard in range(SHARDS)} == {0}
+
+
+@pytest.mark.parametrize("minutes", [-60, 11, 60])
+def test_a_worker_whose_clock_is_wrong_puts_no_batch_off_for_long(stack, minutes):
+    batch = stack.accept(stack.event("login"))[0]
+    wrong = stack.clock() // 1000 + minutes * 60_000
+    stack.journal.take(batch.shard, max_batches=10, max_bytes=10_000, now_ms=wrong)  # and is killed with it
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_a_clock_a_little_ahead_costs_no_more_than_that(stack):
+    batch = stack.accept(stack.event("login"))[0]
+    stack.journal.take(batch.shard, max_batches=10, max_bytes=10_000, now_ms=stack.clock() // 1000 + 9 * 60_000)
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 0
+    stack.clock.advance(minutes=9)
+    assert stack.sweeper.sweep() == 1

@@ -1,7 +1,8 @@
 --[[
 Hands the sweep the batches of a journal that have waited past their due time, and puts their next due time off: twice
 as long after each attempt, up to a limit. A batch that is still ready needs no message of its own: one message brings
-a worker that takes all of them, and while the queue holds one, none is needed.
+a worker that takes all of them, and while the queue holds one, none is needed. A due time much further ahead than any
+of ours was written by a wrong clock, and counts as past.
 
 KEYS[1] journal            hash
 KEYS[2] journal_due        zset
@@ -28,8 +29,18 @@ local function claim(batch_id, packed)
   return { batch_id, attempts, packed }
 end
 
+local function waiting_between(earliest, latest)
+  return redis.call('ZRANGEBYSCORE', journal_due, earliest, latest, 'LIMIT', 0, limit)
+end
+
+local batch_ids = waiting_between('-inf', '(' .. ARGV[1])
+if #batch_ids == 0 then
+  -- Nobody puts a batch off for so long: the clock of who did was ahead, and its batches must not wait for ours.
+  batch_ids = waiting_between(string.format('(%.0f', now + wait + 2 * longest_wait), '+inf')
+end
+
 local claimed = {}
-for _, batch_id in ipairs(redis.call('ZRANGEBYSCORE', journal_due, '-inf', '(' .. ARGV[1], 'LIMIT', 0, limit)) do
+for _, batch_id in ipairs(batch_ids) do
   local packed = redis.call('HGET', journal, batch_id)
   local is_ready = redis.call('ZSCORE', ready, batch_id)
   if not packed then
