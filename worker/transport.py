@@ -36,7 +36,7 @@ class Transport(redis.Transport):
 
     Channel = Channel
 
-    def _deliver(self, message: Any, queue: str) -> None:
+    def _deliver(self, message: Any, queue: str | None) -> None:
         # Redis has given the message away, and kombu has not written it down yet: now it is nowhere but here.
         failpoint("message.received", RedisConnectionError)
-        super()._deliver(message, queue)  # type: ignore[misc]  # the stubs leave it out
+        super()._deliver(message, queue)

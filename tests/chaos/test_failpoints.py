@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models import failpoints
 from models.errors import ConfigurationError, DatabaseUnavailableError, RetryableError, StateUnavailableError
 from models.failpoints import arm, clock_step_us, failpoint
 
@@ -57,8 +56,8 @@ def test_of_many_that_come_by_exactly_one_breaks(folder):
 
 
 def test_a_moment_pauses_as_long_as_its_file_says(folder, monkeypatch):
-    slept = []
-    monkeypatch.setattr(failpoints.time, "sleep", slept.append)
+    slept: list[float] = []
+    monkeypatch.setattr("models.failpoints.time.sleep", slept.append)
     (folder / "moment").write_text("pause 2.5")
     failpoint("moment")
     assert slept == [2.5]

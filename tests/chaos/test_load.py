@@ -1,9 +1,13 @@
 """The load of a chaos run can be held without losing a request."""
 
 import asyncio
+from array import array
 
 from worker.chaos.load import HeldTarget
 from worker.load.targets import Outcome
+from worker.load.wire import Request
+
+FIRST, SECOND = (Request("/", body, array("L", [0])) for body in (b"first", b"second"))
 
 
 class Recorder:
@@ -29,18 +33,18 @@ def test_a_held_target_lets_end_what_is_under_way_and_starts_nothing():
     async def go():
         recorder = Recorder()
         async with HeldTarget(recorder) as target:
-            first = asyncio.create_task(target.send("first"))
+            first = asyncio.create_task(target.send(FIRST))
             await asyncio.sleep(0)
             target.held = True
-            second = asyncio.create_task(target.send("second"))
+            second = asyncio.create_task(target.send(SECOND))
             await asyncio.sleep(0)
-            assert (recorder.sent, target.under_way) == (["first"], 1)
+            assert (recorder.sent, target.under_way) == ([FIRST], 1)
             recorder.answer.set()
             await first
             assert target.under_way == 0
-            assert recorder.sent == ["first"]
+            assert recorder.sent == [FIRST]
             target.held = False
             await second
-            assert recorder.sent == ["first", "second"]
+            assert recorder.sent == [FIRST, SECOND]
 
     asyncio.run(go())
