@@ -28,7 +28,7 @@ def test_the_same_seed_draws_the_same_schedule():
 def test_ten_minutes_hold_every_fault_and_some_wipes(seed):
     names = [step.name for step in draw(seed)]
     assert set(names) == {*FAULTS, WIPE}
-    assert names.count(WIPE) == 5
+    assert names.count(WIPE) == 10
 
 
 @pytest.mark.parametrize("lane", Lane)

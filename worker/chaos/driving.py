@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from models.errors import QuestlineError
+from redis.exceptions import RedisError
+
+from models.errors import QuestlineError, ServiceFailedError
 from worker.chaos.fault import Fault, Heal
 from worker.chaos.installation import Installation
 from worker.chaos.load import HeldTarget
@@ -16,6 +18,7 @@ from worker.wiring import backlog
 
 _TICK_S = 0.1
 _KEEP_UP_S = 1.0
+_WIPE_PATIENCE_S = 15.0
 QUIET_S = 240.0
 """How long what was accepted may take to reach PostgreSQL once everything is healed. Celery gives a message back after
 two minutes; a batch waits at most five, but then it was tried often."""
@@ -85,14 +88,19 @@ class Driver:
             (self.survived if heal() else self.missed)[name] += 1
 
     def _wipe(self) -> None:
-        """Empty Redis when nothing is on its way: it is a cache then, and losing it must cost nothing."""
+        """Empty Redis when nothing is on its way: it is a cache then, and losing it must cost nothing.
+
+        A batch that was tried often may wait for minutes: there will be another wipe.
+        """
         self._heal(float("inf"))
         self.load.held = True
         try:
-            self.installation.wait("the requests under way", self._fault_of_load, QUIET_S)
-            self.settle()
+            self.installation.wait("the requests under way", self._fault_of_load, _WIPE_PATIENCE_S)
+            self.installation.wait("what was accepted", partial(_fault_of_backlog, self.installation), _WIPE_PATIENCE_S)
             self.installation.redis.flushall()
             self.survived[WIPE] += 1
+        except (ServiceFailedError, RedisError):
+            self.missed[WIPE] += 1
         finally:
             self.load.held = False
 

@@ -4,8 +4,10 @@ It never touches another installation, whatever the environment says: no setting
 challenges file. Its processes reach Redis and PostgreSQL through proxies that can cut a reply in two.
 """
 
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -150,6 +152,12 @@ class Installation:
         """Start again what the supervisor gave up, since it died too often to its taste."""
         down = [state.name for state in self.states().values() if state.state in {"FATAL", "EXITED", "STOPPED"}]
         self._supervisor.start(*(name for name in down if name in self.wanted))
+
+    def ended_by_themselves(self) -> Counter[str]:
+        """How often each process of the product ended that nobody had killed or stopped."""
+        names = "|".join(re.escape(program.name) for program in self._programs())
+        ended = re.findall(rf"exited: ({names}) \(exit status", self._data.supervisor_log.read_text(errors="replace"))
+        return Counter(ended)
 
     def arm(self, failpoint: str, action: str) -> None:
         """Lay out a failpoint; whoever comes by first takes it."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import takewhile
 from threading import Thread
 from time import time_ns
 from typing import Self
@@ -15,6 +16,7 @@ from worker.load.wire import Request, http_requests
 
 TENANT = "chaos"
 _DUPLICATES = 10.0
+_ENOUGH = 3
 _BATCH = 10
 _SENDERS = 12
 _PATIENCE_S = 240.0
@@ -22,8 +24,13 @@ _HELD_PAUSE_S = 0.05
 
 
 def draw_load(rulebook: Rulebook, *, seed: int, run: str, events: int) -> Plan:
-    """The events of a run: shuffled, a tenth of them repeated, of so many users that new ones come to the end."""
-    shape = Shape(events=events, users=max(1, events // 4), tenant_id=TENANT, duplicates=_DUPLICATES, seed=seed)
+    """The events of a run: shuffled, a tenth of them repeated, of so many users that new ones come to the end.
+
+    ``events`` is about how many will be sent; there are more in the plan, so that no run has too few.
+    """
+    shape = Shape(
+        events=_ENOUGH * events, users=max(1, events // 4), tenant_id=TENANT, duplicates=_DUPLICATES, seed=seed
+    )
     return make_plan(rulebook, shape, run=run, now=time_ns() // 1000)
 
 
@@ -54,7 +61,7 @@ class HeldTarget:
 
 
 class Load:
-    """Sends a plan from a thread of its own, at a rate."""
+    """Sends a plan from a thread of its own, at a rate, until it is told to end."""
 
     def __init__(self, plan: Plan, url: str, rate: float, on_sent: Callable[[int], None]) -> None:
         self.target = HeldTarget(HttpTarget(url, _SENDERS))
@@ -62,6 +69,7 @@ class Load:
         self._plan = plan
         self._pace = Pace(concurrency=_SENDERS, rate=rate, patience=_PATIENCE_S)
         self._on_sent = on_sent
+        self._ending = False
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[SendReport] | None = None
         self._thread = Thread(target=self._run, name="load", daemon=True)
@@ -72,11 +80,15 @@ class Load:
 
     @property
     def is_running(self) -> bool:
-        """Whether requests are left."""
+        """Whether there is no report yet."""
         return self._thread.is_alive()
 
+    def end(self) -> None:
+        """Begin no further request; those that were begun are sent until they are answered."""
+        self._ending = True
+
     def stop(self) -> None:
-        """Give up what is not sent yet; ``report`` is None then."""
+        """Give up at once; ``report`` is None then, unless the load had ended."""
         with suppress(RuntimeError):  # the loop is closed: it has ended by itself
             self._loop.call_soon_threadsafe(self._cancel)
         self._thread.join()
@@ -86,7 +98,7 @@ class Load:
             self._task.cancel()
 
     def _run(self) -> None:
-        requests = http_requests(self._plan, _BATCH)
+        requests = takewhile(lambda _request: not self._ending, http_requests(self._plan, _BATCH))
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner, suppress(asyncio.CancelledError):
             self.report = runner.run(self._sending(requests))
 

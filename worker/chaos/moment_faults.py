@@ -23,7 +23,7 @@ MOMENTS: dict[str, tuple[str, ...]] = {
 """What may happen at each failpoint. Only a worker's pool has a parent that may be killed."""
 _LEFT_BEHIND = "batches.taken"
 """Raised here, batches are left without a message: only so has the sweep anything to do."""
-_HOLD, _SWEEP_HOLD = (1.0, 3.0), (6.0, 8.0)
+_HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
 
 
 def _at(moment: str, action: str) -> Callable[[Installation, Random], Heal]:

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from signal import SIGKILL, SIGSTOP
+
+from redis.exceptions import RedisError
 
 from models.failpoints import clock_name
 from models.hot.keys import FLUSH_LOCK
@@ -73,7 +76,8 @@ def _delete_flush_lock(installation: Installation, _random: Random) -> Heal:
     """A flusher under way does not notice, and the next tick starts another beside it."""
     deleted = 0
     for _ in range(_LOCK_DELETIONS):
-        deleted += int(installation.redis.delete(FLUSH_LOCK))
+        with suppress(RedisError):  # it may be away just now
+            deleted += int(installation.redis.delete(FLUSH_LOCK))
         time.sleep(_LOCK_PAUSE_S)
     return done if deleted else missed
 

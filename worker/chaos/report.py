@@ -19,11 +19,13 @@ class Damage(NamedTuple):
     """How often each fault took hold."""
     missed: Mapping[str, int]
     """How often one did not."""
+    ended: Mapping[str, int]
+    """How often a process of the product ended by itself, which none should, whatever its servers do."""
 
 
 def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
     """Everything a run has to say, as JSON types."""
-    seed, seconds, survived, missed = damage
+    seed, seconds, survived, missed, ended = damage
     stored, audit = proof.stored, proof.audit
     data: dict[str, Any] = {
         "seed": seed,
@@ -45,6 +47,7 @@ def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
         "unlocks_compared": audit.unlocks_equal,
         "audit_differences": audit.difference_count,
         "dead_letters": dict(proof.dead_letters),
+        "ended_by_themselves": dict(ended),
         "examples": _examples(proof),
     }
     data["ok"] = is_good(data)
@@ -54,7 +57,12 @@ def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
 def is_good(data: Mapping[str, Any]) -> bool:
     """Whether nothing was lost, doubled, refused or wrong, and something was counted at all."""
     bad = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences")
-    return data["counted"] > 0 and not any(data[name] for name in bad) and not data["dead_letters"]
+    return (
+        data["counted"] > 0
+        and not any(data[name] for name in bad)
+        and not data["dead_letters"]
+        and not data["ended_by_themselves"]
+    )
 
 
 def as_table(data: Mapping[str, Any]) -> Table:
@@ -65,8 +73,10 @@ def as_table(data: Mapping[str, Any]) -> Table:
     for name, count in data["faults_by_name"].items():
         table.add_row(Text(f"  {name}"), f"{count:,}")
     table.add_row("faults survived", f"{data['faults']:,} in {data['seconds']:,.0f} s")
+    table.add_row("faults that missed", f"{sum(data['faults_missed'].values()):,}")
     for name in ("sent", "acknowledged", "counted", "lost", "doubled", "unknown", "rows_compared", "rows_wrong"):
         table.add_row(name.replace("_", " "), f"{data[name]:,}")
+    table.add_row("processes that ended by themselves", f"{sum(data['ended_by_themselves'].values()):,}")
     table.add_row("unlocks compared", f"{data['unlocks_compared']:,}")
     table.add_row("differences of the audit", f"{data['audit_differences']:,}")
     return table

@@ -33,8 +33,6 @@ class Progress:
     """Whom a run tells how far it is."""
 
     doing: Callable[[str], None]
-    planned: Callable[[int], None]
-    """Told how many events are to be sent."""
     sent: Callable[[int], None]
     """Told the number of events of each request that is answered."""
     broken: Callable[[str], None]
@@ -65,7 +63,6 @@ class Run:
     def _break(self, installation: Installation, interrupts: Interrupts, progress: Progress) -> dict[str, Any]:
         rulebook = load_rulebook(installation.settings)
         plan = draw_load(rulebook, seed=self.seed, run=uuid4().hex[:10], events=int(self.rate * self.seconds))
-        progress.planned(len(plan.order))
         load = Load(plan, addresses(installation.settings)["http"], self.rate, progress.sent)
         driver = Driver(installation, FAULTS, load.target, progress.broken)
         load.start()
@@ -74,7 +71,8 @@ class Run:
             started = time.monotonic()
             driver.run(self.steps)
             seconds = time.monotonic() - started
-            progress.doing("sending the rest")
+            progress.doing("waiting for the last answers")
+            load.end()
             sent = _finish(load, installation)
         finally:
             load.stop()
@@ -82,7 +80,8 @@ class Run:
         driver.settle()
         progress.doing("comparing")
         proof = prove(sent, installation.settings, lambda _count: _check(interrupts))
-        return as_data(Damage(self.seed, seconds, driver.survived, driver.missed), sent, proof)
+        damage = Damage(self.seed, seconds, driver.survived, driver.missed, installation.ended_by_themselves())
+        return as_data(damage, sent, proof)
 
 
 def _finish(load: Load, installation: Installation) -> SendReport:

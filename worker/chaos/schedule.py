@@ -13,7 +13,7 @@ _GAPS: dict[Lane, tuple[float, float]] = {Lane.PROCESSES: (0.3, 2.0), Lane.SERVE
 """Seconds from the healing of one fault to the next of its lane."""
 _LONGEST_SHARE = 8
 """No fault is held for more than this part of the run."""
-_WIPE_EVERY = 120.0
+_WIPE_EVERY = 60.0
 
 
 class Breakable(Protocol):

@@ -48,7 +48,6 @@ def chaos(
         sending = bars.add_task("events", total=None)
         progress = Progress(
             doing=lambda what: bars.console.print(f"{what}", highlight=False),
-            planned=lambda events: bars.update(sending, total=events),
             sent=lambda events: bars.advance(sending, events),
             broken=lambda _name: bars.advance(doing),
         )
