@@ -5,10 +5,9 @@ challenges file. Its processes reach Redis and PostgreSQL through proxies that c
 """
 
 import re
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from models.cold.connection import connect_database
 from models.errors import ServiceFailedError
 from models.failpoints import TAKEN
 from models.hot.connection import connect_state
+from worker.chaos.parts import SPARE, chaos_environment, chaos_programs
 from worker.chaos.processes import send
 from worker.chaos.proxy import CuttingProxy
 from worker.migrating import migrate
@@ -27,26 +27,20 @@ from worker.partitioning import prepare_database
 from worker.services import programs as named
 from worker.services.data_folder import DataFolder
 from worker.services.interrupts import Interrupts
-from worker.services.ports import LOOPBACK, free_port
-from worker.services.programs import Program, product_programs
+from worker.services.ports import free_port
 from worker.services.readiness import WorkerRoll, http_fault
 from worker.services.servers import Servers
 from worker.services.supervision import State, Supervisor
 
-REDIS, POSTGRES = "redis", "postgres"
-EXTRA_WORKER, SECOND_MAINTENANCE, SECOND_BEAT = "extra-worker", "second-maintenance", "second-beat"
-_SPARE = (EXTRA_WORKER, SECOND_MAINTENANCE, SECOND_BEAT)
 _READY_S = 90.0
 _POLL_S = 0.1
 _STOP_S = 10.0
-_HURRIED = {"JOURNAL_RETRY_AFTER": "3s", "JOURNAL_SWEEP_INTERVAL": "1s"}
-"""So that what is lost comes back in seconds and a run meets many faults; nothing else is tuned."""
 
 
 class Installation:
     """A running installation; made by ``running_installation``."""
 
-    def __init__(self, folder: Path, challenges_file: Path, interrupts: Interrupts, *, with_aof: bool = True) -> None:
+    def __init__(self, folder: Path, challenges_file: Path, interrupts: Interrupts) -> None:
         self.folder = folder
         self.failpoints = folder / "failpoints"
         self.failpoints.mkdir(parents=True)
@@ -62,21 +56,21 @@ class Installation:
             None, questline_data_dir=self._data.path, challenges_file=challenges_file, **chosen
         )
         self._servers = Servers(given, self._data)
-        self._with_aof = with_aof
         self.settings = self._servers.settings
         """With the servers' own addresses, past the proxies."""
         self.redis = connect_state(self.settings.state, socket_timeout=2)
         self.redis_proxy = CuttingProxy(int(urlsplit(self.settings.state).port or 0))
         self.postgres_proxy = CuttingProxy(self.settings.db_port)
+        self._programs = chaos_programs(self.settings, folder)
         self.workers = {
             program.name: program.command[-1]
-            for program in product_programs(self.settings)
+            for program in self._programs
             if program.name.startswith(named.SHARD_WORKER)
         }
         """The shards of each shard worker."""
         self.wanted: set[str] = set()
         """The programs that must run; whatever else happens, they are started again."""
-        self._supervisor = Supervisor(self._data, [*self._servers.programs, *self._programs()])
+        self._supervisor = Supervisor(self._data, [*self._servers.programs, *self._programs])
 
     def start(self) -> None:
         """Start everything and return when all of it answers.
@@ -87,7 +81,15 @@ class Installation:
         """
         self.redis_proxy.start()
         self.postgres_proxy.start()
-        self._supervisor.launch(self._environment())
+        self._supervisor.launch(
+            chaos_environment(
+                self.settings,
+                self._servers.environment(),
+                redis_port=self.redis_proxy.port,
+                postgres_port=self.postgres_proxy.port,
+                failpoints=self.failpoints,
+            )
+        )
         self.want(*(program.name for program in self._servers.programs))
         for label, fault, patience_s in self._servers.questions():
             self.wait(label, fault, patience_s)
@@ -96,9 +98,7 @@ class Installation:
         migrate(engine)
         prepare_database(engine, self.settings)
         engine.dispose()
-        if not self._with_aof:
-            self.redis.config_set("appendonly", "no")
-        self.want(*(program.name for program in self._programs() if program.name not in _SPARE))
+        self.want(*(program.name for program in self._programs if program.name not in SPARE))
         self.wait_ready()
 
     def wait_ready(self) -> None:
@@ -155,7 +155,7 @@ class Installation:
 
     def ended_by_themselves(self) -> Counter[str]:
         """How often each process of the product ended that nobody had killed or stopped."""
-        names = "|".join(re.escape(program.name) for program in self._programs())
+        names = "|".join(re.escape(program.name) for program in self._programs)
         ended = re.findall(rf"exited: ({names}) \(exit status", self._data.supervisor_log.read_text(errors="replace"))
         return Counter(ended)
 
@@ -178,41 +178,9 @@ class Installation:
         self.postgres_proxy.close()
         self.redis.close()
 
-    def _programs(self) -> list[Program]:
-        """The product's programs without what this does itself, and some to spare."""
-        left_out: Collection[str] = (named.MIGRATE, named.FLOWER)
-        programs = [program for program in product_programs(self.settings) if program.name not in left_out]
-        python = [sys.executable, "-m", "worker.cli"]
-        # A second beat keeps a schedule of its own, as it would on another machine.
-        elsewhere = ["/usr/bin/env", f"QUESTLINE_DATA_DIR={self.folder / 'elsewhere'}"]
-        return [
-            *programs,
-            Program(EXTRA_WORKER, [*python, "worker", "--shards", "all"]),
-            Program(SECOND_MAINTENANCE, [*python, "worker", "--maintenance"]),
-            Program(SECOND_BEAT, [*elsewhere, *python, "beat"]),
-        ]
-
-    def _environment(self) -> dict[str, str]:
-        """The settings of its processes: those of the environment count as not set, and servers are proxied."""
-        redis = urlsplit(self.settings.state)
-        through = f"redis://:{redis.password}@{LOOPBACK}:{self.redis_proxy.port}/0"
-        ports = {name.upper(): str(getattr(self.settings, name)) for name in ("http_port", "grpc_port", "metrics_port")}
-        return {
-            **dict.fromkeys((name.upper() for name in Settings.model_fields), ""),
-            **self._servers.environment(),
-            **ports,
-            **_HURRIED,
-            "BROKER_URL": through,
-            "STATE_URL": through,
-            "DB_PORT": str(self.postgres_proxy.port),
-            "FAILPOINTS_DIR": str(self.failpoints),
-        }
-
 
 @contextmanager
-def running_installation(
-    folder: Path, challenges_file: Path, interrupts: Interrupts, *, with_aof: bool = True
-) -> Iterator[Installation]:
+def running_installation(folder: Path, challenges_file: Path, interrupts: Interrupts) -> Iterator[Installation]:
     """An installation that runs while the ``with`` lasts; the folder, which must be empty, stays.
 
     Raises:
@@ -220,7 +188,7 @@ def running_installation(
         StoppedError: a stop was asked for meanwhile.
     """
     with ExitStack() as stack:
-        installation = Installation(folder, challenges_file, interrupts, with_aof=with_aof)
+        installation = Installation(folder, challenges_file, interrupts)
         stack.callback(installation.close)
         installation.start()
         yield installation

@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 from models.failpoints import clock_name
 from models.hot.keys import FLUSH_LOCK
 from worker.chaos.fault import Fault, Heal, Lane, done, missed
-from worker.chaos.installation import EXTRA_WORKER, SECOND_BEAT, SECOND_MAINTENANCE, Installation
+from worker.chaos.installation import Installation
+from worker.chaos.parts import EXTRA_WORKER, SECOND_BEAT, SECOND_MAINTENANCE
 from worker.chaos.processes import children, send
 from worker.services.programs import BEAT, MAINTENANCE, RECEIVER
 

@@ -8,7 +8,8 @@ from signal import SIGKILL, SIGQUIT, SIGTERM, Signals
 from redis.exceptions import RedisError
 
 from worker.chaos.fault import Fault, Heal, Lane, done, missed
-from worker.chaos.installation import POSTGRES, REDIS, Installation
+from worker.chaos.installation import Installation
+from worker.chaos.parts import POSTGRES, REDIS
 from worker.chaos.processes import freeze, thaw
 from worker.chaos.proxy import CuttingProxy
 
