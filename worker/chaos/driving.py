@@ -19,9 +19,9 @@ from worker.wiring import backlog
 _TICK_S = 0.1
 _KEEP_UP_S = 1.0
 _WIPE_PATIENCE_S = 15.0
-QUIET_S = 240.0
-"""How long what was accepted may take to reach PostgreSQL once everything is healed. Celery gives a message back after
-two minutes; a batch waits at most five, but then it was tried often."""
+QUIET_S = 600.0
+"""How long what was accepted may take to reach PostgreSQL once everything is healed. A batch that was tried often waits
+for up to five minutes until it is tried again."""
 
 
 @dataclass(slots=True)
