@@ -14,6 +14,7 @@ from tests.servers import wait_until
 from worker.chaos.report import is_good
 
 SECONDS = 15
+PATIENCE = 280
 FAULTS = (
     "journal.appended:kill",
     "message.received:kill",
@@ -44,6 +45,7 @@ def processes_of(folder: Path):
     return found
 
 
+@pytest.mark.timeout(300)
 def test_a_short_run_loses_nothing_and_doubles_nothing(tmp_path):
     folder = tmp_path / "kept"
     chosen = [part for fault in FAULTS for part in ("--only", fault)]
@@ -51,13 +53,13 @@ def test_a_short_run_loses_nothing_and_doubles_nothing(tmp_path):
     environment = {**os.environ, "STATE_URL": "redis://127.0.0.1:1/0", "JOURNAL_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
         command("--minutes", str(SECONDS / 60), "--seed", "7", *chosen, "--keep", str(folder), "--json"),
-        env=environment, capture_output=True, text=True, timeout=110, check=False,
+        env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     said = json.loads(ended.stdout)
     assert [said[name] for name in ("seed", "lost", "doubled", "rows_wrong", "audit_differences")] == [7, 0, 0, 0, 0]
-    assert said["acknowledged"] == said["counted"] > 1000
-    assert said["rows_compared"] > 1000
+    assert said["acknowledged"] == said["counted"] > 500
+    assert said["rows_compared"] > 500
     assert said["unlocks_compared"] > 100
     assert said["faults"] >= 5
     assert "seed 7" in ended.stderr

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -19,6 +20,7 @@ from worker.wiring import backlog
 _TICK_S = 0.1
 _KEEP_UP_S = 1.0
 _WIPE_PATIENCE_S = 15.0
+_MOST_WAITING = 5_000
 QUIET_S = 600.0
 """How long what was accepted may take to reach PostgreSQL once everything is healed. A batch that was tried often waits
 for up to five minutes until it is tried again."""
@@ -76,9 +78,15 @@ class Driver:
             if now - self._kept_up > _KEEP_UP_S:
                 self._kept_up = now
                 self.installation.keep_up()
+                self._hold_load()
             if now >= moment:
                 return
             self.installation.interrupts.pause(min(_TICK_S, moment - now))
+
+    def _hold_load(self) -> None:
+        """Faults are to be found, not the limits of a busy machine: let it catch up where too much waits."""
+        with suppress(QuestlineError):
+            self.load.held = backlog(self.installation.settings) > _MOST_WAITING
 
     def _heal(self, now: float) -> None:
         """Heal what is due, in the order of striking."""

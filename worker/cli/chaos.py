@@ -22,7 +22,7 @@ def chaos(
     *,
     minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="How long things are broken.")] = 10,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed draws the same faults and events.")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="Events sent a second.")] = 200,
+    rate: Annotated[float, typer.Option(min=1, help="Events sent a second, while the machine keeps up.")] = 100,
     only: Annotated[list[str] | None, typer.Option(help="Only faults whose names contain this.")] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep data and logs in this new folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
