@@ -60,6 +60,7 @@ class Driver:
                 self._active.append((start + step.until, step.name, heal))
             self.on_step(step.name)
         self._heal(float("inf"))
+        self.load.held = False
 
     def settle(self) -> None:
         """Wait until everything answers and nothing is on its way to PostgreSQL.
