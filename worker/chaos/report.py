@@ -20,7 +20,7 @@ class Damage(NamedTuple):
     missed: Mapping[str, int]
     """How often one did not."""
     ended: Mapping[str, int]
-    """How often a process of the product ended by itself. Nothing is lost by it, but a server's fault need not cause it."""
+    """How often a process of the product ended by itself. Nothing is lost by it, but no fault of a server need cause it."""
 
 
 def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
@@ -57,12 +57,7 @@ def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
 def is_good(data: Mapping[str, Any]) -> bool:
     """Whether nothing was lost, doubled, refused or wrong, and something was counted at all."""
     bad = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences")
-    return (
-        data["counted"] > 0
-        and not any(data[name] for name in bad)
-        and not data["dead_letters"]
-       
-    )
+    return data["counted"] > 0 and not any(data[name] for name in bad) and not data["dead_letters"]
 
 
 def as_table(data: Mapping[str, Any]) -> Table:
