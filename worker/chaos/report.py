@@ -20,7 +20,7 @@ class Damage(NamedTuple):
     missed: Mapping[str, int]
     """How often one did not."""
     ended: Mapping[str, int]
-    """How often a process of the product ended by itself. Nothing is lost by it, but no fault of a server need cause it."""
+    """How often a process of the product ended by itself. Nothing is lost by it, but it is worth a look."""
 
 
 def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
