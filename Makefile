@@ -15,7 +15,7 @@ AUDIT := .venv-audit
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test test-long fuzz lint bench advisories protos clean
+.PHONY: help up test test-long fuzz chaos lint bench advisories protos clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(DEV) ## Break an installation for ten minutes and prove that nothing was lost or doubled
+	@exec $(BIN)/questline chaos --minutes 10
 
 bench: $(DEV) ## Measure throughput and freshness next to the naive design
 	@exec $(BIN)/python -m benchmarks.run

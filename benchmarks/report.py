@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
@@ -18,6 +18,7 @@ from benchmarks.freshness import RATE, Freshness
 from benchmarks.operators import SIMPLE, ratios
 from benchmarks.product import Product
 from benchmarks.redis_time import RedisTime
+from benchmarks.redis_wipe import Wipe
 from benchmarks.throughput import Load, Repetition
 from worker.load.report import latency_percentiles
 
@@ -38,6 +39,7 @@ class Results:
     redis: RedisTime | None = None
     operators: Mapping[str, float] = field(default_factory=dict)
     """Microseconds of Redis an event, by rule set."""
+    wipes: list[Wipe] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """Why a figure is missing; a run goes on without it."""
 
@@ -90,6 +92,8 @@ def as_data(results: Results) -> dict[str, Any]:
         }
     if results.flush:
         data["flush"] = {kind: _flush(seconds) for kind, seconds in results.flush.items()}
+    if results.wipes:
+        data["redis_wipe"] = [asdict(wipe) for wipe in results.wipes]
     data["faults"] = results.faults
     return data
 
@@ -102,7 +106,7 @@ def show(data: dict[str, Any], results: Results, console: Console) -> None:
         console.print(_cpu_table(data["cpu"]))
     if "operators" in data:
         console.print(_operator_table(data["operators"]))
-    rows = [*_redis_lines(data), *_freshness_lines(data), *_flush_lines(data)]
+    rows = [*_redis_lines(data), *_freshness_lines(data), *_flush_lines(data), *(wipe.line() for wipe in results.wipes)]
     if rows:
         table = Table("figure", "value", title="Times", title_justify="left")
         for row in rows:

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import flush, freshness, operators
+from benchmarks import flush, freshness, operators, redis_wipe
 from benchmarks.comparison import running_naive
 from benchmarks.product import Product, running_product
 from benchmarks.redis_time import measure_redis
@@ -43,6 +43,7 @@ class Name(StrEnum):
     FRESHNESS = "freshness"
     FLUSH = "flush"
     OPERATORS = "operators"
+    REDIS_WIPE = "redis-wipe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Sizes:
     events: dict[str, int]
     freshness_seconds: float
     flushes: int
+    wipe_seconds: float
 
 
 _FULL = Sizes(
@@ -60,12 +62,14 @@ _FULL = Sizes(
     events={"http": 150_000, "http-single": 6_000, "grpc": 6_000, NAIVE: 2_000, "redis": 20_000, "operators": 20_000},
     freshness_seconds=20,
     flushes=50,
+    wipe_seconds=10,
 )
 _QUICK = Sizes(
     rounds=1,
     events={"http": 10_000, "http-single": 1_000, "grpc": 1_000, NAIVE: 500, "redis": 3_000, "operators": 2_000},
     freshness_seconds=5,
     flushes=10,
+    wipe_seconds=4,
 )
 _WARM_UP_SHARE = 10
 _LOADS = (HTTP_BATCHED, HTTP_SINGLE, GRPC)
@@ -126,6 +130,11 @@ def _measure(names: set[Name], sizes: Sizes, say: Callable[[str], None]) -> Resu
         if Name.OPERATORS in names:
             say("Redis' time, operator by operator")
             results.operators = operators.measure(product.settings, sizes.events[Name.OPERATORS], sizes.rounds)
+        if Name.REDIS_WIPE in names:  # the last, for it empties the Redis of all
+            say("Redis wiped under load")
+            with _fault_noted(results, Name.REDIS_WIPE):
+                wipes = redis_wipe.measure(product, rulebook, seconds=sizes.wipe_seconds, repetitions=sizes.rounds)
+                results.wipes.extend(wipes)
     return results
 
 

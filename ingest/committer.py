@@ -17,6 +17,7 @@ from ingest.clock import now_us
 from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
 from models.errors import BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event
+from models.failpoints import failpoint
 from models.hot.journal import Appended, Batch
 from models.hot.meters import Meters
 
@@ -137,6 +138,7 @@ class GroupCommitter:
         try:
             batches.extend(group.batches(self._limits.max_events))
             appended = self._append(batches, self._clock() // 1_000)
+            failpoint("journal.appended")
             to_publish = appended.to_publish
             if appended.full:
                 failure = JournalFullError("PostgreSQL lacks too much of what was accepted", appended.full)

@@ -22,6 +22,7 @@ from models.errors import (
     RetryableError,
 )
 from models.events import Event, pack_batch
+from models.failpoints import failpoint
 from models.hot.journal import Batch, Journal, Taken, TakenBatch
 from models.hot.meters import Meters
 from models.hot.plan import Plan, make_plan
@@ -69,9 +70,11 @@ class BatchApplier:
         own, may_load = [TakenBatch(batch_id, packed)], True
         for _ in range(ROUNDS):
             taken = self._take(shard, TAKEN_BATCHES, TAKEN_BYTES)
+            failpoint("batches.taken")
             if any(batch.batch_id == batch_id for batch in taken.batches):
                 own = []
             may_load = self._apply(shard, own + taken.batches, may_load=may_load)
+            failpoint("batch.applied")
             own = []
             if not taken.left:
                 return
@@ -163,6 +166,7 @@ class BatchApplier:
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
         now_us = self.now_us()
         known = self.reader.snapshots([(user.plan.tenant_id, user.plan.user_id) for user in cold], now_us=now_us)
+        failpoint("users.loaded", DatabaseUnavailableError)
         self.records.load(
             shard, [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)], now_us=now_us
         )

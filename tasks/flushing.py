@@ -18,7 +18,8 @@ from redis.lock import Lock
 
 from models.cold.flushed import EventRow, Flush, ProgressRow
 from models.cold.writing import FlushWriter
-from models.errors import StateUnavailableError
+from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.failpoints import failpoint
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.hot.log import LogEntry, ShardLog
@@ -166,8 +167,10 @@ class Flusher:
         return ShardWork(shard, entries, records, read_us, more)
 
     def _commit(self, group: _Group) -> FlushReport:
+        failpoint("flush.read", DatabaseUnavailableError)
         started = perf_counter()
         refused = self.writer.write(_flush_of(group.works))
+        failpoint("flush.committed")
         self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
         self._observe(group)
         settled = 0
@@ -175,6 +178,7 @@ class Flusher:
             settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
             if work.entries:
                 self.shard_log.settle(work.shard, work.entries)
+        failpoint("flush.settled")
         for letter in refused:
             self.meters.count("challenge_event_handler_events_failed_total")
             log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)

@@ -11,8 +11,9 @@ import structlog
 
 from models.cold.dead_letters import DeadLetter
 from models.cold.writing import FlushWriter
-from models.errors import MalformedBatchError
+from models.errors import BrokerUnavailableError, MalformedBatchError
 from models.events import Event, unpack_batch
+from models.failpoints import failpoint
 from models.hot.journal import Batch, Journal, WaitingBatch
 from models.hot.meters import Meters
 
@@ -47,6 +48,8 @@ class Sweeper:
     def _sweep_shard(self, shard: int, queued: int) -> int:
         now_ms = self.now_us() // 1000
         waiting = self.journal.claim_waiting(shard, now_ms=now_ms, queued=queued, limit=BATCHES_PER_SHARD)
+        if waiting:
+            failpoint("sweep.claimed")
         again = []
         for batch in waiting:
             if batch.attempts > self.max_attempts:
@@ -55,6 +58,7 @@ class Sweeper:
                 again.append(Batch(shard, batch.batch_id, batch.packed))
         if again:
             self.publish(again)
+            failpoint("sweep.published", BrokerUnavailableError)
             self.meters.count("questline_batches_republished_total", len(again))
             log.warning("batches_republished", shard=shard, batches=len(again))
         return len(again)

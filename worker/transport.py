@@ -4,6 +4,9 @@ from typing import Any
 
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from models.failpoints import failpoint
 
 
 class Channel(redis.Channel):
@@ -33,3 +36,11 @@ class Transport(redis.Transport):
     """Takes the place of ``redis`` in ``broker_transport``."""
 
     Channel = Channel
+    # A Redis that refuses writes (its disk or its memory is full, it became a replica) says so with an error reply, of
+    # which a worker would end, with exit code 0. As a connection's error it is one more reason to wait and try again.
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        # Redis has given the message away, and kombu has not written it down yet: now it is nowhere but here.
+        failpoint("message.received", RedisConnectionError)
+        super()._deliver(message, queue)

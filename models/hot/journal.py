@@ -121,6 +121,8 @@ class Journal:
     def claim_waiting(self, shard: int, *, now_ms: int, queued: int, limit: int) -> list[WaitingBatch]:
         """Batches that must be published again; each call puts their next due time off further.
 
+        Those that were left behind for the first time are ready again, and share a message.
+
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
@@ -128,7 +130,7 @@ class Journal:
         longest = LONGEST_WAIT // timedelta(milliseconds=1)
         with state_errors():
             rows = self._claim(
-                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready],
+                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready, keys.journal_index],
                 args=[now_ms, self._retry_after_ms, longest, limit, queued],
             )
         return [WaitingBatch(batch_id.decode(), attempts, packed) for batch_id, attempts, packed in rows]

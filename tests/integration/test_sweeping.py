@@ -88,8 +88,9 @@ def test_what_a_killed_worker_had_taken_comes_back_even_while_messages_are_queue
     stack.queued = 7
     assert stack.sweeper.sweep() == 0  # the worker may still be at it
     stack.clock.advance(seconds=2)
-    assert stack.sweeper.sweep() == 1
-    assert stack.published[0].batch_id == taken_by_the_dead.batch_id
+    assert stack.sweeper.sweep() == 0  # the worker that the queued messages bring takes it
+    taken = stack.journal.take(taken_by_the_dead.shard, max_batches=10, max_bytes=10_000, now_ms=stack.clock() // 1000)
+    assert [batch.batch_id for batch in taken.batches] == [taken_by_the_dead.batch_id]
 
 
 def test_a_full_journal_refuses_and_takes_again_once_it_is_drained(redis, engine):
@@ -139,3 +140,73 @@ def test_what_postgresql_lacks_is_bounded_too_and_the_bound_lifts_with_the_flush
     assert redis.get(shard_keys(shard_for("t1", "u1", SHARDS)).log_bytes) is not None
     stack.flusher.flush()
     assert {int(redis.get(shard_keys(shard).log_bytes) or 0) for shard in range(SHARDS)} == {0}
+
+
+@pytest.mark.parametrize("minutes", [-60, 11, 60])
+def test_a_worker_whose_clock_is_wrong_puts_no_batch_off_for_long(stack, minutes):
+    batch = stack.accept(stack.event("login"))[0]
+    wrong = stack.clock() // 1000 + minutes * 60_000
+    stack.journal.take(batch.shard, max_batches=10, max_bytes=10_000, now_ms=wrong)  # and is killed with it
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_a_clock_a_little_ahead_costs_no_more_than_that(stack):
+    batch = stack.accept(stack.event("login"))[0]
+    stack.journal.take(batch.shard, max_batches=10, max_bytes=10_000, now_ms=stack.clock() // 1000 + 9 * 60_000)
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 0
+    stack.clock.advance(minutes=9)
+    assert stack.sweeper.sweep() == 1
+
+
+def _left_behind(stack, count):
+    """Batches of one shard that a worker took and did not apply, as when it was killed."""
+    shard = {stack.accept(stack.event("login"))[0].shard for _ in range(count)}.pop()
+    taken = stack.journal.take(shard, max_batches=count, max_bytes=1_000_000, now_ms=stack.clock() // 1000)
+    assert len(taken.batches) == count
+    return shard
+
+
+def test_one_message_is_enough_for_all_batches_that_a_worker_left_behind(stack):
+    _left_behind(stack, 5)
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (5, True)
+
+
+def test_batches_that_were_put_back_again_and_again_cost_one_message_each_time(stack):
+    shard = _left_behind(stack, 5)
+    for _ in range(10):
+        stack.clock.advance(seconds=11)
+        assert stack.sweeper.sweep() == 1
+        taken = stack.journal.take(shard, max_batches=10, max_bytes=1_000_000, now_ms=stack.clock() // 1000)
+        ids = [batch.batch_id for batch in taken.batches]
+        assert len(ids) == 5
+        stack.journal.postpone(shard, ids, now_ms=stack.clock() // 1000)
+
+
+def test_batches_left_behind_twice_have_a_message_each(stack):
+    shard = _left_behind(stack, 5)
+    stack.clock.advance(seconds=11)
+    stack.sweeper.sweep()
+    stack.journal.take(shard, max_batches=10, max_bytes=1_000_000, now_ms=stack.clock() // 1000)
+    stack.clock.advance(seconds=21)
+    assert stack.sweeper.sweep() == 5
+
+
+def test_no_copies_are_published_while_many_messages_wait(stack):
+    shard = _left_behind(stack, 5)
+    stack.clock.advance(seconds=11)
+    stack.sweeper.sweep()
+    stack.journal.take(shard, max_batches=10, max_bytes=1_000_000, now_ms=stack.clock() // 1000)
+    stack.queued = 21
+    for _ in range(30):
+        stack.clock.advance(minutes=6)
+        assert stack.sweeper.sweep() == 0
+    stack.queued = 20
+    assert stack.sweeper.sweep() == 5  # and none of the waiting was an attempt
+    assert stack.count("dead_letters") == 0

@@ -12,6 +12,7 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
+from models.failpoints import arm
 from tasks import runtime
 from worker.celery_app import make_app
 from worker.doors import check_address
@@ -107,6 +108,9 @@ def process_settings(process: str) -> Settings:
     for setting, url in {"BROKER_URL": settings.broker, "STATE_URL": settings.state}.items():
         if urlsplit(url).password is None:
             log.warning("redis_without_password", setting=setting)
+    arm(settings.failpoints_dir, process=process)
+    if settings.failpoints_dir is not None:
+        log.warning("failpoints_armed", folder=str(settings.failpoints_dir))
     return settings
 
 

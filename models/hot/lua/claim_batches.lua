@@ -1,12 +1,19 @@
 --[[
 Hands the sweep the batches of a journal that have waited past their due time, and puts their next due time off: twice
-as long after each attempt, up to a limit. A batch that is still ready needs no message of its own: one message brings
-a worker that takes all of them, and while the queue holds one, none is needed.
+as long after each attempt, up to a limit. A due time much further ahead than any of ours was written by a wrong clock,
+and counts as past.
+
+A batch that is still ready needs no message of its own: one message brings a worker that takes all of them, and while the
+queue holds one, none is needed. One that a worker took and left behind is made ready again, once: then a worker that was
+killed, or PostgreSQL that was away, cost one message, not one for each batch. From its second attempt on a batch has a
+message of its own, apart from the others, for it may be to blame; but not while many messages wait, for copies of them
+would only make the queue longer.
 
 KEYS[1] journal            hash
 KEYS[2] journal_due        zset
 KEYS[3] journal_attempts   hash
 KEYS[4] ready              zset
+KEYS[5] journal_index      zset
 
 ARGV[1] now                int   milliseconds since the epoch
 ARGV[2] wait               int   milliseconds until the first repetition
@@ -16,10 +23,10 @@ ARGV[5] queued             int   messages in the shard's queue
 
 RETURNS array of {batch_id, attempts, packed}
 ]]
-assert(#KEYS == 4 and #ARGV == 5)
-local journal, journal_due, journal_attempts, ready = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+assert(#KEYS == 5 and #ARGV == 5)
+local journal, journal_due, journal_attempts, ready, journal_index = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local worker_comes = tonumber(ARGV[5]) > 0
+local worker_comes, many_wait = tonumber(ARGV[5]) > 0, tonumber(ARGV[5]) > 20
 
 local function claim(batch_id, packed)
   local attempts = redis.call('HINCRBY', journal_attempts, batch_id, 1)
@@ -28,14 +35,33 @@ local function claim(batch_id, packed)
   return { batch_id, attempts, packed }
 end
 
+local function waiting_between(earliest, latest)
+  return redis.call('ZRANGEBYSCORE', journal_due, earliest, latest, 'LIMIT', 0, limit)
+end
+
+local batch_ids = waiting_between('-inf', '(' .. ARGV[1])
+if #batch_ids == 0 then
+  -- Nobody puts a batch off for so long: the clock of who did was ahead, and its batches must not wait for ours.
+  batch_ids = waiting_between(string.format('(%.0f', now + wait + 2 * longest_wait), '+inf')
+end
+
 local claimed = {}
-for _, batch_id in ipairs(redis.call('ZRANGEBYSCORE', journal_due, '-inf', '(' .. ARGV[1], 'LIMIT', 0, limit)) do
+for _, batch_id in ipairs(batch_ids) do
   local packed = redis.call('HGET', journal, batch_id)
   local is_ready = redis.call('ZSCORE', ready, batch_id)
   if not packed then
     redis.call('ZREM', journal_due, batch_id)
+  elseif not is_ready and redis.call('HEXISTS', journal_attempts, batch_id) == 0 then
+    local row = claim(batch_id, packed)
+    redis.call('ZADD', ready, redis.call('ZSCORE', journal_index, batch_id) or ARGV[1], batch_id)
+    if not worker_comes then
+      worker_comes = true
+      claimed[#claimed + 1] = row
+    end
   elseif not is_ready then
-    claimed[#claimed + 1] = claim(batch_id, packed)
+    if not many_wait then
+      claimed[#claimed + 1] = claim(batch_id, packed)
+    end
   elseif not worker_comes then
     worker_comes = true
     claimed[#claimed + 1] = claim(batch_id, packed)

@@ -1,0 +1,84 @@
+"""The schedule: drawn from its seed alone, and made of every fault."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from worker.chaos.fault import Lane
+from worker.chaos.moment_faults import MOMENTS
+from worker.chaos.running import FAULTS
+from worker.chaos.schedule import WIPE, draw_schedule
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("ingest", "api", "tasks", "models", "worker")
+
+
+def draw(seed=1, seconds=600.0):
+    return draw_schedule(seed, seconds, FAULTS.values())
+
+
+def test_the_same_seed_draws_the_same_schedule():
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_minutes_hold_every_fault_and_some_wipes(seed):
+    names = [step.name for step in draw(seed)]
+    assert set(names) == {*FAULTS, WIPE}
+    assert names.count(WIPE) == 10
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_faults_of_a_lane_follow_one_another(lane):
+    steps = [step for step in draw() if step.name != WIPE and FAULTS[step.name].lane is lane]
+    assert all(step.at <= step.until for step in steps)
+    assert all(before.until < after.at for before, after in pairwise(steps))
+
+
+def test_faults_of_different_lanes_meet():
+    steps = [step for step in draw() if step.name != WIPE]
+    assert any(before.until > after.at for before, after in pairwise(steps))
+
+
+def test_every_step_is_within_the_run_and_in_order():
+    steps = draw(seconds=60)
+    assert steps == sorted(steps)
+    assert all(0 <= step.at <= step.until <= 60 for step in steps)
+
+
+def test_a_short_run_holds_no_fault_for_long():
+    assert all(step.until - step.at < 10 for step in draw(seconds=60))
+
+
+def code_failpoints():
+    written = "\n".join(path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    return set(re.findall(r"(?<!`)\bfailpoint\(\"([a-z.]+)\"", written))
+
+
+def test_every_failpoint_of_the_code_is_in_the_schedule_and_in_the_paper():
+    paper = (ROOT / "docs/reliability.md").read_text()
+    documented = set(re.findall(r"(?m)^\| `([a-z]+\.[a-z]+)` \|", paper))
+    assert code_failpoints() == set(MOMENTS) == documented
+
+
+def rows():
+    section = (ROOT / "docs/reliability.md").read_text().split("## Every fault")[1]
+    table = re.search(r"(?m)(?:^\|.*\n)+", section)
+    assert table is not None
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[0].splitlines()[2:]]
+
+
+def test_every_fault_has_a_row_in_the_paper_and_a_test_that_exists():
+    named = " ".join(fault for fault, *_ in rows())
+    plain = {name.partition(":")[0] for name in FAULTS} | {WIPE}
+    assert {name for name in plain if f"`{name}`" not in named} == set()
+    for fault, happens, seen, tests in rows():
+        assert happens, fault
+        assert seen, fault
+        guards = re.findall(r"`(tests/[\w/]+\.py)`", tests)
+        assert guards, fault
+        for guard in guards:
+            assert "def test_" in (ROOT / guard).read_text(), guard

@@ -1,0 +1,6 @@
+"""Chaos: an installation of its own is broken again and again under load, and must not lose or double an event.
+
+What is broken when is drawn from a seed (``schedule``); how each thing is broken and healed is in
+``process_faults``, ``moment_faults`` and ``server_faults``; ``driving`` does it to an ``installation`` while ``load``
+sends events; ``proof`` compares PostgreSQL with what was acknowledged, and ``report`` says it.
+"""

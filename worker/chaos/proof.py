@@ -1,0 +1,46 @@
+"""What a run left in PostgreSQL, against what was acknowledged: events id by id, rows of progress, unlocks."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from config.settings import Settings
+from models.cold.connection import database_errors
+from models.cold.tables import dead_letters
+from worker.audit.auditing import Auditor, AuditReport, Scope
+from worker.cli.log_database import log_database, published_rules
+from worker.load.send import SendReport
+from worker.load.verify import VerifyReport, verify
+
+_SETTLE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found."""
+
+    stored: VerifyReport
+    """Every acknowledged event, and every row, against the reference engine."""
+    audit: AuditReport
+    """Every row and unlock, against the events that PostgreSQL has."""
+    dead_letters: Counter[str]
+    """By reason. An event that ended there is not counted, so it is lost as well."""
+
+
+def prove(sent: SendReport, settings: Settings, on_count: Callable[[int], None]) -> Proof:
+    """Compare everything.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    with log_database(settings) as engine:
+        rules = published_rules(engine, settings)
+        stored = verify(sent, rules, settings.database_url, timeout=_SETTLE_S, on_count=on_count)
+        audit = Auditor(engine, lambda: rules).run(Scope(), settle=timedelta(seconds=_SETTLE_S))
+        with database_errors(), engine.connect() as connection:
+            rows = connection.execute(select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason))
+            letters: Counter[str] = Counter(dict(rows.tuples().all()))
+    return Proof(stored, audit, letters)
