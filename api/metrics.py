@@ -31,6 +31,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_events_rejected_total": ("Events refused, by reason", "code"),
     "questline_requests_refused_total": ("Requests their caller may not make, by reason", "reason"),
     "questline_events_ignored_total": ("Events of other namespaces, acknowledged and ignored", None),
+    "questline_requests_overloaded_total": ("Requests refused because a bound was reached, by bound", "bound"),
     "questline_publish_failures_total": ("Journaled batches the broker did not take; the sweep publishes them", None),
     "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),
     "questline_batches_republished_total": ("Batches the sweep published again", None),

@@ -15,7 +15,7 @@ import structlog
 from config.shards import shard_for
 from ingest.clock import now_us
 from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
-from models.errors import BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
+from models.errors import Bound, BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event
 from models.failpoints import failpoint
 from models.hot.journal import Appended, Batch
@@ -79,8 +79,7 @@ class GroupCommitter:
         self._join(events, loop, waiter)
         failure = await waiter
         if failure is not None:
-            # Each caller raises an error of its own: a shared one would gather the tracebacks of all of them.
-            raise type(failure)(*failure.args) from failure
+            raise failure
 
     def _join(
         self,
@@ -93,7 +92,9 @@ class GroupCommitter:
             if self._closing:
                 raise StateUnavailableError("the receiver is stopping")
             if self._held_bytes and self._held_bytes + size > self._limits.max_held_bytes:
-                raise JournalFullError("too many events wait for the journal")
+                failure = JournalFullError(Bound.RECEIVER_MEMORY)
+                self._count_overload(failure)
+                raise failure
             wake = self._gathering is None
             group = self._gathering = self._gathering or Group()
             was_full = group.full
@@ -141,7 +142,7 @@ class GroupCommitter:
             failpoint("journal.appended")
             to_publish = appended.to_publish
             if appended.full:
-                failure = JournalFullError("PostgreSQL lacks too much of what was accepted", appended.full)
+                failure = JournalFullError(appended.full)
         except StateUnavailableError as error:
             failure = error
         except Exception as error:
@@ -149,7 +150,8 @@ class GroupCommitter:
             failure = StateUnavailableError(f"the group commit failed: {error!r}")
         self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
         self._note("journal", failure)
-        group.resolve(failure)
+        for refusal in group.resolve(failure):
+            self._count_overload(refusal)
         if to_publish:
             self._send(to_publish)
 
@@ -166,6 +168,10 @@ class GroupCommitter:
         if failure is not None:
             self._meters.count("questline_publish_failures_total", len(batches))
         self._note("publish", failure)
+
+    def _count_overload(self, refusal: JournalFullError) -> None:
+        for bound in refusal.bounds:
+            self._meters.count("questline_requests_overloaded_total", label=bound)
 
     def _note(self, step: str, failure: Exception | None) -> None:
         """Log when a step begins to fail and when it works again, not every group between."""

@@ -42,6 +42,9 @@ class Waiter(NamedTuple):
     shards: set[int]
 
 
+_Fate = tuple[Waiter, RetryableError | None]
+
+
 class Group:
     """What is written together: events by shard, and the callers that wait for them."""
 
@@ -59,20 +62,34 @@ class Group:
                 part = events[start : start + max_events]
                 yield Batch(shard, uuid4().hex, pack_batch(part))
 
-    def resolve(self, failure: RetryableError | None) -> None:
-        """Wake the callers with one hop to each event loop. A full shard fails only those with events of it."""
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[Waiter]] = defaultdict(list)
+    def resolve(self, failure: RetryableError | None) -> list[JournalFullError]:
+        """Wake the callers with one hop to each event loop. A full shard fails only those with events of it.
+
+        Returns what those were told whose events belong to a full shard.
+        """
+        by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Fate]] = defaultdict(list)
         for waiter in self.waiters:
-            by_loop[waiter.loop].append(waiter)
-        for loop, waiters in by_loop.items():
+            by_loop[waiter.loop].append((waiter, _failure_of(waiter, failure)))
+        for loop, fates in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_set_results, waiters, failure)
+                loop.call_soon_threadsafe(_set_results, fates)
             except RuntimeError:  # the loop was closed while its callers waited: nobody is left to tell
-                log.warning("commit_outlived_its_loop", waiters=len(waiters))
+                log.warning("commit_outlived_its_loop", waiters=len(fates))
+        return [fate for fates in by_loop.values() for _, fate in fates if isinstance(fate, JournalFullError)]
 
 
-def _set_results(waiters: list[Waiter], failure: RetryableError | None) -> None:
-    for waiter in waiters:
-        spared = isinstance(failure, JournalFullError) and not failure.concerns(waiter.shards)
+def _failure_of(waiter: Waiter, failure: RetryableError | None) -> RetryableError | None:
+    """Each caller raises an error of its own: a shared one would gather the tracebacks of all of them."""
+    if isinstance(failure, JournalFullError):
+        return failure.of(waiter.shards)
+    if failure is None:
+        return None
+    own = type(failure)(*failure.args)
+    own.__cause__ = failure
+    return own
+
+
+def _set_results(fates: list[_Fate]) -> None:
+    for waiter, fate in fates:
         if not waiter.answer.done():  # a caller that went away has cancelled it
-            waiter.answer.set_result(None if spared else failure)
+            waiter.answer.set_result(fate)

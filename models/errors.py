@@ -22,6 +22,9 @@ QuestlineError
 Drivers' errors enter the tree at the one place that talks to the driver, with the original as their cause.
 """
 
+from collections.abc import Mapping
+from enum import StrEnum
+
 
 class QuestlineError(Exception):
     """Anything that Questline itself reports as wrong."""
@@ -43,17 +46,47 @@ class BrokerUnavailableError(RetryableError):
     """The Celery broker did not take the message; the journal keeps the batch."""
 
 
+class Bound(StrEnum):
+    """What is bounded between accepting an event and having it in PostgreSQL; the values label a metric."""
+
+    BYTES = "bytes"
+    AGE = "age"
+    DIRTY_USERS = "dirty_users"
+    RECEIVER_MEMORY = "receiver_memory"
+
+    @property
+    def explanation(self) -> str:
+        """What has reached its bound, the setting of it, and what to look at."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    Bound.BYTES: "accepted data that waits for workers or for PostgreSQL has reached JOURNAL_MAX_BYTES: look at "
+    "questline_journal_bytes (workers) and questline_log_bytes (PostgreSQL)",
+    Bound.AGE: "the oldest batch has waited for a worker longer than JOURNAL_MAX_AGE: look at "
+    "questline_journal_oldest_seconds, and whether a worker takes these shards",
+    Bound.DIRTY_USERS: "the users with changes that PostgreSQL lacks have reached DIRTY_MAX_USERS: look at "
+    "questline_dirty_users and questline_flush_waiting_seconds",
+    Bound.RECEIVER_MEMORY: "too many events wait in the receiver's memory for the journal: look at "
+    "questline_commit_seconds",
+}
+
+
 class JournalFullError(RetryableError):
     """Too much is accepted that PostgreSQL does not have; nothing more is taken until workers and flush catch up."""
 
-    def __init__(self, message: str, shards: frozenset[int] = frozenset()) -> None:
-        super().__init__(message)
-        self.shards = shards
-        """The shards that are full; empty where all are."""
+    def __init__(self, full: Mapping[int, Bound] | Bound) -> None:
+        bounds = [full] if isinstance(full, Bound) else sorted(set(full.values()))
+        super().__init__("; ".join(bound.explanation for bound in bounds))
+        self.full = {} if isinstance(full, Bound) else dict(full)
+        """The shards that are full and the bound that each is at; empty where the receiver itself is."""
+        self.bounds = tuple(bounds)
+        """The bounds that were reached, each once."""
 
-    def concerns(self, shards: set[int]) -> bool:
-        """Whether any of these shards is full."""
-        return not self.shards or bool(self.shards & shards)
+    def of(self, shards: set[int]) -> "JournalFullError | None":
+        """The same for somebody with events of these shards, if any of them is full."""
+        concerned = {shard: bound for shard, bound in self.full.items() if shard in shards}
+        return JournalFullError(concerned) if concerned else None
 
 
 class HydrationRacedError(RetryableError):

@@ -55,7 +55,8 @@ class BatchApplier:
     records: Records
     journal: Journal
     reader: ProgressReader
-    publish: Callable[[Sequence[Batch]], None]
+    ring: Callable[[Sequence[Batch]], None]
+    """Sends a batch's message unless its shard's queue holds one already; raises BrokerUnavailableError."""
     meters: Meters
     buffer_limit: Callable[[int], None]
     """Told the number of dirty users of the shard after each call; starts an early flush when it is too high."""
@@ -129,12 +130,14 @@ class BatchApplier:
         self.journal.postpone(shard, merged.batch_ids, now_ms=self.now_us() // 1000)
 
     def _hand_on(self, shard: int) -> None:
-        """Publish the next batch that is ready: its message brings a worker for all the others."""
-        for batch in self._take(shard, 1, 1).batches:
-            try:
-                self.publish([Batch(shard, batch.batch_id, batch.packed)])
-            except BrokerUnavailableError as error:
-                log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
+        """Publish the next batch that is ready, which stays so: its message brings a worker for all of them."""
+        batch = self.journal.next_ready(shard)
+        if batch is None:
+            return
+        try:
+            self.ring([batch])
+        except BrokerUnavailableError as error:
+            log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
 
     def _call(self, shard: int, merged: Merged, *, may_load: bool) -> list[Applied]:
         plan = self._plan(shard, merged, may_ask=may_load)

@@ -13,7 +13,7 @@ from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
 from models.errors import JournalFullError
 from models.events import Event, pack_batch
-from models.hot.journal import Batch, Journal
+from models.hot.journal import Batch, Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.records import EvaluationLog, Records
@@ -85,6 +85,8 @@ class Stack:
     clock: Clock = field(default_factory=Clock)
     batch_size: int = 1000
     max_bytes: int = 64 << 20
+    max_age: timedelta = timedelta(hours=12)
+    max_dirty_users: int = 1_000_000
     max_attempts: int = 3
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
@@ -98,7 +100,12 @@ class Stack:
         self.records = Records(
             self.redis, window=self.window, record_ttl=timedelta(hours=1), evaluation_log=self.evaluation_log
         )
-        self.journal = Journal(self.redis, shards=SHARDS, max_bytes=self.max_bytes, retry_after=timedelta(seconds=10))
+        self.journal = Journal(
+            self.redis,
+            shards=SHARDS,
+            bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users),
+            retry_after=timedelta(seconds=10),
+        )
         self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
@@ -184,7 +191,7 @@ class Stack:
         appended = self.journal.append(batches, self.clock() // 1000)
         self.rung = appended.to_publish
         if appended.full:
-            raise JournalFullError("full", appended.full)
+            raise JournalFullError(appended.full)
         return batches
 
     def apply(self, *batches: Batch) -> None:

@@ -3,7 +3,7 @@
 The envelope is made by Celery itself (``as_task_v2``); only the sending is batched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,37 @@ class BatchPublisher:
         Raises:
             BrokerUnavailableError: some or all were not sent; the journal has them.
         """
-        with self._producer() as producer, producer.batch():
+        with self._producer() as producer:
+            self._send(producer, batches)
+
+    def ring(self, batches: Sequence[Batch]) -> None:
+        """Send the messages of batches that are ready in the journal, but none to a queue that holds one already.
+
+        Whoever takes a message takes all that is ready in its shard. The batches were ready before the lengths are
+        read, so a message that is in a queue then is taken after that, and its taker finds them. Without this a queue
+        that nobody consumes would get one more message each time its shard's bell expires. Should the message that
+        is there get lost, or be none of ours, the sweep finds the queue empty, or the batches overdue.
+
+        Raises:
+            BrokerUnavailableError: some or all were not sent; the journal has them.
+        """
+        shards = sorted({batch.shard for batch in batches})
+        with self._producer() as producer:
+            lengths = _queue_lengths(producer.channel.client, shards)
+            empty = {shard for shard, length in zip(shards, lengths, strict=True) if length == 0}
+            self._send(producer, [batch for batch in batches if batch.shard in empty])
+
+    def request_flush(self) -> None:
+        """Start a flush without waiting for the tick.
+
+        Raises:
+            BrokerUnavailableError: it was not sent; the tick will do.
+        """
+        with self._producer() as producer:
+            self._app.send_task(FLUSH, producer=producer, expires=5, ignore_result=True, retry=False)
+
+    def _send(self, producer: Any, batches: Sequence[Batch]) -> None:
+        with producer.batch():
             for batch in batches:
                 message = self._app.amqp.as_task_v2(
                     batch.batch_id,
@@ -51,15 +81,6 @@ class BatchPublisher:
                     retry=False,
                     **message.properties,
                 )
-
-    def request_flush(self) -> None:
-        """Start a flush without waiting for the tick.
-
-        Raises:
-            BrokerUnavailableError: it was not sent; the tick will do.
-        """
-        with self._producer() as producer:
-            self._app.send_task(FLUSH, producer=producer, expires=5, ignore_result=True, retry=False)
 
     @contextmanager
     def _producer(self) -> Iterator[Any]:  # a kombu.Producer, whose stubs lack batch()
@@ -81,13 +102,9 @@ class QueuePeek:
     def lengths(self, shards: int) -> list[int]:
         """The number of messages waiting for each shard, in one round trip."""
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for shard in range(shards):
-                pipeline.llen(queue_for(shard))
-            lengths: list[int] = pipeline.execute()
+            return _queue_lengths(self._redis, range(shards))
         except RedisError as error:
             raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
-        return lengths
 
     def ping(self) -> None:
         """Ask the broker whether it is there.
@@ -99,3 +116,11 @@ class QueuePeek:
             self._redis.ping()
         except RedisError as error:
             raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
+
+
+def _queue_lengths(redis: Redis, shards: Iterable[int]) -> list[int]:
+    pipeline = redis.pipeline(transaction=False)
+    for shard in shards:
+        pipeline.llen(queue_for(shard))
+    lengths: list[int] = pipeline.execute()
+    return lengths

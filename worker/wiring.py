@@ -20,7 +20,7 @@ from models.errors import BrokerUnavailableError
 from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state, state_errors
-from models.hot.journal import Journal
+from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import FLUSH_ASKED
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
@@ -66,7 +66,7 @@ def make_journal(settings: Settings, redis: Redis) -> Journal:
     return Journal(
         redis,
         shards=settings.shards,
-        max_bytes=settings.journal_max_bytes,
+        bounds=JournalBounds(settings.journal_max_bytes, settings.journal_max_age, settings.dirty_max_users),
         retry_after=settings.journal_retry_after,
     )
 
@@ -129,7 +129,7 @@ def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier
         records=parts.records,
         journal=parts.journal,
         reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),
-        publish=parts.publisher.publish,
+        ring=parts.publisher.ring,
         meters=parts.meters,
         buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
         now_us=now_us,

@@ -5,18 +5,22 @@ the sweep finds that they never succeed. The queue carries a copy, the journal c
 message wakes takes all that is ready, so that one message serves many batches when they come fast.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis import Redis
 
+from models.errors import Bound
 from models.hot.connection import state_errors
 from models.hot.keys import bell_key, shard_keys
 from models.hot.scripts import register
 
 LONGEST_WAIT = timedelta(minutes=5)
 """The sweep publishes a waiting batch at least this often."""
+_BOUNDS = {-1: Bound.BYTES, -2: Bound.AGE, -3: Bound.DIRTY_USERS}
+"""The replies of the script that appends."""
 
 
 class Batch(NamedTuple):
@@ -50,10 +54,10 @@ class WaitingBatch(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """What became of batches: those that need a message, and the shards that were full."""
+    """What became of batches: those that need a message, and the shards that took none, with the bound they are at."""
 
     to_publish: list[Batch]
-    full: frozenset[int]
+    full: Mapping[int, Bound]
 
 
 class JournalState(NamedTuple):
@@ -64,12 +68,25 @@ class JournalState(NamedTuple):
     oldest_ms: int
 
 
+class JournalBounds(NamedTuple):
+    """What all shards together may hold that PostgreSQL lacks; each has its equal part of the two numbers."""
+
+    max_bytes: int
+    """Packed batches in journal and log."""
+    max_age: timedelta = timedelta.max
+    """How long a batch may be ready without a worker that takes it."""
+    max_dirty_users: int = sys.maxsize
+    """Users with changes."""
+
+
 class Journal:
     """The journals of all shards."""
 
-    def __init__(self, redis: Redis, *, shards: int, max_bytes: int, retry_after: timedelta) -> None:
+    def __init__(self, redis: Redis, *, shards: int, bounds: JournalBounds, retry_after: timedelta) -> None:
         self._redis = redis
-        self._max_bytes_per_shard = max_bytes // shards
+        self._max_bytes_per_shard = bounds.max_bytes // shards
+        self._max_age_ms = bounds.max_age // timedelta(milliseconds=1)
+        self._max_dirty_per_shard = max(1, bounds.max_dirty_users // shards)
         self._retry_after_ms = retry_after // timedelta(milliseconds=1)
         self._append = register(redis, "append_journal")
         self._take = register(redis, "take_batches")
@@ -77,7 +94,7 @@ class Journal:
         self._drop = register(redis, "drop_batch")
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
-        """Write batches in one round trip. A shard that holds too much that PostgreSQL lacks takes none.
+        """Write batches in one round trip. A shard that is at one of its bounds takes none.
 
         Raises:
             StateUnavailableError: the state Redis did not answer; what was written is not known.
@@ -89,18 +106,18 @@ class Journal:
                 self._append(
                     keys=[
                         *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
-                        *(keys.ready, bell_key(batch.shard)),
+                        *(keys.ready, bell_key(batch.shard), keys.dirty),
                     ],
                     args=[
                         *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
-                        self._retry_after_ms,
+                        *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard),
                     ],
                     client=pipeline,
                 )
             replies = list(zip(batches, pipeline.execute(), strict=True))
         return Appended(
             [batch for batch, reply in replies if reply == 1],
-            frozenset(batch.shard for batch, reply in replies if reply == 0),
+            {batch.shard: _BOUNDS[reply] for batch, reply in replies if reply in _BOUNDS},
         )
 
     def take(self, shard: int, *, max_batches: int, max_bytes: int, now_ms: int) -> Taken:
@@ -117,6 +134,19 @@ class Journal:
             )
         pairs = zip(taken[::2], taken[1::2], strict=True)
         return Taken([TakenBatch(batch_id.decode(), packed) for batch_id, packed in pairs], left)
+
+    def next_ready(self, shard: int) -> Batch | None:
+        """The oldest batch that is ready, which stays ready: its message brings a worker for all of them.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        keys = shard_keys(shard)
+        with state_errors():
+            oldest: list[Any] = self._redis.zrange(keys.ready, 0, 0)
+            packed: Any = self._redis.hget(keys.journal, oldest[0]) if oldest else None
+        # Without its bytes another worker has applied it meanwhile, and is at the others.
+        return Batch(shard, oldest[0].decode(), packed) if packed is not None else None
 
     def claim_waiting(self, shard: int, *, now_ms: int, queued: int, limit: int) -> list[WaitingBatch]:
         """Batches that must be published again; each call puts their next due time off further.

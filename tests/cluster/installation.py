@@ -76,7 +76,7 @@ class Installation:
                     raise
                 time.sleep(0.1)
         try:
-            self._publisher.publish(appended.to_publish)
+            self._publisher.ring(appended.to_publish)
         except BrokerUnavailableError:
             return  # the journal has them: the sweep's turn
 

@@ -19,7 +19,7 @@ from ingest.protos import account_pb2, statistic_pb2
 from models.errors import ServiceFailedError
 from models.events import MAX_EXACT, Event, unpack_batch
 from models.hot.connection import connect_state
-from models.hot.journal import Journal
+from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from worker.services.ports import free_port
@@ -45,7 +45,7 @@ class Server:
     def __init__(self, redis: Any, *, namespace: str | None = None, max_bytes: int = 64 * 1024 * 1024) -> None:
         self.redis = redis
         self.meters = Meters(redis)
-        journal = Journal(redis, shards=SHARDS, max_bytes=max_bytes, retry_after=timedelta(seconds=10))
+        journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
         limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
         self.committer = GroupCommitter(journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW)
         intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)

@@ -16,7 +16,7 @@ from ingest.group import CommitLimits
 from ingest.intake import Intake
 from models.events import MAX_EXACT, Event, unpack_batch
 from models.hot.connection import connect_state
-from models.hot.journal import Journal
+from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import Meters
 from worker.receiver import build_app
@@ -41,7 +41,7 @@ class Receiver:
         self.redis = redis
         self.published: list[Any] = []
         self.meters = Meters(redis)
-        journal = Journal(redis, shards=SHARDS, max_bytes=max_bytes, retry_after=timedelta(seconds=10))
+        journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
         self.committer = GroupCommitter(journal.append, self.published.extend, self.meters, LIMITS, clock=lambda: NOW)
         self.committer.start()
         intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
@@ -201,7 +201,10 @@ async def test_a_full_journal_asks_to_come_again(redis):
     answers = [await receiver.post({**GOOD, "event_id": str(n), "payload": payload}) for n in range(3)]
     body = assert_problem(answers[-1], 503)
     assert body["type"] == "urn:questline:problem:journal-full"
+    assert "JOURNAL_MAX_BYTES" in body["detail"]
     assert int(answers[-1].headers["retry-after"]) > 0
+    refused = sum(answer.status_code == 503 for answer in answers)
+    assert receiver.meters._pending["questline_requests_overloaded_total{bytes}"] == refused > 0
     receiver.committer.close()
 
 

@@ -34,13 +34,13 @@ PROGRAM = textwrap.dedent("""
     from api.health import health_router
     from config.settings import Settings
     from models.hot.connection import connect_state
-    from models.hot.journal import Journal
+    from models.hot.journal import Journal, JournalBounds
     from models.hot.meters import Meters
     from worker.receiver import Stopping, run
 
     settings = Settings()
     redis = connect_state(settings.state)
-    journal = Journal(redis, shards=settings.shards, max_bytes=settings.journal_max_bytes,
+    journal = Journal(redis, shards=settings.shards, bounds=JournalBounds(settings.journal_max_bytes),
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
     run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
@@ -163,7 +163,7 @@ def test_answers_say_nothing_about_the_server(redis, start):
 
 
 def _nothing(*_call: Any) -> Appended:
-    return Appended([], frozenset())
+    return Appended([], {})
 
 
 @pytest.mark.parametrize("setting", ["HTTP_PORT", "GRPC_PORT"])
@@ -175,7 +175,7 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
             asyncio.run(
                 serve(
                     Settings(**ports),
-                    append=lambda *_: Appended([], frozenset()),
+                    append=lambda *_: Appended([], {}),
                     publish=lambda _: None,
                     meters=Meters(redis),
                 )

@@ -13,7 +13,7 @@ from redis import Redis
 from config.shards import shard_for
 from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
-from models.errors import BrokerUnavailableError, JournalFullError, StateUnavailableError
+from models.errors import Bound, BrokerUnavailableError, JournalFullError, StateUnavailableError
 from models.events import Event, unpack_batch
 from models.hot.journal import Appended, Batch
 from models.hot.meters import Meters
@@ -38,7 +38,7 @@ class Outlets:
     def __init__(self) -> None:
         self.calls: list[Any] = []
         self.append_error: Exception | None = None
-        self.full: frozenset[int] = frozenset()
+        self.full: dict[int, Bound] = {}
         self.silent = True
         """Whether the bells are: if not, no batch needs a message."""
         self.publish_error: Exception | None = None
@@ -241,7 +241,7 @@ async def test_every_write_is_timed(make, meters):
 async def test_a_full_shard_fails_only_the_callers_with_events_of_it(make, outlets):
     users = {shard_for("default", f"user-{n}", SHARDS): f"user-{n}" for n in range(200)}
     full, free = list(users)[:2]
-    outlets.full = frozenset({full})
+    outlets.full = {full: Bound.AGE}
     committer = make(linger=timedelta(milliseconds=300))
     fates = await asyncio.gather(
         committer.commit([event(1, users[full])]),

@@ -12,7 +12,7 @@ from api.metrics import FleetCollector
 from config.settings import Settings
 from ingest import validation
 from models.hot import keys
-from models.hot.journal import Journal
+from models.hot.journal import Journal, JournalBounds
 from models.hot.records import Records
 from worker.cli import VERBS
 
@@ -87,7 +87,7 @@ def test_every_command_a_paper_shows_is_a_verb(paper):
 
 
 def test_the_metrics_table_is_what_a_scrape_answers(redis):
-    journal = Journal(redis, shards=2, max_bytes=65536, retry_after=timedelta(seconds=1))
+    journal = Journal(redis, shards=2, bounds=JournalBounds(65536), retry_after=timedelta(seconds=1))
     records = Records(redis, window=timedelta(days=1), record_ttl=timedelta(days=1))
     collector = FleetCollector(redis, 2, journal, records, lambda shards: [0] * shards, lambda: 0)
     answered = {

@@ -26,7 +26,7 @@ def receiver() -> None:
         receiver_process.run(
             settings,
             append=parts.journal.append,
-            publish=parts.publisher.publish,
+            publish=parts.publisher.ring,
             meters=parts.meters,
             routers=lambda intake: [
                 progress_router(parts.progress),
