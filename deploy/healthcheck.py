@@ -2,7 +2,7 @@
 """Is this container's process alive? Exit code 0 for yes, 1 with a reason for no.
 
     healthcheck.py receiver      events can be accepted (/readyz answers 200)
-    healthcheck.py worker NAME   the Celery worker NAME of this container answers a ping
+    healthcheck.py worker NAME   a Celery worker of this container whose name matches the pattern NAME answers a ping
     healthcheck.py beat          the clock has written its schedule within the last ten minutes
     healthcheck.py flower        Flower answers
 
@@ -42,7 +42,7 @@ def worker() -> str | None:
     from worker.celery_app import make_app  # noqa: PLC0415 - the other checks do without Celery
 
     name = f"{sys.argv[2]}@{socket.gethostname()}"
-    replies = make_app(Settings()).control.ping(destination=[name], timeout=PATIENCE_S)
+    replies = make_app(Settings()).control.ping(pattern=name, matcher="glob", limit=1, timeout=PATIENCE_S)
     return None if replies else f"{name} does not answer"
 
 

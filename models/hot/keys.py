@@ -20,6 +20,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
+| ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
+| ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
@@ -38,6 +40,7 @@ METERS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
+WORKERS = "ql:workers"
 
 
 class ShardKeys(NamedTuple):
@@ -78,6 +81,11 @@ def shard_keys(shard: int) -> ShardKeys:
 def bell_key(shard: int) -> str:
     """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
     return f"ql:{{s{shard:02d}}}:journal:bell"
+
+
+def lease_key(shard: int) -> str:
+    """The lease of a shard: the worker that consumes its queue."""
+    return f"ql:{{s{shard:02d}}}:lease"
 
 
 def member(tenant_id: str, user_id: str) -> str:

@@ -1,5 +1,7 @@
 """The long-running processes of the product, and the migration that precedes them."""
 
+import os
+import socket
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from models.failpoints import arm
 from tasks import runtime
 from worker.celery_app import make_app
 from worker.doors import check_address
+from worker.leases import AUTO, lease_shards
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
@@ -27,7 +30,12 @@ log = structlog.get_logger()
 
 
 def worker(
-    shards: Annotated[str | None, typer.Option(help="Its share of the shards, such as 0-7 or 0-3,8; or all.")] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            help="Its share of the shards, such as 0-7 or 0-3,8; all; or auto, its part of what live workers share."
+        ),
+    ] = None,
     maintenance: Annotated[
         bool, typer.Option("--maintenance", help="Take flushes and sweeps instead of shards.")
     ] = False,
@@ -45,11 +53,17 @@ def worker(
         # Threads: a flush that waits for PostgreSQL must not keep the sweep waiting.
         _run_worker(app, settings, "maintenance", [MAINTENANCE_QUEUE], "threads", concurrency=2)
         return
-    share = _share(str(shards), settings)
     signals.worker_process_init.connect(_warm_up, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
+    name = f"shards-{shards}"
+    if shards == AUTO:
+        name = f"{name}-{os.getpid()}"  # several may run on one host
+        lease_shards(app, settings, f"{name}@{socket.gethostname()}")
+        queues = []
+    else:
+        queues = [queue_for(shard) for shard in _share(str(shards), settings)]
     # One child: batches of a shard are applied one after another, and a crash of the child spares the worker.
-    _run_worker(app, settings, f"shards-{shards}", [queue_for(shard) for shard in share], "prefork", concurrency=1)
+    _run_worker(app, settings, name, queues, "prefork", concurrency=1)
 
 
 def beat() -> None:
@@ -129,7 +143,8 @@ def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], p
             "worker",
             f"--pool={pool}",
             f"--concurrency={concurrency}",
-            f"--queues={','.join(queues)}",
+            # Without a queue of its own Celery would consume all of them; its share comes by lease.
+            f"--queues={','.join(queues)}" if queues else f"--exclude-queues={','.join(app.amqp.queues)}",
             f"--hostname={name}@%h",
             f"--loglevel={settings.log_level}",
             # Workers need nothing from one another; the heartbeat stays, for Flower.
