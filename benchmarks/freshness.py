@@ -7,8 +7,10 @@ when somebody has seen the event: a reader whose ``GET`` showed it, a query whos
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +21,9 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import USERS, IncompleteError
+from config.shards import shard_for
 from models.rules.goals import Rulebook
-from worker.load.generate import Shape, make_plan
+from worker.load.generate import Plan, Shape, make_plan
 from worker.load.kinds import Kind, kinds_of
 from worker.load.send import Pace, send
 from worker.load.targets import HttpTarget
@@ -67,6 +70,10 @@ class _Probes:
         self.in_postgresql: dict[str, float] = {}
         self.waiting: set[str] = set()
 
+    def shard(self, user_id: str) -> int:
+        """The shard of a probe's user."""
+        return shard_for(self.tenant_id, user_id, self._product.settings.shards)
+
     async def probe(self, user_id: str) -> None:
         """Post one event, and read the user's progress until it is there."""
         event = {
@@ -112,24 +119,42 @@ class _Probes:
             return cursor.fetchall()
 
 
-def measure(product: Product, rulebook: Rulebook, seconds: float) -> Freshness:
+def measure(
+    product: Product,
+    rulebook: Rulebook,
+    seconds: float,
+    *,
+    change: Callable[[Plan], None] = lambda _plan: None,
+    spared_user: int | None = None,
+) -> Freshness:
     """Keep up a load of ``RATE`` for so many seconds, and probe it after the first few.
+
+    Args:
+        product: what is measured.
+        rulebook: the goals that the load is drawn from.
+        seconds: how long the load lasts.
+        change: changes the load's events before they are sent.
+        spared_user: the number of a user of the load whose shard is not probed.
 
     Raises:
         IncompleteError: a probe was lost.
     """
     try:
-        return uvloop.run(_measure(product, rulebook, seconds))
+        run = uuid4().hex[:10]
+        shape = Shape(events=int(RATE * seconds), users=USERS, tenant_id=f"bench-{run}")
+        plan = make_plan(rulebook, shape, run=run, now=time.time_ns() // 1_000)
+        change(plan)
+        spared = None
+        if spared_user is not None:
+            spared = shard_for(plan.tenant_id, plan.user_id(spared_user), product.settings.shards)
+        return uvloop.run(_measure(product, rulebook, plan, spared))
     except ExceptionGroup as group:  # of the probes, which run side by side: one reason is enough
         raise IncompleteError(f"a probe failed: {group.exceptions[0]}") from group
     except aiohttp.ClientError as error:
         raise IncompleteError(f"the receiver did not answer: {error}") from error
 
 
-async def _measure(product: Product, rulebook: Rulebook, seconds: float) -> Freshness:
-    run = uuid4().hex[:10]
-    shape = Shape(events=int(RATE * seconds), users=USERS, tenant_id=f"bench-{run}")
-    plan = make_plan(rulebook, shape, run=run, now=time.time_ns() // 1_000)
+async def _measure(product: Product, rulebook: Rulebook, plan: Plan, spared: int | None) -> Freshness:
     target = HttpTarget(product.http, 16)
     kind = kinds_of(rulebook, platform_only=False)[0]
     async with aiohttp.ClientSession(product.http) as session:
@@ -139,7 +164,7 @@ async def _measure(product: Product, rulebook: Rulebook, seconds: float) -> Fres
         loading = asyncio.create_task(send(plan, list(http_requests(plan, BATCH)), target, pace))
         try:
             await asyncio.wait([loading], timeout=_WARM_UP_SECONDS)
-            await _probe_during(loading, probes)
+            await _probe_during(loading, probes, lambda user: probes.shard(user) != spared)
             sent = await loading
             await _drain(probes)
         finally:
@@ -153,12 +178,11 @@ async def _measure(product: Product, rulebook: Rulebook, seconds: float) -> Fres
     )
 
 
-async def _probe_during(loading: "asyncio.Task[Any]", probes: _Probes) -> None:
+async def _probe_during(loading: "asyncio.Task[Any]", probes: _Probes, wanted: Callable[[str], bool]) -> None:
+    users = filter(wanted, (f"probe-{number}" for number in count(1)))
     async with asyncio.TaskGroup() as group:
-        number = 0
         while not loading.done():
-            number += 1
-            group.create_task(probes.probe(f"probe-{number}"))
+            group.create_task(probes.probe(next(users)))
             await asyncio.sleep(_EVERY_SECONDS)
 
 

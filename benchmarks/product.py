@@ -60,8 +60,8 @@ class Product:
 
 
 @contextmanager
-def running_product() -> Iterator[Product]:
-    """A product of our own while the ``with`` lasts.
+def running_product(settings: Mapping[str, str] | None = None) -> Iterator[Product]:
+    """A product of our own while the ``with`` lasts, with these settings of its environment.
 
     Raises:
         ServiceFailedError: it did not start; the text ends with what it said.
@@ -73,7 +73,7 @@ def running_product() -> Iterator[Product]:
         while len(ports) < 4:
             ports.append(free_port(taken=ports))
         names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT")
-        environment = {name: str(port) for name, port in zip(names, ports, strict=True)}
+        environment = {**(settings or {}), **{name: str(port) for name, port in zip(names, ports, strict=True)}}
         environment["QUESTLINE_DATA_DIR"] = str(folder)
         with child([sys.executable, "-m", "worker.cli", "up"], environment, said) as process:
             _wait_until_ready(process, said)

@@ -1,7 +1,7 @@
 """A run in figures: as data for machines and as tables for people."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -26,11 +26,20 @@ NAIVE = "naive"
 _GIB = 1024**3
 
 
+def machine_shape() -> dict[str, Any]:
+    """The machine's shape; nothing that names it."""
+    return {
+        "processors": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / _GIB),
+        "python": platform.python_version(),
+    }
+
+
 @dataclass
 class Results:
     """What was measured; what was not asked for stays empty."""
 
-    machine: dict[str, Any]
+    machine: dict[str, Any] = field(default_factory=machine_shape)
     loads: dict[str, Load] = field(default_factory=dict)
     repetitions: dict[str, list[Repetition]] = field(default_factory=dict)
     """By the load's name, ``NAIVE`` for the naive design."""
@@ -40,21 +49,20 @@ class Results:
     operators: Mapping[str, float] = field(default_factory=dict)
     """Microseconds of Redis an event, by rule set."""
     wipes: list[Wipe] = field(default_factory=list)
+    overload: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Figures of each overload by their names."""
     faults: list[str] = field(default_factory=list)
     """Why a figure is missing; a run goes on without it."""
 
 
 def describe(product: Product) -> dict[str, Any]:
-    """The machine's shape and the versions that matter; nothing that names it."""
+    """The versions that matter, and how many workers there are."""
     with psycopg2.connect(product.settings.database_url) as connection:
         postgres = connection.info.server_version
     with Redis.from_url(product.settings.state) as redis:
         server: Any = redis.info("server")
     redis_version = server.get("valkey_version") or server["redis_version"]
     return {
-        "processors": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / _GIB),
-        "python": platform.python_version(),
         "postgresql": f"{postgres // 10_000}.{postgres % 10_000}",
         "redis": f"{server.get('server_name', 'redis')} {redis_version}",
         "shard_workers": product.settings.shard_workers,
@@ -94,6 +102,8 @@ def as_data(results: Results) -> dict[str, Any]:
         data["flush"] = {kind: _flush(seconds) for kind, seconds in results.flush.items()}
     if results.wipes:
         data["redis_wipe"] = [asdict(wipe) for wipe in results.wipes]
+    if results.overload:
+        data["overload"] = results.overload
     data["faults"] = results.faults
     return data
 
@@ -106,6 +116,11 @@ def show(data: dict[str, Any], results: Results, console: Console) -> None:
         console.print(_cpu_table(data["cpu"]))
     if "operators" in data:
         console.print(_operator_table(data["operators"]))
+    for name, figures in results.overload.items():
+        table = Table("figure", "value", title=name, title_justify="left")
+        for row in _overload_lines(figures):
+            table.add_row(*row)
+        console.print(table)
     rows = [*_redis_lines(data), *_freshness_lines(data), *_flush_lines(data), *(wipe.line() for wipe in results.wipes)]
     if rows:
         table = Table("figure", "value", title="Times", title_justify="left")
@@ -195,6 +210,17 @@ def _operator_table(times: dict[str, Any]) -> Table:
         share = f"{block['ratio_to_simple']:.2f}"
         table.add_row(name, f"{block['redis_us_per_event']:,.1f}", f"{share} (simple)" if name in SIMPLE else share)
     return table
+
+
+def _overload_lines(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in figures.items():
+        title = f"{prefix}{name.replace('_', ' ')}"
+        if not isinstance(value, Mapping):
+            yield title, f"{value:,}"
+        elif all(isinstance(part, int | float) for part in value.values()):
+            yield title, "  ".join(f"{part} {number:,.0f}" for part, number in value.items())
+        else:
+            yield from _overload_lines(value, f"{title}: ")
 
 
 def _redis_lines(data: dict[str, Any]) -> list[tuple[str, str]]:

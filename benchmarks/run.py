@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from benchmarks import flush, freshness, operators, redis_wipe
+from benchmarks.burst import measure_burst
 from benchmarks.comparison import running_naive
+from benchmarks.hot_user import measure_hot_user
 from benchmarks.product import Product, running_product
 from benchmarks.redis_time import measure_redis
 from benchmarks.report import NAIVE, Results, as_data, describe, show
+from benchmarks.slow_postgres import measure_slow_postgres
 from benchmarks.throughput import GRPC, HTTP_BATCHED, HTTP_SINGLE, IncompleteError, Load, Repetition, measure
 from models.errors import QuestlineError
 from models.rules.goals import Rulebook
@@ -44,6 +47,13 @@ class Name(StrEnum):
     FLUSH = "flush"
     OPERATORS = "operators"
     REDIS_WIPE = "redis-wipe"
+    BURST = "burst"
+    HOT_USER = "hot-user"
+    SLOW_POSTGRES = "slow-postgres"
+
+
+_OVERLOAD = frozenset({Name.BURST, Name.HOT_USER, Name.SLOW_POSTGRES})
+"""Measured on request only: each on a product of its own, with settings that would spoil the other figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +65,7 @@ class Sizes:
     freshness_seconds: float
     flushes: int
     wipe_seconds: float
+    overload_seconds: float
 
 
 _FULL = Sizes(
@@ -63,6 +74,7 @@ _FULL = Sizes(
     freshness_seconds=20,
     flushes=50,
     wipe_seconds=10,
+    overload_seconds=30,
 )
 _QUICK = Sizes(
     rounds=1,
@@ -70,6 +82,7 @@ _QUICK = Sizes(
     freshness_seconds=5,
     flushes=10,
     wipe_seconds=4,
+    overload_seconds=8,
 )
 _WARM_UP_SHARE = 10
 _LOADS = (HTTP_BATCHED, HTTP_SINGLE, GRPC)
@@ -83,7 +96,7 @@ def main(
     only: Annotated[list[Name] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
 ) -> None:
     """Measure the product and the naive design in one run."""
-    names = set(only or Name)
+    names = set(only or set(Name) - _OVERLOAD)
     if Name.NAIVE in names:
         names.add(Name.HTTP)  # the ratio is of two figures of one run
     try:
@@ -106,9 +119,30 @@ def main(
 
 
 def _measure(names: set[Name], sizes: Sizes, say: Callable[[str], None]) -> Results:
+    results = Results()
+    for name, measure_it in _overloads(sizes).items():
+        if name in names:
+            say(name)
+            with _fault_noted(results, name):
+                results.overload[name] = measure_it()
+    if names - _OVERLOAD:
+        _measure_capacity(names, sizes, results, say)
+    return results
+
+
+def _overloads(sizes: Sizes) -> dict[Name, Callable[[], dict[str, Any]]]:
+    seconds = sizes.overload_seconds
+    return {
+        Name.BURST: lambda: measure_burst(seconds),
+        Name.HOT_USER: lambda: measure_hot_user(seconds / 2, int(1_500 * seconds)),
+        Name.SLOW_POSTGRES: lambda: measure_slow_postgres(seconds),
+    }
+
+
+def _measure_capacity(names: set[Name], sizes: Sizes, results: Results, say: Callable[[str], None]) -> None:
     with running_product() as product:
         rulebook = load_rulebook(product.settings)
-        results = Results(machine=describe(product))
+        results.machine.update(describe(product))
         results.loads = {load.name: load for load in _LOADS if load.name in names}
         ways = {load.name: _way(product, rulebook, load) for load in results.loads.values()}
         with ExitStack() as stack:
@@ -135,7 +169,6 @@ def _measure(names: set[Name], sizes: Sizes, say: Callable[[str], None]) -> Resu
             with _fault_noted(results, Name.REDIS_WIPE):
                 wipes = redis_wipe.measure(product, rulebook, seconds=sizes.wipe_seconds, repetitions=sizes.rounds)
                 results.wipes.extend(wipes)
-    return results
 
 
 def _rounds(ways: dict[str, Way], sizes: Sizes, results: Results, say: Callable[[str], None]) -> None:

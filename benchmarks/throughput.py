@@ -72,7 +72,11 @@ def measure(product: Product, rulebook: Rulebook, load: Load, events: int) -> Re
     Raises:
         IncompleteError: not every event arrived.
     """
-    plan = draw(rulebook, load, events)
+    return measure_plan(product, load, draw(rulebook, load, events))
+
+
+def measure_plan(product: Product, load: Load, plan: Plan) -> Repetition:
+    """The same with events that are drawn already."""
     target: Target = GrpcTarget(product.grpc) if load.grpc else HttpTarget(product.http, load.concurrency)
     with psycopg2.connect(product.settings.database_url) as connection, connection.cursor() as cursor:
         connection.autocommit = True

@@ -1,0 +1,58 @@
+"""After a load: everything acknowledged is in PostgreSQL once, and progress is what the stored events say."""
+
+from datetime import timedelta
+from time import monotonic, sleep
+
+import psycopg2
+
+from benchmarks.product import Product
+from benchmarks.throughput import IncompleteError
+from worker.audit.auditing import Auditor, Scope
+from worker.cli.log_database import log_database, published_rules
+from worker.load.send import SendReport
+from worker.wiring import backlog
+
+_PAUSE_SECONDS = 0.2
+
+
+def drain(product: Product, patience: float) -> float:
+    """Wait until nothing is on its way to PostgreSQL; returns the seconds that took.
+
+    Raises:
+        IncompleteError: something still is after ``patience`` seconds.
+    """
+    started = monotonic()
+    while (left := backlog(product.settings)) > 0:
+        if monotonic() - started > patience:
+            raise IncompleteError(f"{left:,} batches, users or log entries wait after {patience:.0f} s")
+        sleep(_PAUSE_SECONDS)
+    return monotonic() - started
+
+
+def prove(product: Product, sent: SendReport) -> dict[str, int]:
+    """Compare what was acknowledged with PostgreSQL, and progress with the events it holds.
+
+    Raises:
+        IncompleteError: an acknowledged event is lost or doubled, or a row or an unlock is not what the events say.
+    """
+    plan = sent.plan
+    with psycopg2.connect(product.settings.database_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT event_id FROM events WHERE tenant_id = %s", (plan.tenant_id,))
+        stored = [event_id for (event_id,) in cursor.fetchall()]
+    known = set(stored)
+    acknowledged = [plan.event_id(index) for index, taken in enumerate(sent.accepted_events) if taken]
+    lost = sum(event_id not in known for event_id in acknowledged)
+    doubled = len(stored) - len(known)
+    with log_database(product.settings) as engine:
+        report = Auditor(engine, lambda: published_rules(engine, product.settings)).run(
+            Scope(), settle=timedelta(seconds=10)
+        )
+    if lost or doubled or report.difference_count:
+        raise IncompleteError(f"{lost} lost, {doubled} doubled, {report.difference_count} differences in progress")
+    return {
+        "acknowledged": len(acknowledged),
+        "stored": len(stored),
+        "lost": lost,
+        "doubled": doubled,
+        "rows_audited": report.rows_equal,
+    }
