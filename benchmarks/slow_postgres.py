@@ -24,7 +24,7 @@ from worker.wiring import load_rulebook
 RATE = 1_000
 """Events a second of the load."""
 DELAY_SECONDS = 3.0
-SETTINGS = {"JOURNAL_MAX_BYTES": str(4 * 1024 * 1024), "DB_BATCH_SIZE": "100"}
+SETTINGS = {"JOURNAL_MAX_BYTES": str(1024 * 1024), "DB_BATCH_SIZE": "100"}
 LOAD = Load("slow-postgres", "HTTP, 20 events a request", batch=20, concurrency=16)
 _USUAL_SHARE = 0.25
 _REFUSED_SECONDS = 3.0

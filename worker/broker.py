@@ -12,12 +12,15 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.shards import queue_for
+from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.errors import BrokerUnavailableError
 from models.hot.connection import connect_state
 from models.hot.journal import Batch
 from tasks.definitions import APPLY_EVENTS, FLUSH
 from worker.celery_app import SERIALIZER
+
+MAX_TICKS = 100
+"""Messages that may wait for the maintenance worker before no more are sent."""
 
 
 class BatchPublisher:
@@ -59,6 +62,8 @@ class BatchPublisher:
             BrokerUnavailableError: it was not sent; the tick will do.
         """
         with self._producer() as producer:
+            if producer.channel.client.llen(MAINTENANCE_QUEUE) >= MAX_TICKS:
+                return  # nobody takes them: one more would not help
             self._app.send_task(FLUSH, producer=producer, expires=5, ignore_result=True, retry=False)
 
     def _send(self, producer: Any, batches: Sequence[Batch]) -> None:

@@ -16,6 +16,7 @@ def make_app(settings: Settings) -> Celery:
     """The app of this installation; contacts no server."""
     app = Celery("questline", broker=settings.broker, set_as_current=True)
     app.conf.update(_messages(settings), **_robustness(), beat_schedule=_schedule(settings))
+    app.conf.beat_scheduler = "worker.clock:BoundedScheduler"
     app.finalize()
     return app
 

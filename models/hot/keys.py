@@ -11,7 +11,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
 | ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
-| ``ql:{sNN}:log:bytes`` | int | size of the batches in the log |
+| ``ql:{sNN}:log:bytes`` | int | size of the batches, unlocks and evaluations in the log |
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |

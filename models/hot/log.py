@@ -30,7 +30,7 @@ class LogEntry(NamedTuple):
     """Those events of the batch that counted."""
     unlocks: list[Unlock]
     size: int
-    """Bytes of the whole batch."""
+    """Bytes of the whole batch, its unlocks and evaluations: what the bound on bytes counts."""
     revision: int
     """The newest publication of rules that was known when they were applied."""
     evaluations: list[Evaluation]
@@ -81,7 +81,7 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
         applied_at=int(fields[b"at"]),
         events=[batch[place] for place in places],
         unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
-        size=len(fields[b"batch"]),
+        size=sum(len(fields.get(name, b"")) for name in (b"batch", b"unlocks", b"evaluations")),
         revision=int(fields.get(b"revision", b"0")),
         evaluations=[
             _evaluation(batch, given, int(fields[b"at"]))

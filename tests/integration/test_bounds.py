@@ -7,15 +7,16 @@ from threading import Thread
 import pytest
 
 from config.settings import Settings
-from config.shards import queue_for, shard_for
+from config.shards import MAINTENANCE_QUEUE, queue_for, shard_for
 from models.errors import Bound, JournalFullError
 from models.hot.journal import Batch
 from models.hot.keys import bell_key, shard_keys
 from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
-from worker.broker import BatchPublisher
+from worker.broker import MAX_TICKS, BatchPublisher
 from worker.celery_app import make_app
+from worker.clock import BoundedScheduler
 from worker.wiring import make_journal
 
 HERE = shard_for("t1", "u1", SHARDS)
@@ -39,6 +40,20 @@ def test_a_batch_that_fits_exactly_is_taken_and_one_byte_more_is_not(redis, engi
     assert full.journal.append([Batch(0, "a", packed), Batch(0, "b", bytes(150))], now_ms).full == {}
     assert full.journal.append([Batch(0, "c", b"x"), Batch(1, "d", packed)], now_ms).full == {0: Bound.BYTES}
     assert [state.size for state in full.journal.states(SHARDS)] == [250, 100, 0, 0]
+
+
+def test_evaluations_and_unlocks_in_the_log_count_too(redis, engine):
+    sizes = {}
+    for evaluations in ("all", "off"):
+        stack = Stack(redis, engine, evaluation_log=evaluations)
+        stack.post(*(stack.event("login", event_id=f"{evaluations}-{number}") for number in range(5)))
+        key = shard_keys(HERE).log_bytes
+        sizes[evaluations] = int(redis.get(key))
+        assert sizes[evaluations] == sum(entry.size for entry in stack.shard_log.read(HERE, 100))
+        redis.incrby(key, 7)  # as an earlier release may have counted
+        stack.flusher.flush()
+        assert redis.get(key) is None
+    assert sizes["all"] > sizes["off"] + 100
 
 
 def test_a_shard_whose_batches_no_worker_takes_is_closed_until_one_does(redis, engine):
@@ -186,3 +201,17 @@ def test_what_is_handed_on_stays_ready_for_whoever_comes_first(stack):
     stack.apply(*later)  # another message came first
     assert stack.journal.next_ready(HERE) is None
     assert sum(state.batches for state in stack.journal.states(SHARDS)) == 0
+
+
+def test_ticks_that_nobody_takes_do_not_pile_up(redis, redis_url, tmp_path):
+    with make_app(Settings(broker_url=redis_url, state_url=redis_url, shards=SHARDS)) as app:
+        scheduler = BoundedScheduler(app, schedule_filename=str(tmp_path / "schedule"))
+        publisher = BatchPublisher(app)
+        for _ in range(MAX_TICKS):
+            scheduler.apply_entry(scheduler.schedule["flush"], producer=scheduler.producer)
+            publisher.request_flush()
+        assert redis.llen(MAINTENANCE_QUEUE) == MAX_TICKS
+        redis.lpop(MAINTENANCE_QUEUE)  # a worker is back
+        scheduler.apply_entry(scheduler.schedule["sweep"], producer=scheduler.producer)
+        assert redis.llen(MAINTENANCE_QUEUE) == MAX_TICKS
+        scheduler.close()

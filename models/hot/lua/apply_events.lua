@@ -167,11 +167,14 @@ for index, user in ipairs(users) do
 end
 local log_entry =
   { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text, 'revision', revision }
+local entry_bytes = #packed
 if #unlocks > 0 then
   log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
+  entry_bytes = entry_bytes + #log_entry[#log_entry]
 end
 if #evaluations > 0 then
   log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'evaluations', cmsgpack.pack(evaluations)
+  entry_bytes = entry_bytes + #log_entry[#log_entry]
 end
 
 for _, user in ipairs(cold) do
@@ -201,7 +204,7 @@ if #marks > 0 then
 end
 if #applied > 0 then
   redis.call('XADD', log, '*', unpack(log_entry))
-  redis.call('INCRBY', log_bytes, #packed)
+  redis.call('INCRBY', log_bytes, entry_bytes)
   redis.call('HINCRBY', counts, 'applied', #applied)
 end
 if duplicates > 0 then
