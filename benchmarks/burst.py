@@ -35,7 +35,7 @@ _CALIBRATION_EVENTS = 3_000
 _AFTER = Load("burst-after", "HTTP, one event a request", batch=1, concurrency=32)
 _AFTER_EVENTS = 64
 _PATIENCE = 120.0
-_REDIS_BASE_MIB, _REDIS_FACTOR = 64, 4
+_REDIS_BASE_MIB, _REDIS_FACTOR = 64, 5
 """What Redis may hold: so much for users' records and itself, and so many times ``JOURNAL_MAX_BYTES``."""
 
 

@@ -207,7 +207,8 @@ def test_ticks_that_nobody_takes_do_not_pile_up(redis, redis_url, tmp_path):
     with make_app(Settings(broker_url=redis_url, state_url=redis_url, shards=SHARDS)) as app:
         scheduler = BoundedScheduler(app, schedule_filename=str(tmp_path / "schedule"))
         publisher = BatchPublisher(app)
-        for _ in range(MAX_TICKS):
+        redis.lpush(MAINTENANCE_QUEUE, *[b"{}"] * (MAX_TICKS - 3))
+        for _ in range(5):
             scheduler.apply_entry(scheduler.schedule["flush"], producer=scheduler.producer)
             publisher.request_flush()
         assert redis.llen(MAINTENANCE_QUEUE) == MAX_TICKS

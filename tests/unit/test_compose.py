@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.memory import LIMITS_MIB
 from config.loopback import is_loopback
 from config.settings import Settings
 from worker.cli import VERBS, app
@@ -117,6 +118,13 @@ def test_the_health_check_of_a_service_is_one_that_exists(name):
     )  # fmt: skip
     assert check in listed.stdout.split()
     assert rest == {"worker": ["shards-auto-*"], "maintenance": ["maintenance"]}.get(name, [])
+
+
+def test_the_memory_that_benchmarks_allow_is_what_the_containers_have():
+    unit = {"m": 1, "g": 1024}
+    limits = {name: service["deploy"]["resources"]["limits"]["memory"] for name, service in SERVICES.items()}
+    allowed = {name: int(text[:-1]) * unit[text[-1]] for name, text in limits.items() if name not in RUN_ONCE}
+    assert allowed == LIMITS_MIB
 
 
 def test_no_secret_stands_in_a_file():
