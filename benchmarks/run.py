@@ -82,7 +82,7 @@ _QUICK = Sizes(
     freshness_seconds=5,
     flushes=10,
     wipe_seconds=4,
-    overload_seconds=12,
+    overload_seconds=20,
 )
 _WARM_UP_SHARE = 10
 _LOADS = (HTTP_BATCHED, HTTP_SINGLE, GRPC)

@@ -21,10 +21,10 @@ from worker.load.targets import BusyError, HttpTarget, Outcome
 from worker.load.wire import Request, http_requests
 from worker.wiring import load_rulebook
 
-RATE = 1_000
+RATE = 500
 """Events a second of the load."""
 DELAY_SECONDS = 3.0
-SETTINGS = {"JOURNAL_MAX_BYTES": str(1024 * 1024), "DB_BATCH_SIZE": "100"}
+SETTINGS = {"JOURNAL_MAX_BYTES": str(768 * 1024), "DB_BATCH_SIZE": "200"}
 LOAD = Load("slow-postgres", "HTTP, 20 events a request", batch=20, concurrency=16)
 _USUAL_SHARE = 0.25
 _REFUSED_SECONDS = 3.0
