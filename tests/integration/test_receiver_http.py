@@ -203,9 +203,9 @@ async def test_a_full_journal_asks_to_come_again(redis):
     assert body["type"] == "urn:questline:problem:journal-full"
     assert "JOURNAL_MAX_BYTES" in body["detail"]
     assert int(answers[-1].headers["retry-after"]) > 0
+    receiver.committer.close()
     refused = sum(answer.status_code == 503 for answer in answers)
     assert receiver.meters._pending["questline_requests_overloaded_total{bytes}"] == refused > 0
-    receiver.committer.close()
 
 
 async def test_a_redis_that_is_away_asks_to_come_again():
