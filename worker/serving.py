@@ -82,6 +82,7 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, then let what has begun end."""
+        self._doors.closing = True
         for server in self.servers:
             server.close()
         waiting = self._take_waiting()

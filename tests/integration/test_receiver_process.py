@@ -44,7 +44,7 @@ PROGRAM = textwrap.dedent("""
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
     run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
-        routers=[health_router({"receiver": stopping.check}, {})], stopping=stopping)
+        routers=lambda _: [health_router({"receiver": stopping.check}, {})], stopping=stopping)
 """)
 
 
