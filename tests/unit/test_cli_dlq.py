@@ -23,7 +23,7 @@ def test_pages_follow_each_other_until_the_last(monkeypatch, tmp_path):
     answers = [DONE | {"redriven": 19, "left": 4, "next": 20}, DONE | {"refused": [REFUSED]}]
     asked: list[Any] = []
 
-    def answer(_method, _url, body):
+    def answer(_method, _url, body, *, key):
         asked.append(body)
         return Answer(200, answers[len(asked) - 1])
 
