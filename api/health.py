@@ -1,15 +1,12 @@
 """Is the process alive, and can it accept events?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from models.errors import RetryableError
-
-Check = Callable[[], None]
-"""Returns when the dependency answers, else raises a RetryableError."""
+from api.pulse import OK, Pulse
 
 
 class Alive(BaseModel):
@@ -27,31 +24,26 @@ class Readiness(BaseModel):
     checks: dict[str, str] = Field(description="ok, or what is wrong, by dependency")
 
 
-def health_router(needed: Mapping[str, Check], useful: Mapping[str, Check]) -> APIRouter:
-    """``/healthz`` and ``/readyz``. Without what is ``needed`` no event can be accepted; ``useful`` may be away."""
+def health_router(pulse: Pulse, *, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
+    """``/healthz`` and ``/readyz``. A process that is ``stopping`` is alive, but sends new work elsewhere."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="Is the process alive?")
-    def healthz() -> Alive:
+    async def healthz() -> Alive:  # on the loop itself: neither a thread nor a server is asked
         return Alive()
 
     @router.get(
         "/readyz", summary="Can events be accepted?", responses={503: {"model": Readiness, "description": "Not now"}}
     )
     def readyz(response: Response) -> Readiness:
-        checks = {name: _result(check) for name, check in {**needed, **useful}.items()}
-        if any(checks[name] != "ok" for name in needed):
+        if stopping():
             response.status_code = 503
-            return Readiness(status="unavailable", checks=checks)
-        degraded = any(result != "ok" for result in checks.values())
-        return Readiness(status="degraded" if degraded else "ready", checks=checks)
+            return Readiness(status="unavailable", checks={"process": "stopping"})
+        answers = pulse.answers()
+        if not pulse.can_accept(answers):
+            response.status_code = 503
+            return Readiness(status="unavailable", checks=answers)
+        degraded = any(answer != OK for answer in answers.values())
+        return Readiness(status="degraded" if degraded else "ready", checks=answers)
 
     return router
-
-
-def _result(check: Check) -> str:
-    try:
-        check()
-    except RetryableError as error:
-        return str(error)
-    return "ok"

@@ -16,11 +16,11 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ingest.access import Door, shown_in_metadata
 from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
+from ingest.grpc_health import SERVICE_NAME, GrpcHealth
 from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
@@ -92,14 +92,14 @@ class GrpcReceiver:
         self._door = door
         self._sockets = sockets or GrpcSockets()
         self._server = aio.server(options=(*_OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stub lacks aio
+        self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE))
         self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        services = (LOGIN_SERVICE, STATISTIC_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        self.health.add_to(self._server)
+        services = (LOGIN_SERVICE, STATISTIC_SERVICE, SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(services, self._server)
 
     async def start(self, host: str, port: int) -> None:
-        """Listen and report SERVING.
+        """Listen. The health service says NOT_SERVING until it is told otherwise: see ``GrpcHealth.follow``.
 
         Raises:
             ServiceFailedError: the port is taken, or the address is not ours.
@@ -115,12 +115,11 @@ class GrpcReceiver:
                 f"port {port} on {host} is already taken: free it, or set GRPC_PORT to another"
             ) from error
         await self._server.start()
-        for service in (health.OVERALL_HEALTH, LOGIN_SERVICE, STATISTIC_SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self.health.say(serving=False)
 
     async def finish(self) -> None:
         """Report NOT_SERVING, for balancers, and go on."""
-        await self._health.enter_graceful_shutdown()
+        await self.health.end()
 
     async def stop(self, grace: timedelta) -> None:
         """Take no more calls; those under way have ``grace`` to end."""

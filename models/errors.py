@@ -8,6 +8,7 @@ QuestlineError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
 │   ├── RateLimitedError
+│   ├── NotReadyError
 │   └── ReceiverUnavailableError
 └── PermanentError
     ├── ConfigurationError
@@ -87,6 +88,10 @@ class JournalFullError(RetryableError):
         """The same for somebody with events of these shards, if any of them is full."""
         concerned = {shard: bound for shard, bound in self.full.items() if shard in shards}
         return JournalFullError(concerned) if concerned else None
+
+
+class NotReadyError(RetryableError):
+    """A dependency cannot be used now; the text is fit for everybody, without addresses or names."""
 
 
 class HydrationRacedError(RetryableError):

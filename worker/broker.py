@@ -111,17 +111,6 @@ class QueuePeek:
         except RedisError as error:
             raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
 
-    def ping(self) -> None:
-        """Ask the broker whether it is there.
-
-        Raises:
-            BrokerUnavailableError: it is not.
-        """
-        try:
-            self._redis.ping()
-        except RedisError as error:
-            raise BrokerUnavailableError(f"the broker did not answer: {error}") from error
-
 
 def _queue_lengths(redis: Redis, shards: Iterable[int]) -> list[int]:
     pipeline = redis.pipeline(transaction=False)

@@ -26,7 +26,6 @@ from ingest.http import build_router
 from ingest.intake import Intake
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
-from models.errors import ReceiverUnavailableError
 from models.hot.meters import Meters
 from worker.serving import GRACE, HttpServer, doors_of, listen
 from worker.tls import certificate_of
@@ -62,14 +61,9 @@ class Stopping:
     def __init__(self) -> None:
         self.asked = False
 
-    def check(self) -> None:
-        """A check of readiness, for balancers.
 
-        Raises:
-            ReceiverUnavailableError: it was.
-        """
-        if self.asked:
-            raise ReceiverUnavailableError("the receiver is stopping")
+def _always() -> bool:
+    return True
 
 
 def run(  # noqa: PLR0913 - the composition root hands its parts in
@@ -81,6 +75,7 @@ def run(  # noqa: PLR0913 - the composition root hands its parts in
     routers: Routers = lambda _: (),
     door: Door | None = None,
     stopping: Stopping | None = None,
+    ready: Callable[[], bool] = _always,
 ) -> None:
     """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -93,6 +88,7 @@ def run(  # noqa: PLR0913 - the composition root hands its parts in
                 routers=routers,
                 door=door,
                 stopping=stopping,
+                ready=ready,
             )
         )
 
@@ -106,8 +102,11 @@ async def serve(  # noqa: PLR0913 - as above
     routers: Routers = lambda _: (),
     door: Door | None = None,
     stopping: Stopping | None = None,
+    ready: Callable[[], bool] = _always,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then write what is held and return; a second signal hastens it.
+
+    ``ready`` tells whether events can be accepted now; the gRPC health service says so.
 
     Raises:
         ConfigurationError: TLS_CERT and TLS_KEY cannot be used.
@@ -131,12 +130,14 @@ async def serve(  # noqa: PLR0913 - as above
         grpc_receiver = GrpcReceiver(intake, ags, door, sockets)
         await grpc_receiver.start(settings.http_host, settings.grpc_port)
         committer.start()
+        following = asyncio.create_task(grpc_receiver.health.follow(ready))
         try:
             app = build_app(intake, ags, routers(intake), door)
             http_server = HttpServer(app, doors_of(settings), None if certificate is None else certificate.context())
             log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
             await _serve_until(signals, http_server, listener, grpc_receiver)
         finally:
+            following.cancel()
             # In a thread, because the last callers are woken through this loop.
             await asyncio.to_thread(committer.close)
     log.info("receiver_stopped")

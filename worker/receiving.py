@@ -1,31 +1,32 @@
 """The composition root of the receiver process: its parts, built from the settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery import Celery
 from fastapi import APIRouter
-from redis import Redis
 from sqlalchemy import Engine
 
 from api.dead_letters import DeadLetterService, dead_letters_router
-from api.health import Check
 from api.metrics import FleetCollector
 from api.progress import ProgressService
+from api.pulse import Pulse
 from config.settings import Settings
 from ingest.intake import Intake
-from models.cold.connection import connect_database, database_errors
+from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.refused_rows import RowRewriter
-from models.hot.connection import connect_state, state_errors
+from models.errors import DatabaseUnavailableError, NotReadyError
+from models.hot.connection import connect_state
 from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
 from worker.broker import BatchPublisher, QueuePeek
 from worker.doors import Doorkeeper
+from worker.health_checks import receiver_checks
 from worker.keys_watcher import KeysWatcher
 from worker.publications import PublicationsWatcher, watch_publications
 from worker.redriving import Redriver
@@ -45,8 +46,7 @@ class ReceiverParts:
     attributes: UserAttributes
     progress: ProgressService
     collector: FleetCollector
-    needed: Mapping[str, Check]
-    useful: Mapping[str, Check]
+    pulse: Pulse
     dead_letters: Callable[[Intake], APIRouter]
     """The routes of dead letters, which re-enter by this way in."""
 
@@ -80,8 +80,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
             now_us=now_us,
         ),
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        needed={"state": lambda: _ping(redis), "keys": keys.check},
-        useful={"broker": peek.ping, "database": lambda: _ask(engine)},
+        pulse=Pulse(*receiver_checks(settings, engine, lambda: _known(keys), records, now_us)),
         dead_letters=lambda intake: make_dead_letters_router(engine, intake),
     )
 
@@ -93,11 +92,8 @@ def make_dead_letters_router(engine: Engine, intake: Intake) -> APIRouter:
     return dead_letters_router(DeadLetterService(reader, changes), redriver.redrive)
 
 
-def _ping(redis: Redis) -> None:
-    with state_errors():
-        redis.ping()
-
-
-def _ask(engine: Engine) -> None:
-    with database_errors(), engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
+def _known(keys: KeysWatcher) -> None:
+    try:
+        keys.check()
+    except DatabaseUnavailableError as error:
+        raise NotReadyError("not known, for PostgreSQL does not answer: nobody can be let in") from error

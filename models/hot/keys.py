@@ -25,6 +25,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
+| ``ql:ticks`` | hash | when each periodic task began last, in µs |
+| ``ql:probe`` | string | written by health checks, to see whether writes are taken |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
@@ -41,6 +43,8 @@ FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
 WORKERS = "ql:workers"
+TICKS = "ql:ticks"
+PROBE = "ql:probe"
 
 
 class ShardKeys(NamedTuple):

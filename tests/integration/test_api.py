@@ -11,7 +11,6 @@ from httpx import ASGITransport, AsyncClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.health import health_router
 from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
 from models.cold.attributes import AttributeStore
@@ -19,7 +18,7 @@ from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
 from models.cold.reading import ProgressReader
-from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.errors import DatabaseUnavailableError
 from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state
 from models.hot.meters import Meters
@@ -199,34 +198,6 @@ def test_an_answer_takes_one_read_of_redis_and_one_more_for_attributes(stack):
     count(_client(stack))
     count(_for_some(stack))
     assert calls == [[1, 0, 0, 0], [1, 1, 0, 0]]
-
-
-def _health(needed, useful):
-    app = FastAPI()
-    app.include_router(health_router(needed, useful))
-    return Client(app)
-
-
-def _broken():
-    raise StateUnavailableError("gone")
-
-
-def test_readiness_says_what_is_wrong():
-    def fine():
-        return None
-
-    assert _health({"state": fine}, {"database": fine}).get("/readyz").json() == {
-        "status": "ready", "checks": {"state": "ok", "database": "ok"},
-    }  # fmt: skip
-    degraded = _health({"state": fine}, {"database": _broken}).get("/readyz")
-    assert (degraded.status_code, degraded.json()["status"], degraded.json()["checks"]["database"]) == (
-        200,
-        "degraded",
-        "gone",
-    )
-    unavailable = _health({"state": _broken}, {}).get("/readyz")
-    assert (unavailable.status_code, unavailable.json()["status"]) == (503, "unavailable")
-    assert _health({"state": _broken}, {}).get("/healthz").status_code == 200
 
 
 def _scrape(stack, redis=None):

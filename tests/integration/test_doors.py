@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from api.attributes import attributes_router
 from api.health import health_router
 from api.progress import ProgressService, progress_router
+from api.pulse import Pulse
 from config.settings import Settings
 from ingest.ags import LOGIN_TOPIC, AgsReader
 from ingest.committer import GroupCommitter
@@ -69,7 +70,7 @@ class House:
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )
         progress = ProgressService(GOALS, lambda: only(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
-        routers = [progress_router(progress), attributes_router(users), health_router({}, {})]
+        routers = [progress_router(progress), attributes_router(users), health_router(Pulse({}, {}))]
         self.app = build_app(intake, AgsReader(None), routers, self.door)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost")
         self.grpc = GrpcReceiver(intake, AgsReader(None), self.door)

@@ -1,5 +1,6 @@
 """gRPC in, journal out: a real server on a free port, spoken to by field numbers."""
 
+import asyncio
 import struct
 from datetime import timedelta
 from typing import Any, Self
@@ -51,14 +52,17 @@ class Server:
         intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.receiver = GrpcReceiver(intake, AgsReader(namespace))
         self.port = free_port()
+        self.is_ready = True
 
     async def __aenter__(self) -> Self:
         self.committer.start()
         await self.receiver.start("127.0.0.1", self.port)
+        self.following = asyncio.create_task(self.receiver.health.follow(lambda: self.is_ready, interval_s=0.01))
         self.channel: Any = aio.insecure_channel(f"127.0.0.1:{self.port}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.following.cancel()
         await self.channel.close()
         await self.receiver.stop(timedelta(seconds=1))
         self.committer.close()
@@ -252,11 +256,26 @@ async def test_bytes_that_are_no_message_are_never_ok(server):
     assert server.journaled() == []
 
 
-async def test_health_reports_serving(server):
+@pytest.mark.parametrize("service", ["", LOGIN.split("/")[1], STATISTIC.split("/")[1]])
+async def test_health_says_serving_only_while_events_can_be_accepted(server, service):
+    answers = health_pb2.HealthCheckResponse
     stub = health_pb2_grpc.HealthStub(server.channel)
-    for service in ("", LOGIN.split("/")[1], STATISTIC.split("/")[1]):
-        reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
-        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    said = stub.Watch(health_pb2.HealthCheckRequest(service=service))
+    while (await said.read()).status != answers.SERVING:
+        pass  # NOT_SERVING until the first look
+
+    server.is_ready = False
+    away = await said.read()
+    server.is_ready = True
+    back = await said.read()
+    await server.receiver.health.end()
+    stopped = await said.read()
+
+    assert [reply.status for reply in (away, back, stopped)] == [
+        answers.NOT_SERVING,
+        answers.SERVING,
+        answers.NOT_SERVING,
+    ]
 
 
 async def test_reflection_lists_the_services(server):

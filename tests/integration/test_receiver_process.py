@@ -32,6 +32,7 @@ from worker.serving import listen
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
     from api.health import health_router
+    from api.pulse import Pulse
     from config.settings import Settings
     from models.hot.connection import connect_state
     from models.hot.journal import Journal, JournalBounds
@@ -44,7 +45,7 @@ PROGRAM = textwrap.dedent("""
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
     run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
-        routers=lambda _: [health_router({"receiver": stopping.check}, {})], stopping=stopping)
+        routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)], stopping=stopping)
 """)
 
 
@@ -135,7 +136,7 @@ def test_a_receiver_that_stops_says_so_to_balancers_and_still_takes_events(redis
         assert answer.status_code == 202
         assert answer.headers["connection"] == "close"
         ready = httpx.get(f"http://127.0.0.1:{receiver.http}/readyz", timeout=5)
-        assert (ready.status_code, ready.json()["checks"]) == (503, {"receiver": "the receiver is stopping"})
+        assert (ready.status_code, ready.json()["checks"]) == (503, {"process": "stopping"})
     assert receiver.process.wait(timeout=15) == 0
     assert journaled(redis) == {"h1"}
 

@@ -28,10 +28,11 @@ def receiver() -> None:
             append=parts.journal.append,
             publish=parts.publisher.ring,
             meters=parts.meters,
+            ready=parts.pulse.is_ready,
             routers=lambda intake: [
                 progress_router(parts.progress),
                 attributes_router(parts.attributes),
-                health_router({"receiver": stopping.check, **parts.needed}, parts.useful),
+                health_router(parts.pulse, stopping=lambda: stopping.asked),
                 parts.dead_letters(intake),
             ],
             door=parts.door,

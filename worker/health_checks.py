@@ -1,0 +1,190 @@
+"""What the receiver's readiness is made of. Each text may be read by anybody: no address, no name, no password."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from redis import Redis
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy import Engine
+
+from api.pulse import AWAY, Check
+from config.settings import Settings
+from models.cold.connection import database_errors
+from models.errors import NotReadyError
+from models.hot.connection import connect_state, state_errors
+from models.hot.keys import PROBE, shard_keys
+from models.hot.records import Records
+
+FULL = 0.95
+"""The part of a bound from which on a shard counts as full: the next batch may be refused already."""
+WORKER_PATIENCE = timedelta(seconds=60)
+"""How long the oldest batch of a shard may wait for a worker."""
+FLUSH_PATIENCE = timedelta(seconds=30)
+"""How long the oldest change may wait for PostgreSQL."""
+_PROBE_SECONDS = 60
+_TIMEOUT_SECONDS = 2.0
+
+
+class ShardLoad(NamedTuple):
+    """What waits in a shard."""
+
+    held_bytes: int
+    """Of the journal and the log: what the bound counts."""
+    ready_since_ms: int
+    """When the oldest batch that no worker has taken was accepted; 0 where there is none."""
+    dirty_users: int
+
+
+class Backlog:
+    """What waits in the shards, held against the settings' bounds."""
+
+    def __init__(self, settings: Settings, redis: Redis, records: Records, now_us: Callable[[], int]) -> None:
+        self._settings, self._redis, self._records, self._now_us = settings, redis, records, now_us
+
+    def journal(self) -> None:
+        """Whether the receiver takes anything.
+
+        Raises:
+            NotReadyError: every shard is full.
+        """
+        if len(self._full()) == self._settings.shards:
+            raise NotReadyError("full: workers or the flush are behind, and nothing is accepted until they catch up")
+
+    def shards(self) -> None:
+        """Whether every shard takes events.
+
+        Raises:
+            NotReadyError: some are full; the text names them.
+        """
+        full = self._full()
+        if full:
+            raise NotReadyError(f"full: {_listed(full)}; requests with events of these shards are refused")
+
+    def workers(self) -> None:
+        """Whether workers take what is accepted.
+
+        Raises:
+            NotReadyError: batches have waited for longer than ``WORKER_PATIENCE``.
+        """
+        limit = (self._now_us() - WORKER_PATIENCE // timedelta(microseconds=1)) // 1000
+        waiting = [shard for shard, load in enumerate(self._loads()) if 0 < load.ready_since_ms < limit]
+        if waiting:
+            raise NotReadyError(f"no worker takes the batches of {_listed(waiting)}")
+
+    def flush(self) -> None:
+        """Whether changes come to PostgreSQL.
+
+        Raises:
+            NotReadyError: one has waited for longer than ``FLUSH_PATIENCE``.
+        """
+        since = self._records.oldest_change(self._settings.shards)
+        waited = timedelta(microseconds=self._now_us() - since) if since else timedelta()
+        if waited > FLUSH_PATIENCE:
+            raise NotReadyError(f"changes wait for PostgreSQL for {waited // timedelta(seconds=1)} s")
+
+    def _full(self) -> list[int]:
+        settings = self._settings
+        room = FULL * (settings.journal_max_bytes // settings.shards)
+        users = max(1, settings.dirty_max_users // settings.shards)
+        oldest_ms = (self._now_us() - settings.journal_max_age // timedelta(microseconds=1)) // 1000
+        return [
+            shard
+            for shard, load in enumerate(self._loads())
+            if load.held_bytes >= room or load.dirty_users >= users or 0 < load.ready_since_ms < oldest_ms
+        ]
+
+    def _loads(self) -> list[ShardLoad]:
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for shard in range(self._settings.shards):
+                keys = shard_keys(shard)
+                pipeline.mget(keys.journal_bytes, keys.log_bytes)
+                pipeline.zrange(keys.ready, 0, 0, withscores=True)
+                pipeline.zcard(keys.dirty)
+            replies = pipeline.execute()
+        return [
+            ShardLoad(sum(int(size or 0) for size in sizes), int(oldest[0][1]) if oldest else 0, dirty)
+            for sizes, oldest, dirty in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        ]
+
+
+def receiver_checks(
+    settings: Settings, engine: Engine, keys: Callable[[], None], records: Records, now_us: Callable[[], int]
+) -> tuple[Mapping[str, Check], Mapping[str, Check]]:
+    """What the receiver needs, and what may be away for a while; contacts no server."""
+    state = connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS)
+    broker = connect_state(settings.broker, socket_timeout=_TIMEOUT_SECONDS)
+    backlog = Backlog(settings, state, records, now_us)
+    needed: dict[str, Check] = {"state": lambda: write_probe(state), "journal": backlog.journal, "keys": keys}
+    useful: dict[str, Check] = {
+        "broker": lambda: write_probe(broker),
+        "database": lambda: database_probe(engine),
+        "shards": backlog.shards,
+        "workers": backlog.workers,
+        "flush": backlog.flush,
+    }
+    return needed, useful
+
+
+def write_probe(redis: Redis) -> None:
+    """Write one small key: a Redis that answers but takes no writes is of no use.
+
+    Raises:
+        NotReadyError: it does not answer, or refuses.
+    """
+    try:
+        redis.set(PROBE, "1", ex=_PROBE_SECONDS)
+    except RedisError as error:
+        raise NotReadyError(_redis_fault(error)) from error
+
+
+def database_probe(engine: Engine) -> None:
+    """Ask PostgreSQL whether it takes writes.
+
+    Raises:
+        DatabaseUnavailableError: it does not answer.
+        NotReadyError: it is a standby.
+    """
+    with database_errors(), engine.connect() as connection:
+        if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+            raise NotReadyError("takes no writes: it is a standby")
+
+
+def _redis_fault(error: RedisError) -> str:
+    for kind, text in (
+        (AuthenticationError, "refuses our password"),
+        (BusyLoadingError, "is loading its data"),
+        (OutOfMemoryError, "takes no writes: it is at its maxmemory"),
+        (ReadOnlyError, "takes no writes: it is a replica"),
+        ((RedisConnectionError, RedisTimeoutError), AWAY),
+    ):
+        if isinstance(error, kind):
+            return text
+    return _refusal(str(error)) if isinstance(error, ResponseError) else AWAY
+
+
+def _refusal(text: str) -> str:
+    for code, meaning in (
+        ("MISCONF", "it cannot save to its disk"),
+        ("NOREPLICAS", "it has too few replicas"),
+        ("NOPERM", "our user may not write"),
+    ):
+        if text.startswith(code):
+            return f"takes no writes: {meaning}"
+    return "refuses our password" if text.startswith(("NOAUTH", "WRONGPASS")) else "takes no writes"
+
+
+def _listed(shards: Sequence[int]) -> str:
+    """Shards in words: the first few by number, and how many more."""
+    named = ", ".join(str(shard) for shard in shards[:8])
+    more = f" and {len(shards) - 8} more" if len(shards) > 8 else ""
+    return f"shard{'s' if len(shards) > 1 else ''} {named}{more}"
