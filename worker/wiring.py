@@ -106,7 +106,7 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     watcher = watch_publications(parts.engine, settings, document, now_us)
     runtime = Runtime(
         applier=_make_applier(parts, matchers(watcher, settings)),
-        flusher=_make_flusher(parts),
+        flusher=make_flusher(settings, parts.redis, parts.writer, parts.meters),
         sweeper=_make_sweeper(parts),
         make_partitions=lambda: prepare_database(parts.engine, settings),
         drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
@@ -136,16 +136,17 @@ def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier
     )
 
 
-def _make_flusher(parts: _Parts) -> Flusher:
+def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: Meters) -> Flusher:
+    """The flush, as the settings have it."""
     return Flusher(
-        redis=parts.redis,
-        shards=parts.settings.shards,
-        batch_size=parts.settings.db_batch_size,
-        window=parts.settings.max_lateness,
-        records=parts.records,
-        shard_log=ShardLog(parts.redis),
-        writer=parts.writer,
-        meters=parts.meters,
+        redis=redis,
+        shards=settings.shards,
+        batch_size=settings.db_batch_size,
+        window=settings.max_lateness,
+        records=make_records(settings, redis),
+        shard_log=ShardLog(redis),
+        writer=writer,
+        meters=meters,
         now_us=now_us,
     )
 

@@ -219,9 +219,10 @@ def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], oldest: Map
         rows=[unpack_row(packed) for field, packed in rows.items() if stamps[field] > flushed],
         stamp=max(stamps.values(), default=0),
         dirty_since=int(fields.get(b"@dirty", b"0")),
-        past_fields=[field.decode() for field in rows if _is_past(field.rpartition(FIELD_MARK)[2].decode(), oldest)],
+        past_fields=[field.decode() for field in rows if is_past(field.rpartition(FIELD_MARK)[2].decode(), oldest)],
     )
 
 
-def _is_past(period: str, oldest: Mapping[int, str]) -> bool:
+def is_past(period: str, oldest: Mapping[int, str]) -> bool:
+    """Whether a period ended so long ago that no event can reach it; ``oldest`` has a key for each length of keys."""
     return period != "" and period < oldest.get(len(period), "")

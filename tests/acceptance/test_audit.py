@@ -77,21 +77,21 @@ def leaves_no_drift(run):
 
 
 def names_an_altered_row(run):
-    """One row altered by hand, and put right again."""
+    """One row altered by hand, and put right again from the event log."""
     picked = "(SELECT ctid FROM user_goal_progress WHERE goal_id = 'minutes' LIMIT 1)"
-    ((user,),) = change(
-        run, f"UPDATE user_goal_progress SET progress = progress + 1 WHERE ctid = {picked} RETURNING user_id"
+    ((tenant, user),) = change(
+        run, f"UPDATE user_goal_progress SET progress = progress + 1 WHERE ctid = {picked} RETURNING tenant_id, user_id"
     )
     code, report = audited(run, "--settle", "1s")
     assert code == 1
     (difference,) = report["differences"]
     assert (difference["user_id"], difference["goal_id"], difference["what"]) == (user, "minutes", "progress")
     assert difference["found"] == pytest.approx(difference["expected"] + 1)
-    change(
-        run,
-        "UPDATE user_goal_progress SET progress = progress - 1"
-        f" WHERE user_id = '{user}' AND goal_id = 'minutes' RETURNING 1",
-    )
+    repaired = run.run("reconcile", "--user", user, "--tenant", tenant, "--json", seconds=60)
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert json.loads(repaired.stdout)["users_repaired"] == 1
+    again = run.run("reconcile", "--user", user, "--tenant", tenant, "--json", seconds=60)
+    assert json.loads(again.stdout)["users_differing"] == 0
 
 
 def loses_nothing_at_a_change_of_rules(run, changed):

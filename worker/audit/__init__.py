@@ -1,5 +1,6 @@
-"""Progress against the event log: ``questline audit`` and ``questline replay``.
+"""Progress against the event log: ``questline audit``, ``questline reconcile`` and ``questline replay``.
 
 The log is replayed through the reference engine (``replaying``). The audit compares what comes out with what
-PostgreSQL holds (``stored``, ``comparing``, ``auditing``); the replay writes it into a schema of its own (``sandbox``).
+PostgreSQL holds (``stored``, ``comparing``, ``auditing``). Reconciling looks closer at who differs (``examining``) and
+repairs it (``reconciling``); the replay writes it into a schema of its own (``sandbox``).
 """

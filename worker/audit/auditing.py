@@ -4,7 +4,7 @@ Progress may be in PostgreSQL a moment before its events: on a running product, 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -20,6 +20,8 @@ from worker.audit.replaying import Replayed, nothing, replay
 from worker.audit.stored import read_users
 
 T = TypeVar("T")
+Elsewhere = Callable[[Comparer, Sequence[Replayed]], Collection[User]]
+"""Who of some users differs elsewhere than in PostgreSQL."""
 
 SHOWN = 100
 """Differences that a report names; more are counted."""
@@ -63,6 +65,10 @@ class AuditReport:
         self.skipped += comparison.skipped
 
 
+def _nowhere(_comparer: Comparer, _block: Sequence[Replayed]) -> Collection[User]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Auditor:
     """Audits one PostgreSQL."""
@@ -103,7 +109,7 @@ class Auditor:
         """Look at users once; returns those that differ, unless it is the last look, which reports them."""
         differing = []
         with open_log(self.engine) as log:
-            for comparison in self._comparisons(log, scope, users):
+            for comparison, _ in self._comparisons(log, scope, users):
                 if users is None:
                     self.on_events(comparison.events)
                 if comparison.differences and not is_last:
@@ -112,14 +118,41 @@ class Auditor:
                     report.add(comparison)
         return differing
 
-    def _comparisons(self, log: EventLog, scope: Scope, users: Sequence[User] | None) -> Iterator[Comparison]:
+    def suspects(self, scope: Scope, also: Elsewhere, report: AuditReport) -> list[User]:
+        """The users of a scope who differ in one look, if only because the product is running.
+
+        Args:
+            scope: the users to look at.
+            also: names those who differ elsewhere than in PostgreSQL.
+            report: told how much was looked at.
+
+        Raises:
+            ConfigurationError: PostgreSQL holds no rules.
+            DatabaseUnavailableError: PostgreSQL did not answer.
+        """
+        found = []
+        with open_log(self.engine) as log:
+            for comparison, differs_elsewhere in self._comparisons(log, scope, None, also):
+                self.on_events(comparison.events)
+                report.add(comparison)
+                if comparison.differences or differs_elsewhere:
+                    found.append(comparison.user)
+        return found
+
+    def comparer(self, log: EventLog) -> Comparer:
+        """Compares users as this snapshot of the log has them, under the rules that were published by then."""
         kept_since = self._whole_since(log.kept_since())  # the first question: it takes the snapshot
-        matcher = self.matcher()
-        comparer = Comparer(matcher, kept_since=kept_since)
-        for block in self._blocks(log, matcher, _users(log, scope) if users is None else users):
+        return Comparer(self.matcher(), kept_since=kept_since)
+
+    def _comparisons(
+        self, log: EventLog, scope: Scope, users: Sequence[User] | None, also: Elsewhere = _nowhere
+    ) -> Iterator[tuple[Comparison, bool]]:
+        comparer = self.comparer(log)
+        for block in self._blocks(log, comparer.matcher, _users(log, scope) if users is None else users):
             known = read_users(log.connection, [replayed.user for replayed in block])
+            elsewhere = also(comparer, block)
             for replayed in block:
-                yield comparer.compare(replayed, known[replayed.user])
+                yield comparer.compare(replayed, known[replayed.user]), replayed.user in elsewhere
 
     def _whole_since(self, kept_since: datetime | None) -> datetime | None:
         """From when on progress that begins comes from events that are all kept."""

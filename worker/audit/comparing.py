@@ -7,17 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import orjson
-from sqlalchemy import Row as ResultRow
-
 from models.cold.event_log import User
-from models.rules.calendar import moment
 from models.rules.matching import Matcher
 from models.rules.nodes import Network
-from models.rules.operators import progress_of
 from models.rules.rows import Row
 from worker.audit.replaying import Replayed
-from worker.audit.stored import Key, StoredUser
+from worker.audit.stored import Key, StoredRow, StoredUser, as_stored
 
 UNPUBLISHED, DROPPED = "goal is in no publication", "events are no longer all kept"
 """Why something was not compared."""
@@ -57,6 +52,7 @@ class Comparer:
 
     def __init__(self, matcher: Matcher, *, kept_since: datetime | None = None) -> None:
         """``kept_since``: progress that began earlier may come from events that were dropped since."""
+        self.matcher = matcher
         self._known = frozenset(name for network in matcher.networks for name in network.by_id)
         self._exact = frozenset(name for name in self._known if _is_timed_exactly(matcher.networks, name))
         self._kept_since = kept_since
@@ -77,15 +73,20 @@ class Comparer:
         result.differences.sort(key=lambda difference: difference[:5])
         return result
 
+    def is_known(self, key: Key) -> bool:
+        """Whether any publication has the goal."""
+        return key[0] in self._known
+
     def _is_known(self, key: Key, result: Comparison) -> bool:
-        if key[0] in self._known:
+        if self.is_known(key):
             return True
         result.skipped[UNPUBLISHED] += 1
         return False
 
-    def _compare_rows(self, key: Key, row: Row | None, found: "ResultRow[Any] | None", result: Comparison) -> None:
-        expected = None if row is None else _expected(row, times=row.goal_id in self._exact)
-        actual = None if found is None else _found(found, times=found.goal_id in self._exact)
+    def _compare_rows(self, key: Key, row: Row | None, found: StoredRow | None, result: Comparison) -> None:
+        times = key[0] in self._exact
+        expected = None if row is None else _said(as_stored(row), times=times)
+        actual = None if found is None else _said(found, times=times)
         if expected is None or actual is None:
             result.differences.append(
                 Difference(*result.user, *key, "row", _summary(expected), _summary(actual)),
@@ -105,24 +106,7 @@ def _is_timed_exactly(networks: list[Network], name: str) -> bool:
     return single and node.is_exact and all(_is_timed_exactly(networks, part) for part in below)
 
 
-def _expected(row: Row, *, times: bool) -> dict[str, Any]:
-    said = {
-        "progress": Decimal(str(progress_of(row))),  # by way of text: a float's own digits are what was stored
-        "status": "completed" if row.completed_at else "in_progress",
-        "rule_version": row.rule_version,
-        "operator": row.operator,
-        "state": orjson.loads(orjson.dumps(row.state)),
-        "slots": orjson.loads(orjson.dumps(row.slots)),
-        "is_part": row.part,
-        "is_reached": row.reached_at > 0,
-    }
-    if times and not row.slots:
-        said["reached_at"] = moment(row.reached_at) if row.reached_at else None
-        said["completed_at"] = moment(row.completed_at) if row.completed_at else None
-    return said
-
-
-def _found(row: "ResultRow[Any]", *, times: bool) -> dict[str, Any]:
+def _said(row: StoredRow, *, times: bool) -> dict[str, Any]:
     names = ("progress", "status", "rule_version", "operator", "state", "slots", "is_part")
     said = {name: getattr(row, name) for name in names} | {"is_reached": row.reached_at is not None}
     if times and not row.slots:

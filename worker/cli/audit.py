@@ -31,15 +31,13 @@ def audit(
     """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
     settings = running_settings(Settings())
     patience = _duration(settle)
-    if tenant is not None and user is None:
-        raise typer.BadParameter("goes with --user; without it all tenants are looked at", param_hint="--tenant")
-    scope = _scope(user, settings.tenant_or_default(tenant), sample, everyone=everyone)
+    scope = scope_of(settings, user, tenant, sample, everyone=everyone)
     with log_database(settings) as engine, progress_bars() as progress:
         bar = progress.add_task("events replayed", total=None)
         auditor = Auditor(
             engine,
             lambda: published_rules(engine, settings),
-            _late_by(settings),
+            late_by(settings),
             settings.event_retention,
             on_total=lambda total: progress.update(bar, total=total),
             on_events=lambda events: progress.advance(bar, events),
@@ -59,13 +57,21 @@ def _duration(text: str) -> timedelta:
         raise typer.BadParameter(str(error), param_hint="--settle") from error
 
 
-def _scope(user: str | None, tenant: str, sample: int | None, *, everyone: bool) -> Scope:
+def scope_of(settings: Settings, user: str | None, tenant: str | None, sample: int | None, *, everyone: bool) -> Scope:
+    """The users that the options name.
+
+    Raises:
+        BadParameter: they contradict each other.
+    """
+    if tenant is not None and user is None:
+        raise typer.BadParameter("goes with --user; without it all tenants are looked at", param_hint="--tenant")
     if (user is not None) + (sample is not None) + everyone > 1:
         raise typer.BadParameter("give one of --user, --sample and --all")
-    return Scope(user=None if user is None else (tenant, user), sample=sample)
+    return Scope(user=None if user is None else (settings.tenant_or_default(tenant), user), sample=sample)
 
 
-def _late_by(settings: Settings) -> timedelta | None:
+def late_by(settings: Settings) -> timedelta | None:
+    """How much later than it happened an event may have been applied, where old events are dropped; else None."""
     return None if settings.event_retention is None else timedelta(microseconds=reach_us(settings))
 
 
@@ -85,7 +91,7 @@ def _as_data(report: AuditReport) -> dict[str, Any]:
 
 def _lines(report: AuditReport) -> Iterator[str]:
     for difference in report.differences:
-        yield _said(difference)
+        yield said(difference)
     more = report.difference_count - len(report.differences)
     if more:
         yield f"and {more:,} more"
@@ -97,7 +103,8 @@ def _lines(report: AuditReport) -> Iterator[str]:
     )
 
 
-def _said(difference: Difference) -> str:
+def said(difference: Difference) -> str:
+    """A difference in a line."""
     period = f" {difference.period}" if difference.period else ""
     expected, found = (_text(value) for value in (difference.expected, difference.found))
     where = f"{difference.tenant_id} {difference.user_id} {difference.goal_id}{period}"

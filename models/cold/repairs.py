@@ -1,0 +1,51 @@
+"""What a repair changes in PostgreSQL itself: rows that should not exist go, completions that are missing come."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine
+
+from models.cold.connection import database_errors, statement
+from models.cold.event_log import User, columns_of
+from models.cold.layers import UNLOCKS
+from models.rules.rows import Unlock
+
+
+class SurplusRow(NamedTuple):
+    """A row that should not exist, as it was looked at."""
+
+    tenant_id: str
+    user_id: str
+    goal_id: str
+    period: str
+    stamp: int
+
+
+def delete_rows(engine: Engine, rows: Sequence[SurplusRow]) -> int:
+    """Delete rows that have not been written since they were looked at; returns how many.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    if not rows:
+        return 0
+    columns = dict(zip(SurplusRow._fields, map(list, zip(*rows, strict=True)), strict=True))
+    with database_errors(), engine.begin() as connection:
+        return connection.exec_driver_sql(statement("delete_progress"), columns).rowcount
+
+
+def add_unlocks(engine: Engine, unlocks: Sequence[Unlock]) -> None:
+    """Record completions that are missing; one that is there by now stays as it is (promise P8).
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    if unlocks:
+        with database_errors(), engine.begin() as connection:
+            UNLOCKS.write(connection, sorted(unlocks, key=UNLOCKS.key))
+
+
+def users_with_dead_events(connection: Connection, users: Sequence[User]) -> set[User]:
+    """Those of some users who have accepted events that PostgreSQL refused, so that the log lacks them."""
+    found = connection.exec_driver_sql(statement("users_with_dead_events"), columns_of(users))
+    return {(tenant_id, user_id) for tenant_id, user_id in found}
