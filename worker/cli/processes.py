@@ -2,12 +2,14 @@
 
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import structlog
 import typer
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from rich.console import Console
 
 from config.settings import Settings
@@ -15,6 +17,8 @@ from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
 from models.failpoints import arm
+from models.hot.connection import connect_state
+from models.hot.ticks import Ticks
 from tasks import runtime
 from worker.celery_app import make_app
 from worker.doors import check_address
@@ -24,7 +28,7 @@ from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
 from worker.services.running import running_settings
 from worker.tls import certificate_of
-from worker.wiring import build_runtime, read_challenges
+from worker.wiring import build_runtime, now_us, read_challenges
 
 log = structlog.get_logger()
 
@@ -50,6 +54,7 @@ def worker(
     if maintenance:
         signals.worker_ready.connect(_warm_up, weak=False)
         signals.worker_shutdown.connect(_close, weak=False)
+        signals.task_prerun.connect(_note_ticks(settings), weak=False)
         # Threads: a flush that waits for PostgreSQL must not keep the sweep waiting.
         _run_worker(app, settings, "maintenance", [MAINTENANCE_QUEUE], "threads", concurrency=2)
         return
@@ -168,3 +173,14 @@ def _warm_up(**_signal: object) -> None:
 
 def _close(**_signal: object) -> None:
     runtime.close()
+
+
+def _note_ticks(settings: Settings) -> Callable[..., None]:
+    """Notes when each periodic task begins, by which `questline doctor` knows that beat is alive."""
+    ticks = Ticks(connect_state(settings.state))
+
+    def note(task: Task[..., None], **_signal: object) -> None:
+        with suppress(RetryableError):  # the task will say so itself
+            ticks.note(task.name, now_us())
+
+    return note

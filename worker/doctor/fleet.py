@@ -1,0 +1,92 @@
+"""The processes: whether beat ticks, workers take every shard, and nothing waits too long."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from config.shards import MAINTENANCE_QUEUE, queue_for
+from models.hot.ticks import Ticks
+from tasks.definitions import FLUSH, SWEEP
+from worker.doctor.registry import Installation, Remark, check, error, ok, warning
+from worker.wiring import make_journal, make_records
+
+_INSPECT_SECONDS = 3.0
+_LATE_TICKS = 5
+_SHORTEST = timedelta(seconds=15)
+"""A tick may be this late however often it comes: a flush may take some seconds."""
+
+
+@check("beat", "flush and sweep began in time: beat ticks, and a maintenance worker takes the ticks")
+def beat(installation: Installation) -> Iterator[Remark]:
+    """The periodic tasks run."""
+    settings = installation.settings
+    intervals = {FLUSH: settings.buffer_flush_interval, SWEEP: settings.journal_sweep_interval}
+    ticks = Ticks(installation.state).read()
+    for task, interval in intervals.items():
+        at = ticks.get(task)
+        age = None if at is None else timedelta(microseconds=installation.now_us() - at)
+        if age is None or age > max(_SHORTEST, _LATE_TICKS * interval):
+            since = "has never run" if age is None else f"ran last {_seconds(age)} ago"
+            yield error(f"{task} {since}", _who_is_missing(installation))
+        else:
+            yield ok(f"{task} ran {_seconds(age)} ago")
+
+
+@check("workers", "a worker takes every shard, and one the maintenance")
+def workers(installation: Installation) -> Iterator[Remark]:
+    """Every queue has somebody who takes from it."""
+    found = installation.app.control.inspect(timeout=_INSPECT_SECONDS).active_queues() or {}
+    taken = {queue["name"] for queues in found.values() for queue in queues}
+    missing = [shard for shard in range(installation.settings.shards) if queue_for(shard) not in taken]
+    if missing:
+        yield error(
+            f"no worker takes {len(missing)} of {installation.settings.shards} shards, the first is {missing[0]}",
+            "Start `questline worker --shards auto`, or give workers the missing shards.",
+        )
+    if MAINTENANCE_QUEUE not in taken:
+        yield error("no worker takes the maintenance", "Start `questline worker --maintenance`.")
+    if not missing and MAINTENANCE_QUEUE in taken:
+        yield ok(f"{len(found)} workers take every shard and the maintenance")
+
+
+@check("journal", "how long accepted batches wait for a worker")
+def journal(installation: Installation) -> Iterator[Remark]:
+    """What is accepted is applied."""
+    settings = installation.settings
+    states = make_journal(settings, installation.state).states(settings.shards)
+    waiting = sum(state.batches for state in states)
+    oldest_ms = min((state.oldest_ms for state in states if state.oldest_ms), default=0)
+    age = timedelta(milliseconds=installation.now_us() // 1000 - oldest_ms) if oldest_ms else timedelta()
+    said = f"{waiting:,} batches wait, the oldest for {_seconds(age)}" if waiting else "nothing waits"
+    advice = "Look whether every shard has a worker, and in the workers' logs for batch_failed or batches_postponed."
+    if age > settings.journal_max_age:
+        yield error(said, advice)
+    elif age > timedelta(seconds=60):
+        yield warning(said, advice)
+    else:
+        yield ok(said)
+
+
+@check("flush-lag", "how long changes wait for PostgreSQL")
+def flush_lag(installation: Installation) -> Iterator[Remark]:
+    """What is applied is written."""
+    shards = installation.settings.shards
+    records = make_records(installation.settings, installation.state)
+    since, dirty = records.oldest_change(shards), sum(records.dirty_counts(shards))
+    age = timedelta(microseconds=installation.now_us() - since) if since else timedelta()
+    said = f"{dirty:,} users wait, the first for {_seconds(age)}" if dirty else "PostgreSQL has everything"
+    advice = "Look whether PostgreSQL answers, and in the maintenance worker's log for flush_put_off."
+    if age > timedelta(minutes=5):
+        yield error(said, advice)
+    else:
+        yield warning(said, advice) if age > timedelta(seconds=30) else ok(said)
+
+
+def _who_is_missing(installation: Installation) -> str:
+    """Ticks that nobody takes stay in their queue; without beat there are none."""
+    if installation.broker.llen(MAINTENANCE_QUEUE):
+        return "Ticks are waiting: start `questline worker --maintenance`, or look why it is stuck."
+    return "No ticks are waiting: start `questline beat`."
+
+
+def _seconds(age: timedelta) -> str:
+    return f"{max(0.0, age.total_seconds()):,.0f} s"

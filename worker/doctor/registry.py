@@ -1,0 +1,76 @@
+"""The checks by name, and what they say."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+from celery import Celery
+from redis import Redis
+from sqlalchemy import Engine
+
+from config.settings import Settings
+
+Level = Literal["ok", "warning", "error"]
+
+
+class Remark(NamedTuple):
+    """What a check found."""
+
+    level: Level
+    says: str
+    advice: str = ""
+    """What to do about it, in one sentence."""
+
+
+ok = partial(Remark, "ok")
+warning = partial(Remark, "warning")
+error = partial(Remark, "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the checks look at. Nothing is connected before a check uses it."""
+
+    settings: Settings
+    state: Redis
+    broker: Redis
+    engine: Engine
+    app: Celery
+    now_us: Callable[[], int]
+    has_servers: bool = True
+    """Whether the settings, or a running product, name the servers."""
+
+    @property
+    def redises(self) -> dict[str, Redis]:
+        """The Redis servers by what they are to us; one where the broker is the state Redis."""
+        if self.settings.state == self.settings.broker:
+            return {"Redis": self.state}
+        return {"the state Redis": self.state, "the broker": self.broker}
+
+
+Ask = Callable[[Installation], Iterable[Remark]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check: what it is called, what it looks at, and whether it talks to a server."""
+
+    name: str
+    looks_at: str
+    ask: Ask
+    needs_servers: bool
+
+
+CHECKS: dict[str, Check] = {}
+"""All of them, in the order of their report."""
+
+
+def check(name: str, looks_at: str, *, needs_servers: bool = True) -> Callable[[Ask], Ask]:
+    """Register a check. No remark at all means that all is well."""
+
+    def register(ask: Ask) -> Ask:
+        CHECKS[name] = Check(name, looks_at, ask, needs_servers)
+        return ask
+
+    return register
