@@ -34,6 +34,7 @@ def beat(installation: Installation) -> Iterator[Remark]:
 @check("workers", "a worker takes every shard, and one the maintenance")
 def workers(installation: Installation) -> Iterator[Remark]:
     """Every queue has somebody who takes from it."""
+    installation.broker.ping()  # Celery would try for longer than a doctor may take
     found = installation.app.control.inspect(timeout=_INSPECT_SECONDS).active_queues() or {}
     taken = {queue["name"] for queues in found.values() for queue in queues}
     missing = [shard for shard in range(installation.settings.shards) if queue_for(shard) not in taken]

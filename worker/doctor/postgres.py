@@ -12,7 +12,7 @@ from config.loopback import is_loopback
 from models.cold.connection import database_errors
 from models.cold.partitions import EVALUATIONS, EVENTS, days_around, partition_name
 from models.cold.publications import load
-from models.errors import ConfigurationError, NotReadyError
+from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
 from worker.health_checks import database_probe
 from worker.migrating import alembic_config
@@ -36,6 +36,11 @@ def answers(installation: Installation) -> Iterator[Remark]:
         database_probe(installation.engine)
     except NotReadyError as fault:
         yield error(f"PostgreSQL {fault}", "Set DB_HOST to the primary server.")
+    except DatabaseUnavailableError as fault:
+        first, *_ = str(fault.__cause__ or fault).splitlines()
+        yield error(f"PostgreSQL does not answer: {first}", "Start it, or correct the settings DB_*.")
+    else:
+        yield ok("PostgreSQL takes writes")
 
 
 @check("postgresql-version", "PostgreSQL 13 or newer")
