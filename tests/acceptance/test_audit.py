@@ -65,7 +65,6 @@ def audited(run, *options):
     return ended.returncode, json.loads(ended.stdout or ended.stderr)
 
 
-@pytest.mark.timeout(400)
 def leaves_no_drift(run):
     """50,000 events in shuffled order, a tenth of them repeats, over every operator."""
     ended = run.run(*LOAD, "--events", "50000", "--users", "1500", seconds=150)
@@ -92,6 +91,15 @@ def names_an_altered_row(run):
     assert json.loads(repaired.stdout)["users_repaired"] == 1
     again = run.run("reconcile", "--user", user, "--tenant", tenant, "--json", seconds=60)
     assert json.loads(again.stdout)["users_differing"] == 0
+
+
+def is_well(run):
+    """The doctor finds every process at work, and nothing wrong."""
+    ended = run.run("doctor", "--json", seconds=60)
+    report = json.loads(ended.stdout)
+    assert ended.returncode == 0, report
+    said = {finding["check"]: finding["level"] for finding in report["findings"]}
+    assert {said[name] for name in ("beat", "workers", "journal", "flush-lag", "migrations", "rules")} == {"ok"}
 
 
 def loses_nothing_at_a_change_of_rules(run, changed):
@@ -121,6 +129,7 @@ def loses_nothing_at_a_change_of_rules(run, changed):
     assert (code, report["difference_count"]) == (0, 0), report
 
 
+@pytest.mark.timeout(400)
 def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is_named(up, tmp_path):
     rules, changed = tmp_path / "rules.json", tmp_path / "changed.json"
     rules.write_bytes(document())
@@ -129,4 +138,5 @@ def test_a_mixed_load_and_a_change_of_rules_leave_no_drift_and_an_altered_row_is
     run.ready()
     leaves_no_drift(run)
     names_an_altered_row(run)
+    is_well(run)
     loses_nothing_at_a_change_of_rules(run, changed)
