@@ -195,6 +195,7 @@ async def test_health_and_the_description_ask_for_no_key(house):
     house.key("t1", "admin")
     for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
         assert (await house.ask("GET", path)).status_code == 200
+    await house.grpc.health.say(serving=True)
     stub = health_pb2_grpc.HealthStub(house.channel)
     assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
 
