@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import structlog
 
 from models.cold.connection import connect_database
 from models.cold.tables import metadata
@@ -10,6 +11,15 @@ from models.hot.connection import connect_state
 from tests.servers import embedded_postgres, embedded_redis, given
 from tests.stack import Stack
 from worker.migrating import migrate
+
+# The default draws every frame with all its values: half a minute for one traceback of a batch.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def examples(count):
