@@ -34,6 +34,8 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_requests_overloaded_total": ("Requests refused because a bound was reached, by bound", "bound"),
     "questline_publish_failures_total": ("Journaled batches the broker did not take; the sweep publishes them", None),
     "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),
+    "questline_retries_total": ("Calls tried again after a passing fault, by reason", "reason"),
+    "questline_dead_letters_total": ("Dead letters written, by reason", "reason"),
     "questline_batches_republished_total": ("Batches the sweep published again", None),
     "questline_users_loaded_total": ("Records loaded from PostgreSQL", None),
     "questline_unlocks_total": ("Goals completed", None),

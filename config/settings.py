@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     dirty_max_users: Count = 500_000
     journal_sweep_interval: Duration = timedelta(seconds=5)
     journal_retry_after: Duration = timedelta(seconds=10)
-    journal_max_attempts: Count = 20
+    journal_max_attempts: Count = 6
 
     # Flush.
     buffer_flush_interval: Duration = timedelta(seconds=1)

@@ -3,6 +3,7 @@
 from zlib import crc32
 
 MAINTENANCE_QUEUE = "maintenance"
+_EVENTS = "events."
 
 
 def shard_for(tenant_id: str, user_id: str, shards: int) -> int:
@@ -12,7 +13,18 @@ def shard_for(tenant_id: str, user_id: str, shards: int) -> int:
 
 def queue_for(shard: int) -> str:
     """The Celery queue that carries a shard's batches."""
-    return f"events.{shard}"
+    return f"{_EVENTS}{shard}"
+
+
+def shard_of_queue(queue: str) -> int | None:
+    """The shard whose batches a queue carries; None where it carries none."""
+    shard = queue.removeprefix(_EVENTS)
+    return int(shard) if shard != queue and shard.isdecimal() else None
+
+
+def carries_tasks(queue: str) -> bool:
+    """Whether a queue is one of ours for tasks; others carry Celery's replies to remote control."""
+    return queue == MAINTENANCE_QUEUE or shard_of_queue(queue) is not None
 
 
 def parse_shards(text: str, shards: int) -> list[int]:

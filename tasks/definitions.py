@@ -9,9 +9,10 @@ import structlog
 from celery import shared_task
 
 from models.errors import RetryableError
+from tasks import burying
 from tasks.runtime import runtime
 
-APPLY_EVENTS = "questline.apply_events"
+APPLY_EVENTS = burying.APPLY_EVENTS
 FLUSH = "questline.flush"
 SWEEP = "questline.sweep"
 MAKE_PARTITIONS = "questline.make_partitions"
@@ -21,10 +22,15 @@ RETRY_DELAY = 1
 """Seconds until a task whose child process was killed is tried again. Celery's own 180 would outlast the broker's
 visibility timeout, and the message would come back while it still waits."""
 
+RETRIES_OF_APPLY = 1
+"""Whoever killed the child may not have meant this batch; a child that dies again leaves it to the sweep."""
+
 log = structlog.get_logger()
 
 
-@shared_task(name=APPLY_EVENTS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
+@shared_task(
+    name=APPLY_EVENTS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY, max_retries=RETRIES_OF_APPLY
+)
 def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
     """Apply a batch and what else is ready in its shard. The journal brings back what fails."""
     try:
@@ -37,18 +43,19 @@ def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> Non
 def flush(**_newer: Any) -> None:
     """Drain what changed into PostgreSQL; the next tick goes on where a fault stopped this one."""
     try:
-        runtime().flusher.flush()
+        runtime().retries(runtime().flusher.flush)
     except RetryableError as error:
         log.warning("flush_put_off", error=str(error))
 
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def sweep(**_newer: Any) -> None:
-    """Publish again what waits in the journal too long."""
-    try:
-        runtime().sweeper.sweep()
-    except RetryableError as error:
-        log.warning("sweep_put_off", error=str(error))
+    """Publish again what waits in the journal too long, and make dead letters of what workers kept aside."""
+    for step in (runtime().sweeper.sweep, runtime().poison.drain):
+        try:
+            step()
+        except RetryableError as error:
+            log.warning("sweep_put_off", step=step.__name__, error=str(error))
     _count_dead_letters()
 
 
@@ -64,7 +71,7 @@ def _count_dead_letters() -> None:
 def make_partitions(**_newer: Any) -> None:
     """Make the partitions of events and evaluations for the days ahead."""
     try:
-        runtime().make_partitions()
+        runtime().retries(runtime().make_partitions)
     except RetryableError as error:
         log.warning("partitions_put_off", error=str(error))
 
@@ -73,6 +80,6 @@ def make_partitions(**_newer: Any) -> None:
 def drop_partitions(**_newer: Any) -> None:
     """Drop the partitions that are older than ``EVENT_RETENTION``; the next tick drops what this one could not."""
     try:
-        runtime().drop_partitions()
+        runtime().retries(runtime().drop_partitions)
     except RetryableError as error:
         log.warning("partitions_put_off", error=str(error))

@@ -181,6 +181,7 @@ class Flusher:
         failpoint("flush.settled")
         for letter in refused:
             self.meters.count("challenge_event_handler_events_failed_total")
+            self.meters.count("questline_dead_letters_total", label=letter.reason)
             log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
         more = any(work.more for work in group.works)
         return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)

@@ -1,15 +1,11 @@
 """Batches merged to what one call of the apply script takes: fewer calls when many small batches wait."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import structlog
 
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.hot.journal import TakenBatch
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -30,17 +26,19 @@ class Merged:
         return self.batches[0].packed if len(self.batches) == 1 else pack_batch(self.events)
 
 
-def merge(batches: Sequence[TakenBatch], *, shard: int, max_events: int) -> Iterator[Merged]:
+def merge(
+    batches: Sequence[TakenBatch], malformed: Callable[[TakenBatch, MalformedBatchError], None], *, max_events: int
+) -> Iterator[Merged]:
     """Merge batches in their order, up to ``max_events`` each; one that is larger stays alone.
 
-    Bytes that are no batch are left to the journal, whose sweep dead-letters them in the end.
+    ``malformed`` is told of bytes that are no batch.
     """
     merged = Merged()
     for batch in batches:
         try:
             events = unpack_batch(batch.packed)
-        except MalformedBatchError:
-            log.exception("batch_malformed", shard=shard, batch_id=batch.batch_id)
+        except MalformedBatchError as error:
+            malformed(batch, error)
             continue
         if merged.events and len(merged.events) + len(events) > max_events:
             yield merged

@@ -10,7 +10,9 @@ from threading import Lock
 from models.errors import ConfigurationError
 from models.hot.meters import Meters
 from tasks.applying import BatchApplier
+from tasks.draining import PoisonDrain
 from tasks.flushing import Flusher
+from tasks.retrying import Retries
 from tasks.sweeping import Sweeper
 
 
@@ -21,9 +23,11 @@ class Runtime:
     applier: BatchApplier
     flusher: Flusher
     sweeper: Sweeper
+    poison: PoisonDrain
     make_partitions: Callable[[], None]
     drop_partitions: Callable[[], None]
     count_dead_letters: Callable[[], None]
+    retries: Retries
     meters: Meters
     stop_watching: Callable[[], None]
     """Ends the look-out for new publications of rules."""

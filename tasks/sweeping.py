@@ -1,7 +1,8 @@
 """The sweep: what waits in the journal too long is published again, and in the end dead-lettered (promise P1).
 
 A message can vanish between the broker and a worker, and a worker with batches in its hands. The journal still has
-them, so the sweep sends them once more; doing so needlessly is harmless, but must not make a long queue longer.
+them, so the sweep sends them once more; doing so needlessly is harmless, but must not make a long queue longer. Only
+what workers have tried in vain is given up: while nobody takes a shard's messages, its batches wait.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +11,18 @@ from dataclasses import dataclass
 import structlog
 
 from models.cold.dead_letters import DeadLetter
-from models.cold.writing import FlushWriter
 from models.errors import BrokerUnavailableError, MalformedBatchError
-from models.events import Event, unpack_batch
+from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
 from models.hot.journal import Batch, Journal, WaitingBatch
 from models.hot.meters import Meters
+from models.hot.tries import Record, Tries
+from tasks.burying import Burials, given_up_letter
+from tasks.retrying import Retries
 
 BATCHES_PER_SHARD = 500
+TRIES_TOGETHER = 3
+"""How often workers try a batch as a whole; then each of its events has tries of its own."""
 
 log = structlog.get_logger()
 
@@ -28,58 +33,73 @@ class Sweeper:
 
     shards: int
     max_attempts: int
+    """Tries by workers before a batch is given up."""
     journal: Journal
-    writer: FlushWriter
+    tries: Tries
+    burials: Burials
     queue_lengths: Callable[[int], list[int]]
     """The messages queued for each shard."""
     publish: Callable[[Sequence[Batch]], None]
+    retries: Retries
     meters: Meters
     now_us: Callable[[], int]
 
     def sweep(self) -> int:
-        """Publish waiting batches again; returns how many.
+        """Publish waiting batches again, and give up what never succeeds; returns how many were published.
 
         Raises:
             StateUnavailableError, BrokerUnavailableError, DatabaseUnavailableError: the next sweep goes on.
         """
-        queued = self.queue_lengths(self.shards)
-        return sum(self._sweep_shard(shard, queued[shard]) for shard in range(self.shards))
+        queued = self.retries(self.queue_lengths, self.shards)
+        published, given_up = 0, []
+        for shard in range(self.shards):
+            again, lost = self._claim(shard, queued[shard])
+            self._publish(shard, again)
+            published += len(again)
+            given_up += [(shard, batch, known) for batch, known in lost]
+        self._bury(given_up)  # last: PostgreSQL may be away
+        return published
 
-    def _sweep_shard(self, shard: int, queued: int) -> int:
+    def _claim(self, shard: int, queued: int) -> tuple[list[Batch], list[tuple[WaitingBatch, Record]]]:
+        """The batches to publish, and those to give up; what must be split is split."""
         now_ms = self.now_us() // 1000
-        waiting = self.journal.claim_waiting(shard, now_ms=now_ms, queued=queued, limit=BATCHES_PER_SHARD)
+        waiting = self.retries(self.journal.claim_waiting, shard, now_ms=now_ms, queued=queued, limit=BATCHES_PER_SHARD)
         if waiting:
             failpoint("sweep.claimed")
-        again = []
-        for batch in waiting:
-            if batch.attempts > self.max_attempts:
-                self._bury(shard, batch)
+        tried = self.retries(self.tries.of, shard, [batch.batch_id for batch in waiting]) if waiting else []
+        again, lost = [], []
+        for batch, known in zip(waiting, tried, strict=True):
+            if known.tries >= min(TRIES_TOGETHER, self.max_attempts) and self._split(shard, batch, now_ms):
+                continue
+            if known.tries >= self.max_attempts:
+                lost.append((batch, known))
             else:
                 again.append(Batch(shard, batch.batch_id, batch.packed))
+        return again, lost
+
+    def _split(self, shard: int, batch: WaitingBatch, now_ms: int) -> bool:
+        """Take a batch of several events apart; the next sweep publishes each. Tells whether there were several."""
+        events = _events_of(batch.packed)
+        if len(events) <= 1:
+            return False
+        self.retries(
+            self.journal.split, shard, batch.batch_id, [pack_batch([event]) for event in events], now_ms=now_ms
+        )
+        log.warning("batch_split", shard=shard, batch_id=batch.batch_id, events=len(events))
+        return True
+
+    def _publish(self, shard: int, again: Sequence[Batch]) -> None:
         if again:
-            self.publish(again)
+            self.retries(self.publish, again)
             failpoint("sweep.published", BrokerUnavailableError)
             self.meters.count("questline_batches_republished_total", len(again))
             log.warning("batches_republished", shard=shard, batches=len(again))
-        return len(again)
 
-    def _bury(self, shard: int, batch: WaitingBatch) -> None:
-        events = _events_of(batch.packed)
-        letter = DeadLetter(
-            kind="batch",
-            reason="out_of_attempts",
-            error=f"not applied after {batch.attempts - 1} attempts",
-            raw=batch.packed,
-            event_ids=[event.event_id for event in events],
-            tenant_id=events[0].tenant_id if events else None,
-            shard=shard,
-            batch_id=batch.batch_id,
-            attempts=batch.attempts - 1,
-        )
-        self.writer.bury([letter])
-        self.journal.drop(shard, batch.batch_id)
-        self.meters.count("challenge_event_handler_events_failed_total", max(len(events), 1))
-        log.error("batch_dead_lettered", shard=shard, batch_id=batch.batch_id, events=len(events))
+    def _bury(self, given_up: Sequence[tuple[int, WaitingBatch, Record]]) -> None:
+        letters: list[DeadLetter] = [given_up_letter(shard, batch, known) for shard, batch, known in given_up]
+        self.burials.bury(letters)
+        for shard, batch, _ in given_up:
+            self.retries(self.journal.drop, shard, batch.batch_id)
 
 
 def _events_of(packed: bytes) -> list[Event]:

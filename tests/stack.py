@@ -17,13 +17,18 @@ from models.hot.journal import Batch, Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.records import EvaluationLog, Records
+from models.hot.tries import Tries
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_of
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matching import Matcher
 from models.rules.operators import progress_of
 from models.rules.rule import Rule
 from tasks.applying import BatchApplier
+from tasks.burying import Burials
+from tasks.evaluating import Evaluator
 from tasks.flushing import Flusher
+from tasks.reporting import Reporter
+from tasks.retrying import Retries
 from tasks.sweeping import Sweeper
 
 WINDOW = timedelta(days=7)
@@ -91,6 +96,8 @@ class Stack:
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
     queued: int = 0
+    slept: list[float] = field(default_factory=list)
+    """The waits before repetitions, none of them waited."""
     rung: list[Batch] = field(default_factory=list)
     """The batches of the last ``accept`` that need a message."""
 
@@ -105,19 +112,33 @@ class Stack:
             shards=SHARDS,
             bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users),
             retry_after=timedelta(seconds=10),
+            chance=lambda: 0.0,
         )
+        self.tries = Tries(self.redis)
+        self.retries = Retries(self.meters, self.slept.append)
         self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
-        self.applier = BatchApplier(
+        self.burials = Burials(self.writer.bury, self.meters, self.retries)
+        self.evaluator = Evaluator(
             self.matcher,
             _unstamped,
             self.records,
-            self.journal,
             self.reader,
-            self.published.extend,
+            self.retries,
+            Reporter(self.meters, self.clock),
             self.meters,
             self.dirty_reports.append,
+            self.clock,
+        )
+        self.applier = BatchApplier(
+            self.evaluator,
+            self.journal,
+            self.tries,
+            self.burials,
+            self.published.extend,
+            self.retries,
+            self.meters,
             self.clock,
         )
         self.flusher = Flusher(
@@ -135,9 +156,11 @@ class Stack:
             SHARDS,
             self.max_attempts,
             self.journal,
-            self.writer,
+            self.tries,
+            self.burials,
             lambda shards: [self.queued] * shards,
             self.published.extend,
+            self.retries,
             self.meters,
             self.clock,
         )

@@ -26,10 +26,11 @@ def _messages(settings: Settings) -> dict[str, object]:
         "task_queues": [Queue(queue_for(shard)) for shard in range(settings.shards)] + [Queue(MAINTENANCE_QUEUE)],
         "task_default_queue": MAINTENANCE_QUEUE,
         "task_create_missing_queues": False,
-        # One serializer, never pickle: a batch is bytes, which msgpack carries as they are.
+        # One serializer for tasks and remote control, never pickle: a batch is bytes, which msgpack carries as they
+        # are. Events for Flower go another way: by publish and subscribe, to those who asked for them.
         "task_serializer": SERIALIZER,
         "event_serializer": "json",
-        "accept_content": [SERIALIZER, "json"],
+        "accept_content": [SERIALIZER],
         "task_ignore_result": True,
         # Events cost more than the hot task itself; Flower sees the workers and all other tasks without them.
         "worker_send_task_events": True,
@@ -54,6 +55,7 @@ def _robustness() -> dict[str, object]:
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
         "broker_transport": "worker.transport:Transport",
+        "worker_consumer": "worker.consumer:Consumer",
         "broker_pool_limit": 10,
         "broker_pool_acquire_timeout": 5,
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.

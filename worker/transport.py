@@ -1,16 +1,23 @@
-"""kombu's Redis transport with one repair, so that a worker outlives its broker, and one economy."""
+"""kombu's Redis transport with two repairs, so that a worker outlives its broker and bad messages, and one economy."""
 
+from base64 import b64encode
 from typing import Any
 
+import structlog
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from models.errors import StateUnavailableError
 from models.failpoints import failpoint
+from models.hot.poison import Poison, PoisonList
+from worker.envelopes import BadEnvelopeError, check_envelope
+
+log = structlog.get_logger()
 
 
 class Channel(redis.Channel):
-    """A channel that says so when its connection is gone.
+    """A channel that says so when its connection is gone, and keeps aside what is no message.
 
     After a lost connection kombu 5.7 still closes the old channel once more, and a task that outlasted the connection
     still acknowledges on it. Both then fail with ``AttributeError``, which ends the worker (with exit code 0). As a
@@ -25,11 +32,49 @@ class Channel(redis.Channel):
     def _create_client(self, asynchronous: bool = False) -> Any:
         """One client for each connection pool: kombu would make one for every acknowledgement."""
         if asynchronous:
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]  # the stubs leave it out
+            return self._screened(super()._create_client(asynchronous=True))  # type: ignore[misc]  # left out too
         client = getattr(self, "_kept_client", None)
         if client is None or client.connection_pool is not self.pool:
             client = self._kept_client = super()._create_client()  # type: ignore[misc]
         return client
+
+    def _screened(self, client: Any) -> Any:
+        """The client that takes from queues: a bad item is kept aside, and counts as none taken."""
+        parse = client.parse_response
+
+        def parse_response(connection: Any, command: str, **options: Any) -> Any:
+            reply = parse(connection, command, **options)
+            if command == "BRPOP" and reply and not self._is_sound(*reply):
+                return None
+            return reply
+
+        client.parse_response = parse_response
+        return client
+
+    def _is_sound(self, key: bytes, item: bytes) -> bool:
+        queue = key.decode().rsplit(self.sep, 1)[0]
+        try:
+            check_envelope(queue, item)
+        except BadEnvelopeError as error:
+            self._queue_cycle.rotate(queue)  # type: ignore[attr-defined]  # other queues get their turn
+            self.set_aside(Poison("undecodable_message", str(error), item, queue))
+            return False
+        return True
+
+    def set_aside(self, poison: Poison) -> None:
+        """Keep something that cannot be handled for the maintenance sweep, which makes a dead letter of it.
+
+        Raises:
+            redis.exceptions.ConnectionError: the broker did not take it; the log has it.
+        """
+        log.error("message_set_aside", queue=poison.queue, task=poison.task, reason=poison.reason, error=poison.error)
+        try:
+            dropped = PoisonList(self._create_client()).add(poison)
+        except StateUnavailableError as error:
+            log.exception("poison_not_kept", queue=poison.queue, raw=b64encode(poison.raw).decode())
+            raise RedisConnectionError(str(error)) from error
+        if dropped:
+            log.error("poison_overflowed", dropped=dropped)
 
 
 class Transport(redis.Transport):

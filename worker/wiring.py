@@ -24,14 +24,21 @@ from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import FLUSH_ASKED
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
+from models.hot.poison import PoisonList
 from models.hot.records import Records
+from models.hot.tries import Tries
 from models.rules.goals import Rulebook
 from models.rules.matching import Matcher
 from models.user_attributes import UserAttributes
 from tasks.applying import BatchApplier
 from tasks.attributes import AttributeStamper
+from tasks.burying import Burials
 from tasks.depth import DepthKeeper
+from tasks.draining import PoisonDrain
+from tasks.evaluating import Evaluator
 from tasks.flushing import Flusher
+from tasks.reporting import Reporter
+from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.broker import BatchPublisher, QueuePeek
@@ -97,7 +104,10 @@ class _Parts:
         self.records = make_records(settings, self.redis)
         self.writer = FlushWriter(self.engine, batch_size=settings.db_batch_size)
         self.journal = make_journal(settings, self.redis)
+        self.tries = Tries(self.redis)
         self.publisher = BatchPublisher(app)
+        self.retries = Retries(self.meters)
+        self.burials = Burials(self.writer.bury, self.meters, self.retries)
 
 
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
@@ -108,9 +118,11 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
         applier=_make_applier(parts, matchers(watcher, settings)),
         flusher=make_flusher(settings, parts.redis, parts.writer, parts.meters),
         sweeper=_make_sweeper(parts),
+        poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries),
         make_partitions=lambda: prepare_database(parts.engine, settings),
         drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
         count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,
+        retries=parts.retries,
         meters=parts.meters,
         stop_watching=watcher.stop,
     )
@@ -124,12 +136,25 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
 
 def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier:
     return BatchApplier(
+        evaluator=_make_evaluator(parts, matcher),
+        journal=parts.journal,
+        tries=parts.tries,
+        burials=parts.burials,
+        ring=parts.publisher.ring,
+        retries=parts.retries,
+        meters=parts.meters,
+        now_us=now_us,
+    )
+
+
+def _make_evaluator(parts: _Parts, matcher: Callable[[], Matcher]) -> Evaluator:
+    return Evaluator(
         matcher=matcher,
         stamp=AttributeStamper(make_user_attributes(parts.settings, parts.redis, parts.engine)).stamp,
         records=parts.records,
-        journal=parts.journal,
         reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),
-        ring=parts.publisher.ring,
+        retries=parts.retries,
+        reporter=Reporter(parts.meters, now_us),
         meters=parts.meters,
         buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
         now_us=now_us,
@@ -156,9 +181,11 @@ def _make_sweeper(parts: _Parts) -> Sweeper:
         shards=parts.settings.shards,
         max_attempts=parts.settings.journal_max_attempts,
         journal=parts.journal,
-        writer=parts.writer,
+        tries=parts.tries,
+        burials=parts.burials,
         queue_lengths=QueuePeek(parts.settings.broker).lengths,
         publish=parts.publisher.publish,
+        retries=parts.retries,
         meters=parts.meters,
         now_us=now_us,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -42,5 +42,13 @@ def fingerprint_of(kind: str, reason: str, raw: bytes) -> bytes:
 def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """Add dead letters to a transaction."""
     for letter in letters:
-        values = letter._asdict() | {"fingerprint": letter.fingerprint}
+        values = {name: _storable(value) for name, value in letter._asdict().items()}
+        values["fingerprint"] = letter.fingerprint
         connection.exec_driver_sql(statement("insert_dead_letter"), values)
+
+
+def _storable(value: Any) -> Any:
+    """Texts of garbage may hold what PostgreSQL's texts cannot; a letter must not fail by that."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\0").encode(errors="backslashreplace").decode()
+    return [_storable(one) for one in value] if isinstance(value, list) else value

@@ -6,10 +6,8 @@ from contextlib import contextmanager
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    BusyLoadingError,
     ConnectionError,  # noqa: A004 - redis-py's own name
-    OutOfMemoryError,
-    ReadOnlyError,
+    ResponseError,
     TimeoutError,  # noqa: A004 - redis-py's own name
 )
 from redis.retry import Retry
@@ -17,6 +15,17 @@ from redis.retry import Retry
 from models.errors import StateUnavailableError
 
 SOCKET_TIMEOUT = 5.0
+
+_NOT_NOW = frozenset(
+    {
+        *("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+        *("MISCONF", "NOREPLICAS", "OOM", "READONLY"),
+        *("NOAUTH", "WRONGPASS", "NOPERM"),
+    }
+)
+"""Codes of answers that refuse any command, or any write, whatever is in it: the server has something else to do, no
+room (MISCONF: its disk takes no append-only file), no replica, or another password."""
+_OF_PIPELINE = "of pipeline caused error: "
 
 
 def connect_state(url: str, *, socket_timeout: float = SOCKET_TIMEOUT) -> Redis:
@@ -41,5 +50,16 @@ def state_errors() -> Iterator[None]:
     """Turn the driver's passing faults into ``StateUnavailableError``; a fault of ours stays what it is."""
     try:
         yield
-    except (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError) as error:
+    except (ConnectionError, TimeoutError) as error:
         raise StateUnavailableError(f"the state Redis did not answer: {error}") from error
+    except ResponseError as error:
+        if not refuses_now(error):
+            raise
+        raise StateUnavailableError(f"the state Redis refuses commands: {error}") from error
+
+
+def refuses_now(error: ResponseError) -> bool:
+    """Whether the server refused for a reason of its own, so that the same command may pass later."""
+    # redis-py cuts the codes that it knows off the text, and puts words of its own before it in a pipeline.
+    text = str(error).rpartition(_OF_PIPELINE)[2]
+    return (error.status_code or text.partition(" ")[0]) in _NOT_NOW

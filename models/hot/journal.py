@@ -6,19 +6,22 @@ message wakes takes all that is ready, so that one message serves many batches w
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from random import random
 from typing import Any, NamedTuple
 
 from redis import Redis
 
 from models.errors import Bound
 from models.hot.connection import state_errors
-from models.hot.keys import bell_key, shard_keys
+from models.hot.keys import bell_key, shard_keys, tries_key
 from models.hot.scripts import register
 
 LONGEST_WAIT = timedelta(minutes=5)
-"""The sweep publishes a waiting batch at least this often."""
+"""The sweep publishes a waiting batch about this often at least: every wait may be a quarter longer by chance."""
+SPREAD = 0.25
+_SEEDS = 2**31 - 2
 _BOUNDS = {-1: Bound.BYTES, -2: Bound.AGE, -3: Bound.DIRTY_USERS}
 """The replies of the script that appends."""
 
@@ -82,8 +85,18 @@ class JournalBounds(NamedTuple):
 class Journal:
     """The journals of all shards."""
 
-    def __init__(self, redis: Redis, *, shards: int, bounds: JournalBounds, retry_after: timedelta) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        shards: int,
+        bounds: JournalBounds,
+        retry_after: timedelta,
+        chance: Callable[[], float] = random,
+    ) -> None:
+        """``chance`` draws from 0 to 1; it spreads the times at which waiting batches fall due."""
         self._redis = redis
+        self._chance = chance
         self._max_bytes_per_shard = bounds.max_bytes // shards
         self._max_age_ms = bounds.max_age // timedelta(milliseconds=1)
         self._max_dirty_per_shard = max(1, bounds.max_dirty_users // shards)
@@ -92,6 +105,7 @@ class Journal:
         self._take = register(redis, "take_batches")
         self._claim = register(redis, "claim_batches")
         self._drop = register(redis, "drop_batch")
+        self._split = register(redis, "split_batch")
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
         """Write batches in one round trip. A shard that is at one of its bounds takes none.
@@ -161,33 +175,42 @@ class Journal:
         with state_errors():
             rows = self._claim(
                 keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready, keys.journal_index],
-                args=[now_ms, self._retry_after_ms, longest, limit, queued],
+                args=[now_ms, self._retry_after_ms, longest, limit, queued, 1 + int(self._chance() * _SEEDS)],
             )
         return [WaitingBatch(batch_id.decode(), attempts, packed) for batch_id, attempts, packed in rows]
 
     def postpone(self, shard: int, batch_ids: Sequence[str], *, now_ms: int) -> None:
         """Let batches wait again from the start: they failed for a passing reason, which is no attempt of theirs."""
         keys = shard_keys(shard)
+        due = {batch_id: now_ms + int(self._retry_after_ms * self._spread()) for batch_id in batch_ids}
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zadd(keys.journal_due, dict.fromkeys(batch_ids, now_ms + self._retry_after_ms), xx=True)
+            pipeline.zadd(keys.journal_due, due, xx=True)
             pipeline.hdel(keys.journal_attempts, *batch_ids)
+            pipeline.delete(*(tries_key(shard, batch_id) for batch_id in batch_ids))
             pipeline.execute()
+
+    def _spread(self) -> float:
+        return 1 + SPREAD * self._chance()
+
+    def has(self, shard: int, batch_id: str) -> bool:
+        """Whether a batch is accepted and not yet applied."""
+        with state_errors():
+            return bool(self._redis.hexists(shard_keys(shard).journal, batch_id))
 
     def drop(self, shard: int, batch_id: str) -> None:
         """Take out a batch that was dead-lettered."""
-        keys = shard_keys(shard)
         with state_errors():
-            self._drop(
-                keys=[
-                    keys.journal,
-                    keys.journal_index,
-                    keys.journal_due,
-                    keys.journal_bytes,
-                    keys.journal_attempts,
-                    keys.ready,
-                ],
-                args=[batch_id],
-            )
+            self._drop(keys=_entry_keys(shard), args=[batch_id])
+
+    def split(self, shard: int, batch_id: str, parts: Sequence[bytes], *, now_ms: int) -> None:
+        """Replace a batch by the parts of it, in one step; they are due now, and begin without an attempt.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer. Splitting again is safe.
+        """
+        named = [(f"{batch_id}.{place}", packed) for place, packed in enumerate(parts)]
+        with state_errors():
+            self._split(keys=_entry_keys(shard), args=[batch_id, now_ms, *(value for pair in named for value in pair)])
 
     def states(self, shards: int) -> list[JournalState]:
         """How full each shard's journal is, in one round trip."""
@@ -202,3 +225,12 @@ class Journal:
             JournalState(replies[at], int(replies[at + 1] or 0), int(replies[at + 2][0][1]) if replies[at + 2] else 0)
             for at in range(0, 3 * shards, 3)
         ]
+
+
+def _entry_keys(shard: int) -> list[str]:
+    """Every key that knows of a batch."""
+    keys = shard_keys(shard)
+    return [
+        *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes),
+        *(keys.journal_attempts, keys.ready),
+    ]

@@ -22,6 +22,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 | ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
 | ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
+| ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``tries.py`` |
+| ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
@@ -30,8 +32,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
-limits), the meters and the number of dead letters (fixed sets of fields), and the record of a dirty user until the
-flush has settled it.
+limits), the meters and the number of dead letters (fixed sets of fields), the poison (a bounded list), and the record
+of a dirty user until the flush has settled it.
 """
 
 from datetime import timedelta
@@ -45,6 +47,7 @@ DEAD_DEPTH = "ql:dead:depth"
 WORKERS = "ql:workers"
 TICKS = "ql:ticks"
 PROBE = "ql:probe"
+POISON = "ql:poison"
 
 
 class ShardKeys(NamedTuple):
@@ -90,6 +93,11 @@ def bell_key(shard: int) -> str:
 def lease_key(shard: int) -> str:
     """The lease of a shard: the worker that consumes its queue."""
     return f"ql:{{s{shard:02d}}}:lease"
+
+
+def tries_key(shard: int, batch_id: str) -> str:
+    """How workers fared with a batch that came back to them."""
+    return f"ql:{{s{shard:02d}}}:tries:{batch_id}"
 
 
 def member(tenant_id: str, user_id: str) -> str:

@@ -46,8 +46,8 @@ def test_only_the_hot_task_is_silent(app, tasks):
         assert all(task.send_events for name, task in loud.tasks.items() if name in tasks)
 
 
-def test_nothing_is_ever_unpickled(app):
-    assert set(app.conf.accept_content) == {SERIALIZER, "json"}
+def test_one_serializer_is_accepted(app):
+    assert set(app.conf.accept_content) == {SERIALIZER} == {app.conf.task_serializer}
 
 
 def test_every_periodic_task_exists_and_gives_up_stale_ticks(app, tasks):

@@ -173,7 +173,7 @@ def test_what_a_rule_saw_is_kept_with_the_event_and_a_later_change_changes_nothi
             goal("daily", "count", "login", per="day", timezone="user"),
         )
     )
-    stack.applier = replace(stack.applier, stamp=AttributeStamper(users).stamp)
+    stack.applier = replace(stack.applier, evaluator=replace(stack.evaluator, stamp=AttributeStamper(users).stamp))
     late = NOON.replace(hour=23)
     users.replace("t1", "ada", {"plan": "pro", "role": "admin", "timezone": "Europe/Berlin"})
     stack.clock.advance(hours=12)
@@ -275,7 +275,8 @@ def test_one_whose_attributes_are_not_known_does_not_hold_back_the_others(stack,
     stack.rulebook = Rulebook((goal("pro", "count", "login", segments={"plan": ("pro",)}),))
     users.replace(*ADA, {"plan": "pro"})
     stranger = next(name for name in map(str, range(99)) if shard_for("t1", name, SHARDS) == SHARD)
-    applier = replace(stack.applier, stamp=AttributeStamper(without_database).stamp)
+    evaluator = replace(stack.evaluator, stamp=AttributeStamper(without_database).stamp)
+    applier = replace(stack.applier, evaluator=evaluator)
     stack.post(stack.event("something else", "ada"))
     (batch,) = stack.accept(stack.event("login", "ada"))
     stack.accept(stack.event("login", stranger))

@@ -1,10 +1,12 @@
 """The journal and its sweep: what was accepted is applied, however often a message is lost (P1)."""
 
+from datetime import timedelta
+
 import pytest
 
 from config.shards import shard_for
 from models.errors import JournalFullError
-from models.hot.journal import Batch
+from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import shard_keys
 from tests.stack import SHARDS, Stack
 
@@ -32,24 +34,30 @@ def test_each_attempt_waits_twice_as_long(stack):
     assert stack.sweeper.sweep() == 1
 
 
-def test_a_batch_that_never_succeeds_becomes_a_dead_letter(stack):
-    stack.accept(stack.event("login", event_id="e1"))
-    for _ in range(4):
-        stack.clock.advance(minutes=6)
-        stack.sweeper.sweep()
-    assert len(stack.published) == 3
-    with stack.engine.connect() as connection:
-        letter = connection.exec_driver_sql("SELECT * FROM dead_letters").one()
-    assert (letter.kind, letter.reason, letter.event_ids, letter.attempts) == ("batch", "out_of_attempts", ["e1"], 3)
-    assert all(state.batches == 0 and state.size == 0 for state in stack.journal.states(SHARDS))
+def test_what_falls_due_together_does_not_come_back_together(stack):
+    chances = iter([0.1, 0.9, 0.3])
+    bounds = JournalBounds(10**6, timedelta(minutes=15), 1000)
+    retry_after = timedelta(seconds=10)
+    journal = Journal(stack.redis, shards=SHARDS, bounds=bounds, retry_after=retry_after, chance=lambda: next(chances))
+    batches = [stack.accept(stack.event("login"))[0] for _ in range(2)]
+    shard, now_ms = batches[0].shard, stack.clock() // 1000
+    ids = [batch.batch_id for batch in batches]
+    due = shard_keys(shard).journal_due
+    journal.postpone(shard, ids, now_ms=now_ms)
+    assert [stack.redis.zscore(due, batch_id) - now_ms for batch_id in ids] == [10_250, 12_250]
+    journal.take(shard, max_batches=9, max_bytes=9999, now_ms=now_ms)
+    assert len(journal.claim_waiting(shard, now_ms=now_ms + 20_000, queued=0, limit=9)) == 1  # for both
+    waits = [stack.redis.zscore(due, batch_id) - now_ms - 20_000 for batch_id in ids]
+    assert all(20_000 <= wait <= 25_000 for wait in waits)
+    assert waits[0] != waits[1]
 
 
-def test_bytes_that_are_no_batch_end_as_a_dead_letter(stack):
-    stack.journal.append([Batch(0, "b1", b"\xc1junk")], stack.clock() // 1000)
-    for _ in range(4):
+def test_what_no_worker_takes_waits_however_long(stack):
+    stack.accept(stack.event("login"))
+    for _ in range(30):
         stack.clock.advance(minutes=6)
-        stack.sweeper.sweep()
-    assert stack.count("dead_letters") == 1
+        assert stack.sweeper.sweep() == 1
+    assert stack.count("dead_letters") == 0
 
 
 def test_a_passing_fault_is_no_attempt(stack):
@@ -57,6 +65,7 @@ def test_a_passing_fault_is_no_attempt(stack):
     for _ in range(10):
         stack.clock.advance(minutes=6)
         stack.sweeper.sweep()
+        stack.tries.begin(batch.shard, batch.batch_id)
         stack.journal.postpone(batch.shard, [batch.batch_id], now_ms=stack.clock() // 1000)
     assert stack.count("dead_letters") == 0
 

@@ -77,7 +77,9 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
         batch = stack.accept(stack.event("login"))[0]
         runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
         assert runtime.flusher.flush().events == 1
-        assert stack.count("rule_versions") == len(runtime.applier.matcher().publications.newest.rulebook.goals)
+        assert stack.count("rule_versions") == len(
+            runtime.applier.evaluator.matcher().publications.newest.rulebook.goals
+        )
     finally:
         runtime.stop_watching()
         runtime.meters.stop()
@@ -90,7 +92,7 @@ def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, setti
         done = publish(stack.engine, _changed(settings, "daily-login"), now_us=now_us() - 2 * PICK_UP_US)
         assert done is not None
         assert [goal.goal_id for goal in done.goals if goal.is_new] == ["daily-login"]
-        wait_until(lambda: runtime.applier.matcher().publications.newest.revision == 2, seconds=5)
+        wait_until(lambda: runtime.applier.evaluator.matcher().publications.newest.revision == 2, seconds=5)
         stack.clock.now = now_us()
         _apply(stack, runtime, stack.event("login", "after"))
         runtime.flusher.flush()

@@ -113,11 +113,12 @@ def test_the_codes_of_refusals_are_those_of_the_receiver():
 def test_every_redis_key_is_in_the_table():
     known = " ".join(row[0] for row in table("docs/architecture.md", "Redis keys")).replace("{sNN}", "{s07}")
     made = {*keys.shard_keys(7), keys.METERS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
-    made |= {keys.WORKERS, keys.lease_key(7), keys.TICKS, keys.PROBE}
+    made |= {keys.WORKERS, keys.lease_key(7), keys.TICKS, keys.PROBE, keys.POISON}
     assert {key for key in made if f"`{key}`" not in known} == set()
     assert f"`{keys.API_KEYS}`" in known
     assert "`ql:{s07}:u:<tenant>:<user>`" in known
     assert keys.record_key(7, keys.member("<tenant>", "<user>")) == "ql:{s07}:u:<tenant>:<user>"
+    assert f"`{keys.tries_key(7, '<batch>')}`" in known
     assert f"`{keys.attributes_key(7, keys.member('<tenant>', '<user>'))}`" in known
 
 

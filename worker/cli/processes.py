@@ -20,6 +20,7 @@ from models.failpoints import arm
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks import runtime
+from worker.casualties import watch_casualties
 from worker.celery_app import make_app
 from worker.doors import check_address
 from worker.leases import AUTO, lease_shards
@@ -51,6 +52,7 @@ def worker(
     document = read_challenges(settings)
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, document))
+    watch_casualties(settings)
     if maintenance:
         signals.worker_ready.connect(_warm_up, weak=False)
         signals.worker_shutdown.connect(_close, weak=False)
@@ -166,7 +168,7 @@ def _logs_are_set_up(**_signal: object) -> None:
 def _warm_up(**_signal: object) -> None:
     """Connect and learn the published rules before the first batch; if a server is away, that batch tries again."""
     try:
-        runtime.runtime().applier.matcher()
+        runtime.runtime().applier.evaluator.matcher()
     except RetryableError as error:
         log.warning("worker_not_ready", error=str(error))
 

@@ -1,7 +1,7 @@
 --[[
 Hands the sweep the batches of a journal that have waited past their due time, and puts their next due time off: twice
-as long after each attempt, up to a limit. A due time much further ahead than any of ours was written by a wrong clock,
-and counts as past.
+as long after each attempt, up to a limit, and up to a quarter longer by chance, so that what fell due together does not
+come back together. A due time much further ahead than any of ours was written by a wrong clock, and counts as past.
 
 A batch that is still ready needs no message of its own: one message brings a worker that takes all of them, and while the
 queue holds one, none is needed. One that a worker took and left behind is made ready again, once: then a worker that was
@@ -20,17 +20,25 @@ ARGV[2] wait               int   milliseconds until the first repetition
 ARGV[3] longest_wait       int   milliseconds
 ARGV[4] limit              int   batches looked at, at most
 ARGV[5] queued             int   messages in the shard's queue
+ARGV[6] seed               int   from 1 to 2^31 - 2, for the spread of due times
 
 RETURNS array of {batch_id, attempts, packed}
 ]]
-assert(#KEYS == 5 and #ARGV == 5)
+assert(#KEYS == 5 and #ARGV == 6)
 local journal, journal_due, journal_attempts, ready, journal_index = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local worker_comes, many_wait = tonumber(ARGV[5]) > 0, tonumber(ARGV[5]) > 20
+local seed, SPREAD = tonumber(ARGV[6]), 0.25
+
+-- From 0 to 1; the server's own numbers would be the same in every call. The products stay exact in a double.
+local function chance()
+  seed = seed * 16807 % 2147483647
+  return seed / 2147483647
+end
 
 local function claim(batch_id, packed)
   local attempts = redis.call('HINCRBY', journal_attempts, batch_id, 1)
-  local pause = math.min(wait * 2 ^ math.min(attempts, 30), longest_wait)
+  local pause = math.min(wait * 2 ^ math.min(attempts, 30), longest_wait) * (1 + SPREAD * chance())
   redis.call('ZADD', journal_due, string.format('%.0f', now + pause), batch_id)
   return { batch_id, attempts, packed }
 end

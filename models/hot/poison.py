@@ -1,0 +1,73 @@
+"""What no worker can take for a task, kept in the broker's Redis until the maintenance sweep has made letters of it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+from redis import Redis
+
+from models.hot.connection import state_errors
+from models.hot.keys import POISON
+
+MAX_KEPT = 10_000
+"""The list is bounded: past this the oldest entries leave, though nobody has made letters of them."""
+
+
+class Poison(NamedTuple):
+    """Something that no worker can take for a task, or a task that failed."""
+
+    reason: str
+    error: str
+    raw: bytes
+    queue: str | None = None
+    task: str | None = None
+    exception: str | None = None
+    traceback: str | None = None
+
+
+class PoisonList:
+    """The list, oldest entries last."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def add(self, poison: Poison) -> int:
+        """Keep an entry; returns how many had to leave for it.
+
+        Raises:
+            StateUnavailableError: the broker did not answer; whether it is kept is not known.
+        """
+        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.lpush(POISON, msgpack.packb(poison))
+            pipeline.ltrim(POISON, 0, MAX_KEPT - 1)
+            length: int = pipeline.execute()[0]
+        return max(length - MAX_KEPT, 0)
+
+    def oldest(self, limit: int) -> list[bytes]:
+        """The oldest entries, packed.
+
+        Raises:
+            StateUnavailableError: the broker did not answer.
+        """
+        with state_errors():
+            packed: Any = self._redis.lrange(POISON, -limit, -1)
+        return list(reversed(packed))
+
+    def remove(self, entries: Sequence[bytes]) -> None:
+        """Take out entries that became letters; others that came meanwhile stay.
+
+        Raises:
+            StateUnavailableError: the broker did not answer.
+        """
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for packed in entries:
+                pipeline.lrem(POISON, -1, packed)  # type: ignore[arg-type]  # bytes are what it holds
+            pipeline.execute()
+
+
+def unpack_poison(packed: bytes) -> Poison:
+    """Read an entry; bytes that are none become an entry of their own."""
+    try:
+        return Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        return Poison("undecodable_message", f"not an entry of {POISON}: {error}", packed)

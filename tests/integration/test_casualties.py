@@ -1,0 +1,64 @@
+"""Tasks that fail, and those that take their process with them, leave what an operator needs to find the cause."""
+
+from types import SimpleNamespace
+
+import pytest
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+
+from models.errors import StateUnavailableError
+from models.hot.poison import PoisonList, unpack_poison
+from tasks.definitions import APPLY_EVENTS, FLUSH
+from worker.casualties import Casualties
+
+
+@pytest.fixture
+def casualties(stack):
+    return Casualties(stack.journal, stack.tries, PoisonList(stack.redis))
+
+
+def task(name):
+    return SimpleNamespace(name=name)
+
+
+def kept(stack):
+    return [unpack_poison(packed) for packed in PoisonList(stack.redis).oldest(10)]
+
+
+def failed(casualties, name, error, *args):
+    casualties._failed(task(name), error, args, {}, SimpleNamespace(traceback="Traceback ..."))
+
+
+def test_a_batch_that_took_its_process_with_it_is_known_by_that(stack, casualties):
+    [batch] = stack.accept(stack.event("login"))
+    request = SimpleNamespace(args=[*batch], kwargs={})
+    casualties._tried_again(task(APPLY_EVENTS), request, SimpleNamespace(exc=WorkerLostError("signal 11")))
+    failed(casualties, APPLY_EVENTS, TimeLimitExceeded(60), *batch)
+    [known] = stack.tries.of(batch.shard, [batch.batch_id])
+    assert (known.killed, known.exception) == (2, "TimeLimitExceeded")
+    assert kept(stack) == []
+
+
+def test_a_killer_that_the_journal_has_lost_is_kept_by_its_message(stack, casualties):
+    [batch] = stack.batches(stack.event("killer"))
+    failed(casualties, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
+    [poison] = kept(stack)
+    assert (poison.reason, poison.task) == ("worker_killed", APPLY_EVENTS)
+    assert batch.batch_id.encode() in poison.raw
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("boom"), "task_failed"), (WorkerLostError("x"), "worker_killed")]
+)
+def test_another_task_that_fails_is_kept_with_its_cause(stack, casualties, error, reason):
+    failed(casualties, FLUSH, error)
+    [poison] = kept(stack)
+    assert (poison.reason, poison.task, poison.exception) == (reason, FLUSH, type(error).__name__)
+    assert (poison.error, poison.traceback, poison.raw) == (str(error), "Traceback ...", b"questline.flush() {}")
+
+
+def test_a_failure_that_cannot_be_noted_ends_nothing(stack, casualties, monkeypatch):
+    def away(*_call):
+        raise StateUnavailableError("away")
+
+    monkeypatch.setattr(PoisonList, "add", away)
+    failed(casualties, FLUSH, ValueError("boom"))

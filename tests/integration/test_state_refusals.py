@@ -1,0 +1,73 @@
+"""What the state Redis refuses for a reason of its own is tried again, and never blamed on the data."""
+
+import pytest
+from redis.exceptions import NoPermissionError, ResponseError
+
+from models.errors import StateUnavailableError
+from models.hot.connection import connect_state, refuses_now, state_errors
+from tests.stack import SHARDS
+
+
+@pytest.fixture
+def refusing(redis):
+    """Makes the server refuse writes by a setting; takes it back."""
+    changed = {}
+
+    def refuse(name, value):
+        changed[name] = redis.config_get(name)[name]
+        redis.config_set(name, value)
+
+    yield refuse
+    for name, value in changed.items():
+        redis.config_set(name, value)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("min-replicas-to-write", 1), ("maxmemory", 1)])
+def test_a_batch_that_redis_refuses_to_write_is_no_bad_batch(stack, refusing, setting, value):
+    batches = stack.accept(stack.event("login"))
+    refusing(setting, value)
+    with pytest.raises(StateUnavailableError):
+        stack.apply(*batches)
+    with pytest.raises(StateUnavailableError):
+        stack.accept(stack.event("login"))
+    assert sum(state.batches for state in stack.journal.states(SHARDS)) == 1
+    assert stack.count("dead_letters") == 0
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_refusal_inside_a_pipeline_is_recognised(redis, refusing, transaction):
+    refusing("min-replicas-to-write", 1)
+    pipeline = redis.pipeline(transaction=transaction).get("a").set("a", 1)
+    with pytest.raises(StateUnavailableError), state_errors():
+        pipeline.execute()
+
+
+def test_a_wrong_password_and_a_missing_permission_pass_with_the_setting(redis, redis_url):
+    redis.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], commands=["+get"])
+    with connect_state(redis_url) as client:
+        with pytest.raises(StateUnavailableError), state_errors():
+            client.execute_command("AUTH", "nobody", "wrong")
+        client.connection_pool.disconnect()
+    with connect_state(redis_url.replace("redis://:", "redis://reader:")) as client:
+        assert client.get("a") is None
+        with pytest.raises(StateUnavailableError), state_errors():
+            client.set("a", 1)
+    redis.acl_deluser("reader")
+
+
+CODES = ["MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "LOADING", "OOM"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_of_a_server_that_cannot_now_is_known(code):
+    assert refuses_now(ResponseError(f"{code} in its own words"))
+    assert refuses_now(ResponseError(f"Command # 3 (SET a) of pipeline caused error: {code} in its own words"))
+
+
+def test_a_fault_of_ours_stays_what_it_is(redis):
+    assert refuses_now(NoPermissionError("this user has no permissions", status_code="NOPERM"))
+    redis.set("a", "text")
+    with pytest.raises(ResponseError), state_errors():
+        redis.lpush("a", "1")
+    with pytest.raises(ResponseError), state_errors():
+        redis.eval("error('of ours')", 0)

@@ -1,0 +1,72 @@
+"""Tasks that fail, and those that take their process with them, are noted where somebody finds out.
+
+Celery tells of both by signals: of an exception in the process that had the task, of a lost process in the main one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+
+from config.settings import Settings
+from models.errors import StateUnavailableError
+from models.hot.connection import connect_state
+from models.hot.journal import Journal
+from models.hot.poison import Poison, PoisonList
+from models.hot.tries import Tries
+from tasks.definitions import APPLY_EVENTS
+from worker.wiring import make_journal
+
+PATIENCE = 2.0
+"""Seconds: the main process must not hang by this."""
+_LOST = (WorkerLostError, TimeLimitExceeded)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Casualties:
+    """Notes what became of tasks that did not end well."""
+
+    journal: Journal
+    tries: Tries
+    poison: PoisonList
+
+    def connect(self) -> None:
+        """Listen to Celery's signals."""
+        signals.task_retry.connect(self._tried_again, weak=False)
+        signals.task_failure.connect(self._failed, weak=False)
+
+    def _tried_again(self, sender: Any, request: Any, reason: Any, **_newer: Any) -> None:
+        if sender.name == APPLY_EVENTS and isinstance(reason.exc, _LOST):
+            self._note(sender.name, request.args, request.kwargs, reason.exc, "")
+
+    def _failed(self, sender: Any, exception: BaseException, args: Any, kwargs: Any, einfo: Any, **_newer: Any) -> None:
+        self._note(sender.name, args, kwargs, exception, str(getattr(einfo, "traceback", "") or ""))
+
+    def _note(self, task: str, args: Sequence[Any], kwargs: Any, error: BaseException, traceback: str) -> None:
+        killed = isinstance(error, _LOST)
+        try:
+            if task == APPLY_EVENTS and self._is_ours(args[0], args[1]):
+                self.tries.note(args[0], args[1], error, traceback=traceback, killed=killed)
+                return
+            reason = "worker_killed" if killed else "task_failed"
+            raw = f"{task}{tuple(args)!r} {kwargs!r}".encode()  # a text: Celery tells no more of the message here
+            poison = Poison(reason, str(error), raw, None, task, type(error).__name__, traceback)
+            self.poison.add(poison)
+        except StateUnavailableError as unavailable:
+            log.warning("failure_not_noted", task=task, error=str(unavailable), cause=repr(error))
+
+    def _is_ours(self, shard: int, batch_id: str) -> bool:
+        """Whether the sweep looks after a batch, or has done with it; else its message was the last to hold it."""
+        return self.journal.has(shard, batch_id) or self.tries.of(shard, [batch_id])[0].tries > 0
+
+
+def watch_casualties(settings: Settings) -> None:
+    """Note the failures of this worker's tasks; contacts no server before the first."""
+    state = connect_state(settings.state, socket_timeout=PATIENCE)
+    broker = connect_state(settings.broker, socket_timeout=PATIENCE)
+    Casualties(make_journal(settings, state), Tries(state), PoisonList(broker)).connect()
