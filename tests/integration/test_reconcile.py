@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from models.cold.dead_letters import DeadLetter
 from models.cold.publishing import Document, publish
+from models.events import unpack_batch
 from models.hot.log import ShardLog
 from models.hot.repairs import RecordRepairs
 from models.rules.calendar import microseconds
 from models.rules.matching import DEFAULT_LATENESS_US
-from tasks.merging import merge
 from tests.integration.test_audit import audit, sql
 from tests.mixed_rules import RULES, document, events_of, plan_of, post, use_database
 from tests.stack import NOON, SHARDS, WINDOW, Stack
@@ -271,7 +271,8 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
     sql(mixed, WRONG)
     mixed.redis.flushall()
     (batch,) = mixed.accept(mixed.event("lesson", "ada"))
-    plan = mixed.applier._plan(batch.shard, _merged(batch), may_ask=True)
+    events = unpack_batch(batch.packed)
+    plan = mixed.applier.evaluator._plan(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)
     cold = mixed.records.apply(batch.shard, [batch.batch_id], plan, now_us=mixed.clock()).cold
     stale = mixed.reader.snapshots([("t1", "ada")], now_us=mixed.clock())
 
@@ -281,10 +282,6 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
     mixed.apply(batch)
     mixed.flusher.flush()
     assert progress(mixed) == (4, 4)
-
-
-def _merged(batch):
-    return next(merge([batch], lambda *_malformed: None, max_events=10))
 
 
 def test_a_user_whose_events_postgresql_refused_is_left_until_they_are_dealt_with(mixed):
