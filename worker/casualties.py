@@ -3,7 +3,7 @@
 Celery tells of both by signals: of an exception in the process that had the task, of a lost process in the main one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ from celery import signals
 from config.settings import Settings
 from models.errors import StateUnavailableError
 from models.hot.connection import connect_state
-from models.hot.journal import Journal
+from models.hot.journal import Batch, Journal
 from models.hot.poison import Poison, PoisonList
 from models.hot.tries import Tries
 from tasks.definitions import APPLY_EVENTS
-from worker.wiring import make_journal
+from worker.wiring import make_journal, now_us
 
 PATIENCE = 2.0
 """Seconds: the main process must not hang by this."""
+TAKEN_BACK = 5
+"""Times that a batch which the journal does not have is journaled again."""
 _LOST = (WorkerLostError, TimeLimitExceeded)
 
 log = structlog.get_logger()
@@ -34,6 +36,7 @@ class Casualties:
     journal: Journal
     tries: Tries
     poison: PoisonList
+    now_us: Callable[[], int]
 
     def connect(self) -> None:
         """Listen to Celery's signals."""
@@ -50,7 +53,7 @@ class Casualties:
     def _note(self, task: str, args: Sequence[Any], kwargs: Any, error: BaseException, traceback: str) -> None:
         killed = isinstance(error, _LOST)
         try:
-            if task == APPLY_EVENTS and self._is_ours(args[0], args[1]):
+            if task == APPLY_EVENTS and (self._is_ours(args[0], args[1]) or (killed and self._take_back(Batch(*args)))):
                 self.tries.note(args[0], args[1], error, traceback=traceback, killed=killed)
                 return
             reason = "worker_killed" if killed else "task_failed"
@@ -64,9 +67,19 @@ class Casualties:
         """Whether the sweep looks after a batch, or has done with it; else its message was the last to hold it."""
         return self.journal.has(shard, batch_id) or self.tries.of(shard, [batch_id])[0].tries > 0
 
+    def _take_back(self, batch: Batch) -> bool:
+        """Journal a batch again that the journal does not have; tells whether it was done.
+
+        It was applied before its process was killed, which its events' ids will tell, or Redis has lost it: then its
+        message was the last to hold it. Not for ever, whatever it is that always ends so.
+        """
+        if self.tries.of(batch.shard, [batch.batch_id])[0].killed >= TAKEN_BACK:
+            return False
+        return not self.journal.append([batch], self.now_us() // 1000).full
+
 
 def watch_casualties(settings: Settings) -> None:
     """Note the failures of this worker's tasks; contacts no server before the first."""
     state = connect_state(settings.state, socket_timeout=PATIENCE)
     broker = connect_state(settings.broker, socket_timeout=PATIENCE)
-    Casualties(make_journal(settings, state), Tries(state), PoisonList(broker)).connect()
+    Casualties(make_journal(settings, state), Tries(state), PoisonList(broker), now_us).connect()

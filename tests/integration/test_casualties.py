@@ -8,12 +8,12 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from models.errors import StateUnavailableError
 from models.hot.poison import PoisonList, unpack_poison
 from tasks.definitions import APPLY_EVENTS, FLUSH
-from worker.casualties import Casualties
+from worker.casualties import TAKEN_BACK, Casualties
 
 
 @pytest.fixture
 def casualties(stack):
-    return Casualties(stack.journal, stack.tries, PoisonList(stack.redis))
+    return Casualties(stack.journal, stack.tries, PoisonList(stack.redis), stack.clock)
 
 
 def task(name):
@@ -38,9 +38,28 @@ def test_a_batch_that_took_its_process_with_it_is_known_by_that(stack, casualtie
     assert kept(stack) == []
 
 
-def test_a_killer_that_the_journal_has_lost_is_kept_by_its_message(stack, casualties):
-    [batch] = stack.batches(stack.event("killer"))
+def test_a_batch_applied_before_its_process_was_killed_counts_once_and_makes_no_letter(stack, casualties):
+    [batch] = stack.accept(stack.event("login"))
+    stack.apply(batch)
     failed(casualties, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
+    assert kept(stack) == []
+    stack.apply(batch)
+    assert stack.progress()["logins", ""] == (1, False)
+    assert not stack.journal.has(batch.shard, batch.batch_id)
+
+
+def test_a_batch_that_the_journal_has_lost_goes_back_there_from_its_message(stack, casualties):
+    [batch] = stack.batches(stack.event("login"))
+    failed(casualties, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
+    assert stack.journal.has(batch.shard, batch.batch_id)
+
+
+def test_a_batch_that_is_lost_again_and_again_is_kept_by_its_message(stack, casualties):
+    [batch] = stack.batches(stack.event("killer"))
+    for _ in range(TAKEN_BACK + 1):
+        assert kept(stack) == []
+        failed(casualties, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
+        stack.journal.drop(batch.shard, batch.batch_id)
     [poison] = kept(stack)
     assert (poison.reason, poison.task) == ("worker_killed", APPLY_EVENTS)
     assert batch.batch_id.encode() in poison.raw
