@@ -115,11 +115,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start to answer the request."""
-        self._part = "body"
         if self._one_too_many:
-            self._part = "head"
             self._stop_parsing(503)
-        super().on_headers_complete()
+        super().on_headers_complete()  # looks at the URL, which may be none: then there is no request to answer
+        self._part = "body"
         if self._doors.closing:
             self.cycle.keep_alive = False
 

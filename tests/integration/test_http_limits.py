@@ -105,6 +105,7 @@ MALFORMED = [
     b"GET /size HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
     b"GET /size HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"GET /\xff HTTP/1.1\r\n\r\n",
+    b"CONNECT example.org:80 HTTP/1.1\r\n\r\n",
     b"POST /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 ]
 
@@ -114,6 +115,12 @@ def test_what_is_no_http_is_refused_as_a_problem(app, request_bytes):
     with serving(app) as server, server.connect() as connection:
         connection.sendall(request_bytes)
         assert refused(everything(connection), 400)["type"] == "urn:questline:problem:malformed-request"
+
+
+def test_a_request_keeps_its_answer_when_the_next_one_has_no_url(app):
+    with serving(app) as server, server.connect() as connection:
+        connection.sendall(GET + b"CONNECT example.org:80 HTTP/1.1\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 200 ")
 
 
 SLOW = {
