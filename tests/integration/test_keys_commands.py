@@ -51,6 +51,17 @@ def test_a_key_is_printed_once_and_nothing_shows_its_secret_again(cli, engine):
     assert key_id in shown[0]
 
 
+def test_eighty_columns_show_every_fact_of_a_key(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    cli("create", "--tenant", "t1", "--scope", "ingest", "--note", "server", "--rate", "50", "--expires", "90d")
+    (facts,) = listed(cli)
+    shown = cli("list").output
+    assert max(map(len, shown.splitlines())) <= 80
+    moments = [facts[name][:16].replace("T", " ") for name in ("created_at", "expires_at")]
+    for part in (facts["id"], "t1", "ingest", "50/s", "active", "server", *moments):
+        assert part in shown, shown
+
+
 def test_rotation_gives_a_key_of_the_same_rights_and_lets_the_old_one_run_out(cli, engine):
     cli("create", "--tenant", "t1", "--scope", "read", "--expires", "30d")
     (old,) = read_keys(engine)

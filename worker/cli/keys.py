@@ -147,16 +147,22 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="seconds")
 
 
-def _cell(name: str, value: Any) -> Text:
-    """A fact for people: a time without its seconds and its offset, which is UTC."""
-    text = "" if value is None else str(value)
-    return Text(text[:16].replace("T", " ") if name.endswith("_at") else text)
-
-
 def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("Id", "Tenant", "Scope", "State", "Rate", "Created, UTC", "Expires", "Last used", "Note"):
-        table.add_column(title, no_wrap=title in {"Id", "Tenant", "Scope", "State"})
+    """Keys in rows that fit 80 columns. A note is no markup of Rich's, so each cell is Text."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for title in ("Id", "Tenant", "Scope", "State", "UTC", "Note"):
+        table.add_column(title, overflow="fold", no_wrap=title not in {"Tenant", "Note"})
     for facts in found:
-        table.add_row(*map(_cell, facts, facts.values()), style="" if facts["state"] == "active" else "dim")
+        texts = (facts["id"], facts["tenant"], _scope(facts), facts["state"], _times(facts), facts["note"] or "")
+        table.add_row(*map(Text, texts), style="" if facts["state"] == "active" else "dim")
     return table
+
+
+def _scope(facts: dict[str, Any]) -> str:
+    return facts["scope"] if facts["rate"] is None else f"{facts['scope']}\n{facts['rate']}/s"
+
+
+def _times(facts: dict[str, Any]) -> str:
+    """Without seconds and offset."""
+    known = (("created", facts["created_at"]), ("last used", facts["last_used_at"]), ("expires", facts["expires_at"]))
+    return "\n".join(f"{what:<9} {at[:16].replace('T', ' ')}" for what, at in known if at is not None)
