@@ -74,6 +74,16 @@ def test_rotation_gives_a_key_of_the_same_rights_and_lets_the_old_one_run_out(cl
     assert [facts["state"] for facts in listed(cli)] == ["active", "active"]
 
 
+def test_a_key_that_is_rotated_in_its_grace_hands_its_short_life_on_and_says_so(cli, engine):
+    assert "expires" not in cli("create", "--tenant", "t1", "--scope", "read").stderr
+    (old,) = read_keys(engine)
+    assert "expires" not in cli("rotate", old.key.key_id, "--grace", "2h").stderr
+    again = cli("rotate", old.key.key_id, "--grace", "2h")
+    ends = read_keys(engine)[-1].expires_at
+    assert ends is not None
+    assert f"it expires at {ends.isoformat(timespec='seconds')}" in again.stderr
+
+
 def test_what_is_over_is_not_rotated_and_what_is_unknown_is_said(cli, engine):
     cli("create", "--tenant", "*", "--scope", "admin")
     (row,) = read_keys(engine)
