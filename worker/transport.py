@@ -1,10 +1,10 @@
-"""kombu's Redis transport with two repairs, so that a worker outlives its broker and bad messages, and one economy."""
+"""kombu's Redis transport with three repairs, so that a worker outlives broker and bad messages, and one economy."""
 
 from base64 import b64encode
 from typing import Any
 
 import structlog
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
@@ -16,6 +16,28 @@ from worker.envelopes import BadEnvelopeError, check_envelope
 log = structlog.get_logger()
 
 
+class QoS(redis.QoS):
+    """Counts messages in hand, and no longer counts one whose acknowledgement was lost or refused.
+
+    kombu 5.7 logs such a failure and goes on counting: a worker that takes one message at a time would take no more,
+    for ever. The message stays among the unacknowledged ones in Redis and comes again, which does no harm.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message; raises what the connection raises."""
+        try:
+            super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)  # only the count of this process
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop a message, or put it back; raises what the connection raises."""
+        try:
+            super().reject(delivery_tag, requeue=requeue)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+
 class Channel(redis.Channel):
     """A channel that says so when its connection is gone, and keeps aside what is no message.
 
@@ -23,6 +45,8 @@ class Channel(redis.Channel):
     still acknowledges on it. Both then fail with ``AttributeError``, which ends the worker (with exit code 0). As a
     connection's error they are passed over: what was not acknowledged comes again.
     """
+
+    QoS = QoS
 
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
         if self.connection.client is None:

@@ -1,11 +1,18 @@
 """What the state Redis refuses for a reason of its own is tried again, and never blamed on the data."""
 
 import pytest
+from kombu import Connection
 from redis.exceptions import NoPermissionError, ResponseError
 
+from config.settings import Settings
+from config.shards import queue_for
 from models.errors import StateUnavailableError
 from models.hot.connection import connect_state, refuses_now, state_errors
+from models.hot.journal import Batch
 from tests.stack import SHARDS
+from worker.broker import BatchPublisher
+from worker.celery_app import SERIALIZER, make_app
+from worker.transport import Transport
 
 
 @pytest.fixture
@@ -71,3 +78,22 @@ def test_a_fault_of_ours_stays_what_it_is(redis):
         redis.lpush("a", "1")
     with pytest.raises(ResponseError), state_errors():
         redis.eval("error('of ours')", 0)
+
+
+@pytest.mark.parametrize("how", ["ack", "reject"])
+def test_a_message_whose_acknowledgement_is_refused_does_not_keep_its_worker_from_the_next(
+    redis, redis_url, refusing, how
+):
+    settings = Settings(broker_url=redis_url, state_url=redis_url)
+    with make_app(settings) as app, Connection(redis_url, transport=Transport) as broker:
+        BatchPublisher(app).publish([Batch(0, batch_id, b"") for batch_id in ("first", "second")])
+        queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
+        queue.consumer.qos(prefetch_count=1)
+        first = queue.get(timeout=5)
+        refusing("min-replicas-to-write", 1)
+        with pytest.raises(ResponseError):
+            getattr(first, how)()
+        redis.config_set("min-replicas-to-write", 0)
+        assert queue.get(timeout=5).headers["id"] == "second"
+        assert redis.hlen("unacked") == 2
+        queue.close()
