@@ -81,3 +81,12 @@ def test_a_failure_that_cannot_be_noted_ends_nothing(stack, casualties, monkeypa
 
     monkeypatch.setattr(PoisonList, "add", away)
     failed(casualties, FLUSH, ValueError("boom"))
+
+
+def test_a_process_that_ends_after_its_batch_was_applied_leaves_no_letter(stack, casualties):
+    [batch] = stack.accept(stack.event("login"))
+    stack.apply(batch)
+    request = SimpleNamespace(args=[*batch], kwargs={})
+    casualties._tried_again(task(APPLY_EVENTS), request, SimpleNamespace(exc=WorkerLostError("signal 9")))
+    stack.apply(batch)  # the message comes back
+    assert kept(stack) == []
