@@ -15,7 +15,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
-| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) it was accepted, until a worker takes it |
+| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) since when it is ready, until a worker takes it |
 | ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
