@@ -44,17 +44,22 @@ class Casualties:
         signals.task_failure.connect(self._failed, weak=False)
 
     def _tried_again(self, sender: Any, request: Any, reason: Any, **_newer: Any) -> None:
+        """The message comes back: that is enough where the journal does not have its batch, which may be applied."""
         if sender.name == APPLY_EVENTS and isinstance(reason.exc, _LOST):
-            self._note(sender.name, request.args, request.kwargs, reason.exc, "")
+            self._note(sender.name, request.args, request.kwargs, reason.exc, "", is_over=False)
 
     def _failed(self, sender: Any, exception: BaseException, args: Any, kwargs: Any, einfo: Any, **_newer: Any) -> None:
         self._note(sender.name, args, kwargs, exception, str(getattr(einfo, "traceback", "") or ""))
 
-    def _note(self, task: str, args: Sequence[Any], kwargs: Any, error: BaseException, traceback: str) -> None:
+    def _note(  # noqa: PLR0913 - what a signal tells
+        self, task: str, args: Sequence[Any], kwargs: Any, error: BaseException, traceback: str, *, is_over: bool = True
+    ) -> None:
         killed = isinstance(error, _LOST)
         try:
             if task == APPLY_EVENTS and (self._is_ours(args[0], args[1]) or (killed and self._take_back(Batch(*args)))):
                 self.tries.note(args[0], args[1], error, traceback=traceback, killed=killed)
+                return
+            if not is_over:
                 return
             reason = "worker_killed" if killed else "task_failed"
             raw = f"{task}{tuple(args)!r} {kwargs!r}".encode()  # a text: Celery tells no more of the message here
