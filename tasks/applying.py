@@ -83,9 +83,9 @@ class BatchApplier:
         name = uuid4().hex
         try:
             tried = self.retries(self.tries.begin, shard, batch.batch_id, name)
-            if tried in {READY, FINISHED}:
+            if tried in {READY, FINISHED} or (tried == GONE and self._has_restored(shard, batch)):
                 return True
-            # The first try was as one of the ready batches, and uncounted. What the journal has lost does not come back.
+            # The first try was as one of the ready batches, and uncounted. What is lost for good does not come back.
             is_last = tried == GONE or tried + 1 >= EVENT_ATTEMPTS
             return self._apply(shard, [batch], may_load=True, is_last=is_last)
         except SoftTimeLimitExceeded as error:
@@ -96,6 +96,14 @@ class BatchApplier:
             with suppress(StateUnavailableError):
                 self.tries.forgive(shard, batch.batch_id, name)
             raise
+
+    def _has_restored(self, shard: int, batch: TakenBatch) -> bool:
+        """Put a batch back into the journal, which has lost it or had it applied; else its message were all there is.
+
+        Taken with the others, it is dropped as any batch. Tells whether the journal has room for it.
+        """
+        lost = Batch(shard, batch.batch_id, batch.packed)
+        return not self.retries(self.journal.append, [lost], self.now_us() // 1000).full
 
     def _take(self, shard: int, max_batches: int, max_bytes: int) -> Taken:
         now_ms = self.now_us() // 1000

@@ -39,6 +39,8 @@ of a dirty user until the flush has settled it.
 from datetime import timedelta
 from typing import NamedTuple
 
+from models.events import remembered_for
+
 API_KEYS = "ql:keys"
 METERS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
@@ -123,7 +125,7 @@ def seen_key(shard: int, user: str, generation: int) -> str:
 def generation_at(now_us: int, window: timedelta) -> int:
     """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
 
-    So it is remembered for at least ``window`` after it was applied, whatever ``occurred_at`` a redelivery
+    So it is remembered for as long as ``remembered_for(window)`` says, whatever ``occurred_at`` a redelivery
     claims. A worker whose clock is behind, by up to a whole generation, follows the record.
     """
-    return now_us // (window // timedelta(microseconds=1))
+    return now_us // (remembered_for(window) // timedelta(microseconds=1))

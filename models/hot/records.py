@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 from redis import Redis
 
+from models.events import remembered_for
 from models.hot.connection import state_errors
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
@@ -81,7 +82,7 @@ class Records:
         self._redis = redis
         self._evaluation_mode = _EVALUATION_MODES.index(evaluation_log)
         self._window = window
-        self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
+        self._seen_ttl_ms = 2 * remembered_for(window) // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
         self._apply = register(redis, "apply_events")
         self._hydrate = register(redis, "hydrate_users")

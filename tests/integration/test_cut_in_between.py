@@ -155,6 +155,19 @@ def test_a_database_that_only_reads_for_now_is_not_the_fault_of_rows(stack, engi
     assert stack.count("dead_letters") == 0
 
 
+@pytest.mark.parametrize("wiped", [False, True])
+def test_an_event_that_was_redriven_late_is_known_from_then_on(stack, redis, wiped):
+    redriven = stack.event("login", event_id="e1")
+    stack.clock.advance(days=6)
+    stack.post(redriven)
+    stack.flusher.flush()
+    if wiped:
+        redis.flushall()
+    stack.clock.advance(days=6)
+    stack.post(stack.event("login", event_id="e1"))
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
 def end_of_generation(now):
     """The last microsecond of the dedup generation of a moment."""
     low, high = now, now + 4 * WINDOW_US
