@@ -10,6 +10,8 @@ from ingest.validation import time_fault, window_at
 from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.events import pack_batch
+from models.hot.journal import Batch
 from models.hot.keys import generation_at, tries_key
 from tests.stack import SHARDS, WINDOW, Stack
 
@@ -194,3 +196,15 @@ def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
     stack.clock.advance(hours=6)  # its worker was long away
     stack.apply(*again)
     assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
+    garbage = stack.event("login")._replace(tenant_id=["t"], user_id={"u": 1})
+    stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000)
+    stack.journal.take(0, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
+    for number in range(stack.max_attempts):
+        stack.tries.begin(0, "garbage", str(number))
+    stack.clock.advance(seconds=11)
+    stack.sweeper.sweep()
+    assert stack.count("dead_letters") == 1
+    assert not stack.journal.has(0, "garbage")
