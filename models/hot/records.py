@@ -87,6 +87,7 @@ class Records:
         self._apply = register(redis, "apply_events")
         self._hydrate = register(redis, "hydrate_users")
         self._settle = register(redis, "settle_users")
+        self._forget = register(redis, "forget_users")
 
     def apply(self, shard: int, batch_ids: Sequence[str], plan: Plan, *, now_us: int) -> Applied:
         """Apply batches, or the users of them that ``plan`` names, in one atomic step (promise P2).
@@ -159,6 +160,15 @@ class Records:
             for name, fields in zip(members, records, strict=True)
             if fields
         ]
+
+    def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
+        """Let users go whose records are gone, whatever took them; returns how many those are."""
+        with state_errors():
+            gone: int = self._forget(
+                keys=[shard_keys(shard).dirty, *(record_key(shard, name.decode()) for name in members)],
+                args=list(members),
+            )
+        return gone
 
     def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int) -> int:
         """Mark records as flushed up to what was read; returns how many users are clean now (promise P6)."""

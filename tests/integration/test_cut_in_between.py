@@ -6,13 +6,14 @@ import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import event
 
+from config.shards import shard_for
 from ingest.validation import time_fault, window_at
 from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch
 from models.hot.journal import Batch
-from models.hot.keys import generation_at, tries_key
+from models.hot.keys import generation_at, shard_keys, tries_key
 from tests.stack import SHARDS, WINDOW, Stack
 
 WINDOW_US = WINDOW // timedelta(microseconds=1)
@@ -208,3 +209,17 @@ def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
     stack.sweeper.sweep()
     assert stack.count("dead_letters") == 1
     assert not stack.journal.has(0, "garbage")
+
+
+def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine):
+    """With another maxmemory-policy than noeviction; what they had is lost, the others' progress is not."""
+    stack = Stack(redis, engine, batch_size=2)
+    shard = shard_for("t1", "u1", SHARDS)
+    redis.zadd(shard_keys(shard).dirty, {"t1:a": 1, "t1:b": 2, "t1:c": 3})
+    stack.post(stack.event("login"))
+    passes = iter(range(20))
+    read = stack.records.dirty_members
+    stack.records.dirty_members = lambda *args: (next(passes), read(*args))[1]
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
