@@ -211,7 +211,7 @@ def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
     assert not stack.journal.has(0, "garbage")
 
 
-def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine):
+def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine, monkeypatch):
     """With another maxmemory-policy than noeviction; what they had is lost, the others' progress is not."""
     stack = Stack(redis, engine, batch_size=2)
     shard = shard_for("t1", "u1", SHARDS)
@@ -219,7 +219,7 @@ def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine):
     stack.post(stack.event("login"))
     passes = iter(range(20))
     read = stack.records.dirty_members
-    stack.records.dirty_members = lambda *args: (next(passes), read(*args))[1]
+    monkeypatch.setattr(stack.records, "dirty_members", lambda *args: (next(passes), read(*args))[1])
     stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (1, False)
     assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
