@@ -5,6 +5,7 @@ Times are integers in microseconds since the epoch, which Lua's doubles hold exa
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -14,6 +15,17 @@ from models.errors import MalformedBatchError
 
 MAX_EXACT = 2**53
 """The largest magnitude that a double, and so Lua and JSON readers, hold exactly."""
+
+
+_MARGIN = timedelta(days=1)
+
+
+def remembered_for(window: timedelta) -> timedelta:
+    """How long an id is known after its event was applied, where events are taken up to ``window`` old.
+
+    A day longer: a sender's clock may be ahead, and what was taken at the last moment waits for its worker.
+    """
+    return window + _MARGIN
 
 
 class Event(NamedTuple):

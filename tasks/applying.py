@@ -8,6 +8,7 @@ another reason is taken apart, and in the end only the bad events leave for the 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -79,12 +80,13 @@ class BatchApplier:
 
         If it is not, somebody took it before and may have died of it. So nothing else is in hand while it is tried.
         """
-        tried = self.retries(self.tries.begin, shard, batch.batch_id)
-        if tried in {READY, FINISHED}:
-            return True
-        # The first try was as one of the ready batches, and uncounted. What the journal has lost does not come back.
-        is_last = tried == GONE or tried + 1 >= EVENT_ATTEMPTS
+        name = uuid4().hex
         try:
+            tried = self.retries(self.tries.begin, shard, batch.batch_id, name)
+            if tried in {READY, FINISHED} or (tried == GONE and self._has_restored(shard, batch)):
+                return True
+            # The first try was as one of the ready batches, and uncounted. What is lost for good does not come back.
+            is_last = tried == GONE or tried + 1 >= EVENT_ATTEMPTS
             return self._apply(shard, [batch], may_load=True, is_last=is_last)
         except SoftTimeLimitExceeded as error:
             with suppress(StateUnavailableError):
@@ -92,8 +94,16 @@ class BatchApplier:
             raise
         except RetryableError:
             with suppress(StateUnavailableError):
-                self.tries.forgive(shard, batch.batch_id)
+                self.tries.forgive(shard, batch.batch_id, name)
             raise
+
+    def _has_restored(self, shard: int, batch: TakenBatch) -> bool:
+        """Put a batch back into the journal, which has lost it or had it applied; else its message were all there is.
+
+        Taken with the others, it is dropped as any batch. Tells whether the journal has room for it.
+        """
+        lost = Batch(shard, batch.batch_id, batch.packed)
+        return not self.retries(self.journal.append, [lost], self.now_us() // 1000).full
 
     def _take(self, shard: int, max_batches: int, max_bytes: int) -> Taken:
         now_ms = self.now_us() // 1000

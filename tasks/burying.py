@@ -95,15 +95,16 @@ def given_up_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLette
         events = unpack_batch(batch.packed)
     except MalformedBatchError as error:
         return malformed_letter(shard, batch, str(error))
-    tenants, users = {event.tenant_id for event in events}, {event.user_id for event in events}
+    # As texts: what is no event may hold what no set takes.
+    tenants, users = {str(event.tenant_id) for event in events}, {str(event.user_id) for event in events}
     return DeadLetter(
         kind="batch",
         reason="worker_killed" if known.killed else "out_of_attempts",
         error=known.error or f"not applied by {known.tries} attempts",
         raw=batch.packed,
         event_ids=[str(event.event_id) for event in events],
-        tenant_id=str(tenants.pop()) if len(tenants) == 1 else None,
-        user_id=str(users.pop()) if len(users) == 1 else None,
+        tenant_id=tenants.pop() if len(tenants) == 1 else None,
+        user_id=users.pop() if len(users) == 1 else None,
         shard=shard,
         batch_id=batch.batch_id,
         attempts=known.tries,

@@ -163,6 +163,8 @@ class Flusher:
         read_us = self.now_us()
         oldest = oldest_periods(read_us, microseconds_of(self.window))
         records = self.records.read_dirty(shard, members, oldest=oldest)
+        if len(records) < len(members) and (lost := self.records.forget_lost(shard, members)):
+            log.error("dirty_records_lost", shard=shard, users=lost)
         more = len(entries) == LOG_ENTRIES or len(members) == self.batch_size
         return ShardWork(shard, entries, records, read_us, more)
 

@@ -53,8 +53,9 @@ class Casualties:
     def _note(self, task: str, args: Sequence[Any], kwargs: Any, error: BaseException, traceback: str) -> None:
         killed = isinstance(error, _LOST)
         try:
-            if task == APPLY_EVENTS and (self._is_ours(args[0], args[1]) or (killed and self._take_back(Batch(*args)))):
-                self.tries.note(args[0], args[1], error, traceback=traceback, killed=killed)
+            batch = _batch_of(args) if task == APPLY_EVENTS else None
+            if batch is not None and (self._is_ours(batch) or (killed and self._take_back(batch))):
+                self.tries.note(batch.shard, batch.batch_id, error, traceback=traceback, killed=killed)
                 return
             reason = "worker_killed" if killed else "task_failed"
             raw = f"{task}{tuple(args)!r} {kwargs!r}".encode()  # a text: Celery tells no more of the message here
@@ -63,9 +64,10 @@ class Casualties:
         except StateUnavailableError as unavailable:
             log.warning("failure_not_noted", task=task, error=str(unavailable), cause=repr(error))
 
-    def _is_ours(self, shard: int, batch_id: str) -> bool:
+    def _is_ours(self, batch: Batch) -> bool:
         """Whether the sweep looks after a batch, or has done with it; else its message was the last to hold it."""
-        return self.journal.has(shard, batch_id) or self.tries.of(shard, [batch_id])[0].tries > 0
+        known = self.tries.of(batch.shard, [batch.batch_id])[0]
+        return known.tries > 0 or self.journal.has(batch.shard, batch.batch_id)
 
     def _take_back(self, batch: Batch) -> bool:
         """Journal a batch again that the journal does not have; tells whether it was done.
@@ -76,6 +78,14 @@ class Casualties:
         if self.tries.of(batch.shard, [batch.batch_id])[0].killed >= TAKEN_BACK:
             return False
         return not self.journal.append([batch], self.now_us() // 1000).full
+
+
+def _batch_of(args: Sequence[Any]) -> Batch | None:
+    """The batch of a message; a stray one may bring anything."""
+    match args:
+        case [int(shard), str(batch_id), bytes(packed), *_]:
+            return Batch(shard, batch_id, packed)
+    return None
 
 
 def watch_casualties(settings: Settings) -> None:

@@ -97,8 +97,8 @@ class ShareHolder:
             missing = share - len(self.held)
             wanted, free = free[:missing], free[missing:]
             for shard in sorted(self.leases.hold(wanted)):
+                self.begin(shard)  # if the broker does not answer, the lease is free to us at the next tick
                 self.held.add(shard)
-                self.begin(shard)
 
     def _end(self, shards: "set[int] | list[int]") -> None:
         for shard in sorted(shards):

@@ -1,18 +1,15 @@
 """API keys in PostgreSQL: the table ``api_keys``, of which no row is ever deleted."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
-from psycopg2.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, Row
-from sqlalchemy.exc import ProgrammingError
 
 from models.access import Scope
 from models.api_keys import ApiKey, KeyRing, NewKey, draw_key
 from models.cold.connection import database_errors, statement
-from models.errors import DatabaseUnavailableError, PermanentError
+from models.errors import PermanentError
 from models.rules.calendar import microseconds, moment
 
 
@@ -44,7 +41,7 @@ def read_keys(engine: Engine) -> list[KeyRow]:
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer, or has not the table yet.
     """
-    with _key_errors(), engine.connect() as connection:
+    with database_errors(), engine.connect() as connection:
         return [_row(row) for row in connection.exec_driver_sql(statement("read_api_keys"))]
 
 
@@ -120,20 +117,6 @@ def _insert(connection: Connection, rights: Rights, lifetime: timedelta | None) 
     made = draw_key()
     values = rights._asdict() | {"key_id": made.key_id, "secret_hash": made.secret_hash, "lifetime": lifetime}
     return made, _row(connection.exec_driver_sql(statement("insert_api_key"), values).one())
-
-
-@contextmanager
-def _key_errors() -> Iterator[None]:
-    """A table that is not there yet is waited for like a server that is not there yet."""
-    try:
-        with database_errors():
-            yield
-    except ProgrammingError as error:
-        if isinstance(error.orig, UndefinedTable):
-            raise DatabaseUnavailableError(
-                "PostgreSQL has not this version's tables yet: run `questline migrate`"
-            ) from error
-        raise
 
 
 def _row(row: Row[tuple[object, ...]]) -> KeyRow:

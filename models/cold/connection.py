@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 
+from psycopg2.errors import UndefinedTable
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -13,6 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from models.errors import DatabaseUnavailableError
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
+_WRONG_STATEMENT, _READ_ONLY = "42", "25006"
+"""PostgreSQL's class of errors of syntax and access rules; its code for writing where it only reads."""
 
 
 def connect_database(
@@ -46,7 +49,7 @@ def connect_database(
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn a lost or refused connection into ``DatabaseUnavailableError``; refused data stays what it is."""
+    """Turn what does not lie in the data into ``DatabaseUnavailableError``; refused data stays what it is."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
@@ -54,7 +57,23 @@ def database_errors() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailableError(f"PostgreSQL went away: {error}") from error
+        if isinstance(error.orig, UndefinedTable):
+            raise DatabaseUnavailableError(
+                "PostgreSQL has not this version's tables yet: run `questline migrate`"
+            ) from error
+        if refuses_everything(error):
+            raise DatabaseUnavailableError(f"PostgreSQL refuses this, whatever is in it: {error}") from error
         raise
+
+
+def refuses_everything(error: BaseException) -> bool:
+    """Whether PostgreSQL has not what a statement asks for, does not allow it, or only reads for now.
+
+    That is the fault of the installation (a migration is missing, a right, a standby was reached), and passes with it:
+    the data of a statement, which was made before, has no part in it.
+    """
+    code = str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
+    return code.startswith(_WRONG_STATEMENT) or code == _READ_ONLY
 
 
 @cache

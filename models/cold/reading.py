@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy import Row as ResultRow
 
 from models.cold.connection import database_errors, statement
-from models.events import identity_hash
+from models.events import identity_hash, remembered_for
 from models.rules.calendar import microseconds, microseconds_of, moment, oldest_periods
 from models.rules.rows import Row, Snapshot
 
@@ -30,12 +30,12 @@ class ProgressReader:
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         known = [Snapshot(tenant_id, user_id, [], []) for tenant_id, user_id in users]
-        accepted_since = moment(now_us) - self._window
+        applied_since = moment(now_us) - remembered_for(self._window)
         parameters = {
             "tenant_id": [tenant_id for tenant_id, _ in users],
             "user_id": [user_id for _, user_id in users],
-            "accepted_since": accepted_since,
-            "occurred_since": accepted_since - self._window,
+            "applied_since": applied_since,
+            "occurred_since": applied_since - self._window,
         } | self._oldest(now_us)
         with database_errors(), self._engine.connect() as connection:
             for found in connection.exec_driver_sql(statement("hydrate_users"), parameters):

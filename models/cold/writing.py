@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
 
 from models.cold import layers, partitions
-from models.cold.connection import database_errors
+from models.cold.connection import database_errors, refuses_everything
 from models.cold.dead_letters import DeadLetter, insert_dead_letters
 from models.cold.flushed import Flush
 from models.cold.layers import Layer
@@ -88,6 +88,8 @@ def _isolating(connection: Connection, items: Sequence[T], layer: Layer[T]) -> l
         with connection.begin_nested():
             layer.write(connection, items)
     except REFUSED as error:
+        if refuses_everything(error):
+            raise
         if len(items) == 1:
             return [(items[0], words_of(error))]
         half = len(items) // 2

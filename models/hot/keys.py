@@ -15,7 +15,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
-| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) it was accepted, until a worker takes it |
+| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) since when it is ready, until a worker takes it |
 | ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
@@ -38,6 +38,8 @@ of a dirty user until the flush has settled it.
 
 from datetime import timedelta
 from typing import NamedTuple
+
+from models.events import remembered_for
 
 API_KEYS = "ql:keys"
 METERS = "ql:meters"
@@ -123,7 +125,7 @@ def seen_key(shard: int, user: str, generation: int) -> str:
 def generation_at(now_us: int, window: timedelta) -> int:
     """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
 
-    So it is remembered for at least ``window`` after it was applied, whatever ``occurred_at`` a redelivery
+    So it is remembered for as long as ``remembered_for(window)`` says, whatever ``occurred_at`` a redelivery
     claims. A worker whose clock is behind, by up to a whole generation, follows the record.
     """
-    return now_us // (window // timedelta(microseconds=1))
+    return now_us // (remembered_for(window) // timedelta(microseconds=1))

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import msgpack
 from redis import Redis
 
+from models.events import remembered_for
 from models.hot.connection import state_errors
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
@@ -81,11 +82,12 @@ class Records:
         self._redis = redis
         self._evaluation_mode = _EVALUATION_MODES.index(evaluation_log)
         self._window = window
-        self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
+        self._seen_ttl_ms = 2 * remembered_for(window) // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
         self._apply = register(redis, "apply_events")
         self._hydrate = register(redis, "hydrate_users")
         self._settle = register(redis, "settle_users")
+        self._forget = register(redis, "forget_users")
 
     def apply(self, shard: int, batch_ids: Sequence[str], plan: Plan, *, now_us: int) -> Applied:
         """Apply batches, or the users of them that ``plan`` names, in one atomic step (promise P2).
@@ -158,6 +160,15 @@ class Records:
             for name, fields in zip(members, records, strict=True)
             if fields
         ]
+
+    def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
+        """Let users go whose records are gone, whatever took them; returns how many those are."""
+        with state_errors():
+            gone: int = self._forget(
+                keys=[shard_keys(shard).dirty, *(record_key(shard, name.decode()) for name in members)],
+                args=list(members),
+            )
+        return gone
 
     def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int) -> int:
         """Mark records as flushed up to what was read; returns how many users are clean now (promise P6)."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 from redis import Redis
 
+from models.events import remembered_for
 from models.hot.connection import state_errors
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, field_of
@@ -56,7 +57,7 @@ class RecordRepairs:
     def __init__(self, redis: Redis, *, window: timedelta, record_ttl: timedelta) -> None:
         self._redis = redis
         self._window = window
-        self._seen_ttl_ms = 2 * window // timedelta(milliseconds=1)
+        self._seen_ttl_ms = 2 * remembered_for(window) // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
         self._repair = register(redis, "repair_user")
 

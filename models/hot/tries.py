@@ -4,6 +4,7 @@ A batch that is applied at its first try leaves nothing here. One that comes bac
 after its last try:
 
 * ``tries``: how often a worker began with it; counted beforehand, for some events end the process
+* ``try:<name>``: a try that is counted, so that it is not counted twice and can be taken back
 * ``killed``: how often the process that had it was seen to end
 * ``exception``, ``error``, ``traceback``: what was last known of the cause
 """
@@ -41,28 +42,29 @@ class Tries:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._begin = register(redis, "begin_batch")
+        self._forgive = register(redis, "forgive_try")
 
-    def begin(self, shard: int, batch_id: str) -> int:
+    def begin(self, shard: int, batch_id: str, name: str) -> int:
         """Count a try before it is made; answers its number, or why none is counted.
 
         Raises:
-            StateUnavailableError: the state Redis did not answer.
+            StateUnavailableError: the state Redis did not answer. Beginning again by the same name is safe.
         """
         keys = shard_keys(shard)
         with state_errors():
             answer: int = self._begin(
-                keys=[keys.journal, keys.ready, tries_key(shard, batch_id)], args=[batch_id, _KEPT_MS]
+                keys=[keys.journal, keys.ready, tries_key(shard, batch_id)], args=[batch_id, _KEPT_MS, name]
             )
         return answer
 
-    def forgive(self, shard: int, batch_id: str) -> None:
-        """Take back a try that ended for a passing reason.
+    def forgive(self, shard: int, batch_id: str, name: str) -> None:
+        """Take back a try that ended for a passing reason, if it was counted.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
         with state_errors():
-            self._redis.hincrby(tries_key(shard, batch_id), "tries", -1)
+            self._forgive(keys=[tries_key(shard, batch_id)], args=[name])
 
     def note(
         self, shard: int, batch_id: str, error: BaseException, *, traceback: str = "", killed: bool = False

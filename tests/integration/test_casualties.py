@@ -81,3 +81,19 @@ def test_a_failure_that_cannot_be_noted_ends_nothing(stack, casualties, monkeypa
 
     monkeypatch.setattr(PoisonList, "add", away)
     failed(casualties, FLUSH, ValueError("boom"))
+
+
+def test_a_process_that_ends_after_its_batch_was_applied_leaves_no_letter(stack, casualties):
+    [batch] = stack.accept(stack.event("login"))
+    stack.apply(batch)
+    request = SimpleNamespace(args=[*batch], kwargs={})
+    casualties._tried_again(task(APPLY_EVENTS), request, SimpleNamespace(exc=WorkerLostError("signal 9")))
+    stack.apply(batch)  # the message comes back
+    assert kept(stack) == []
+
+
+@pytest.mark.parametrize("args", [(), ("x", "y"), (1,), (1, ["b"]), (1.5, "b", b"")])
+def test_a_message_with_wrong_arguments_is_kept(stack, casualties, args):
+    failed(casualties, APPLY_EVENTS, TypeError("missing arguments"), *args)
+    [poison] = kept(stack)
+    assert (poison.reason, poison.exception) == ("task_failed", "TypeError")

@@ -65,7 +65,7 @@ def test_a_passing_fault_is_no_attempt(stack):
     for _ in range(10):
         stack.clock.advance(minutes=6)
         stack.sweeper.sweep()
-        stack.tries.begin(batch.shard, batch.batch_id)
+        stack.tries.begin(batch.shard, batch.batch_id, "a try")
         stack.journal.postpone(batch.shard, [batch.batch_id], now_ms=stack.clock() // 1000)
     assert stack.count("dead_letters") == 0
 

@@ -101,6 +101,6 @@ def test_two_users_never_share_a_key(one, other):
     assert seen_key(0, member(*one), 5) != record_key(0, member(*other))
 
 
-def test_a_generation_is_as_long_as_the_window():
+def test_a_generation_is_a_day_longer_than_events_are_taken():
     week = timedelta(days=7)
-    assert generation_at(NOON, week) + 1 == generation_at(NOON + 7 * 86_400_000_000, week)
+    assert generation_at(NOON, week) + 1 == generation_at(NOON + 8 * 86_400_000_000, week)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -199,3 +200,19 @@ def test_a_worker_that_cannot_renew_stops_consuming_when_others_may_have_taken_o
     board.away = False
     worker.holder.tick()
     assert worker.consumed == {0, 1}
+
+
+def test_a_shard_whose_queue_could_not_be_consumed_is_tried_again():
+    board, failures = Board(shards=3), [OSError("the broker's connection was cut")]
+    worker = Worker(board, "1")
+
+    def begin(shard):
+        if failures:
+            raise failures.pop()
+        worker.consumed.add(shard)
+
+    worker.holder.begin = begin
+    with pytest.raises(OSError, match="cut"):
+        worker.holder.tick()  # Celery's timer logs it and goes on
+    worker.holder.tick()
+    assert worker.consumed == worker.holder.held == {0, 1, 2}

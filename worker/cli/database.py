@@ -10,7 +10,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from config.settings import Settings
 from models.cold.connection import STATEMENT_TIMEOUT, connect_database
-from models.errors import PermanentError
+from models.errors import DatabaseUnavailableError, PermanentError
 
 
 @contextmanager
@@ -29,8 +29,9 @@ def open_database(
     engine = connect_database(url, application=application, statement_timeout=statement_timeout)
     try:
         yield engine
-    except ProgrammingError as error:
-        if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+    except (ProgrammingError, DatabaseUnavailableError) as error:
+        refused = error if isinstance(error, ProgrammingError) else error.__cause__
+        if isinstance(getattr(refused, "orig", None), UndefinedTable | UndefinedColumn):
             raise PermanentError("PostgreSQL has not this version's tables yet: run `questline migrate`") from error
         raise
     finally:

@@ -29,6 +29,6 @@ CROSS JOIN LATERAL (
     SELECT array_agg(t.event_id) AS event_ids
     FROM events AS t
     WHERE t.tenant_id = cold.tenant_id AND t.user_id = cold.user_id
-        AND t.accepted_at >= %(accepted_since)s AND t.occurred_at >= %(occurred_since)s
+        AND t.applied_at >= %(applied_since)s AND t.occurred_at >= %(occurred_since)s
 ) AS e
 WHERE e.event_ids IS NOT NULL

@@ -13,7 +13,7 @@ KEYS[2] journal_index   zset    batch id by time of acceptance
 KEYS[3] journal_due     zset    batch id by the time from which the sweep may publish it again
 KEYS[4] journal_bytes   int     bytes of all packed batches in the journal
 KEYS[5] log_bytes       int     bytes of all applied batches, unlocks and evaluations in the log
-KEYS[6] ready           zset    batch id by time of acceptance, until a worker takes it
+KEYS[6] ready           zset    batch id by the time since when it is ready, until a worker takes it
 KEYS[7] bell            string  a message is on its way to a worker, or a worker is at it
 KEYS[8] dirty           zset    users with changes that PostgreSQL lacks
 
