@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from models.events import pack_batch, unpack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import ProcessContainer

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, make_url
 from config.settings import Settings
 from models.cold.connection import connect_database
 from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state
-from models.hot.journal import Batch
 from models.hot.keys import shard_keys
 from tests.servers import wait_until
 from worker.broker import BatchPublisher, QueuePeek

@@ -21,7 +21,7 @@ from ingest.grpc_server import LOGIN_SERVICE
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
-from models.hot.journal import Appended
+from models.hot.batches import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from tests.servers import wait_until

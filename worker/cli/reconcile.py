@@ -17,7 +17,8 @@ from models.hot.meters import Meters
 from models.hot.repairs import RecordRepairs
 from worker.audit.auditing import Auditor
 from worker.audit.examining import Examiner
-from worker.audit.reconciling import Reconciler, ReconcileReport
+from worker.audit.reconcile_report import ReconcileReport
+from worker.audit.reconciling import Reconciler
 from worker.cli.audit import late_by, said, scope_of
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
