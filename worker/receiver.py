@@ -22,7 +22,8 @@ from ingest.access import Door, install_door
 from ingest.ags import AgsReader
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
-from ingest.grpc_server import GrpcReceiver, GrpcSockets
+from ingest.grpc_server import GrpcReceiver
+from ingest.grpc_sockets import GrpcSockets
 from ingest.http import build_router
 from ingest.intake import Intake
 from ingest.openapi import install_openapi
