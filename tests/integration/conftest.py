@@ -34,5 +34,4 @@ def quietly(engine, redis_url, monkeypatch, tmp_path):
         )
         return lambda *options: CliRunner().invoke(app, [verb, *options])
 
-    yield of
-    structlog.reset_defaults()
+    return of
