@@ -4,15 +4,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from models.access import ANYBODY
 from models.access import Caller as _Caller
+from models.access import caller_noted
 
 
-def caller_of(request: Request) -> _Caller:
-    """Who makes this request; anybody where nothing checks keys."""
-    found: _Caller = getattr(request.state, "caller", ANYBODY)
-    return found
+def _caller_of(request: Request) -> _Caller:
+    return caller_noted(request.state)
 
 
-Caller = Annotated[_Caller, Depends(caller_of)]
+Caller = Annotated[_Caller, Depends(_caller_of)]
 """A route's parameter: ``caller: Caller``, then ``caller.require("read", tenant_id)``."""

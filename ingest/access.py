@@ -77,12 +77,6 @@ def install_door(app: FastAPI, door: Door) -> None:
     app.add_exception_handler(AccessDeniedError, denied)
 
 
-def caller_of(request: Request) -> Caller:
-    """Who makes this request; anybody where nothing checks keys."""
-    found: Caller = getattr(request.state, "caller", ANYBODY)
-    return found
-
-
 def shown_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
     """The key in the metadata of a gRPC call: ``authorization`` or ``x-api-key``, as over HTTP."""
     return _shown_in(

@@ -18,7 +18,7 @@ from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
 from models.errors import Bound, BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event
 from models.failpoints import failpoint
-from models.hot.journal import Appended, Batch
+from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters
 
 Append = Callable[[Sequence[Batch], int], Appended]

@@ -16,7 +16,7 @@ import structlog
 
 from models.errors import JournalFullError, RetryableError
 from models.events import Event, pack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 
 EVENT_BYTES = 512
 """About what an event takes in memory without its payload: ten objects and their texts."""

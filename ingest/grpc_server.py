@@ -9,10 +9,9 @@ is shown in the metadata ``authorization`` or ``x-api-key``; health and reflecti
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
@@ -21,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from ingest.access import Door, shown_in_metadata
 from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
 from ingest.grpc_health import SERVICE_NAME, GrpcHealth
+from ingest.grpc_sockets import MAX_CALLS, OPTIONS, GrpcSockets
 from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
@@ -37,48 +37,9 @@ from models.events import Event
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
-MAX_MESSAGE_BYTES = 1024 * 1024
-
-MAX_METADATA_BYTES = 16 * 1024
-MAX_CALLS = 4_096
-"""Calls under way at once; the next one gets RESOURCE_EXHAUSTED."""
-
-_OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.max_concurrent_streams", 1_000),
-    ("grpc.max_connection_idle_ms", 15 * 60_000),
-    ("grpc.max_connection_age_ms", 60 * 60_000),  # so that connections spread over receivers that came later
-    ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.keepalive_time_ms", 60_000),  # a client that vanished without a word is found out
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.max_ping_strikes", 2),
-)
-
-log = structlog.get_logger()
-
 Context = aio.ServicerContext[Any, Any]
 MessageReader = Callable[[Any, str, Window], Event | Fault | None]
 """Reads a message that belongs to a tenant; None where that is none of ours."""
-
-
-class GrpcSockets(NamedTuple):
-    """How the server listens."""
-
-    reuse_port: bool = False
-    """Share the port with other receivers that do; gRPC's own default would share it in silence."""
-    handshake: timedelta = timedelta(seconds=10)
-    """How long a client may take until its connection stands."""
-    tls: tuple[bytes, bytes] | None = None
-    """The private key and the certificate chain in PEM; plain text where there is none."""
-
-    def options(self) -> tuple[tuple[str, int], ...]:
-        """As arguments of a gRPC server."""
-        handshake_ms = max(1, self.handshake // timedelta(milliseconds=1))
-        return (("grpc.so_reuseport", int(self.reuse_port)), ("grpc.server_handshake_timeout_ms", handshake_ms))
 
 
 class GrpcReceiver:
@@ -91,7 +52,7 @@ class GrpcReceiver:
         self._ags = ags
         self._door = door
         self._sockets = sockets or GrpcSockets()
-        self._server = aio.server(options=(*_OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
+        self._server = aio.server(options=(*OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
         self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE))
         self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
         self.health.add_to(self._server)

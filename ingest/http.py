@@ -12,11 +12,12 @@ import orjson
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from ingest.access import caller_of, claim
+from ingest.access import claim
 from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
 from ingest.intake import Intake, Receipt
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.problems import problem
+from models.access import caller_noted
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 1_000
@@ -37,7 +38,7 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
     )
     async def take_events(request: Request) -> Response:
         """202 once every good event is durable; each refused one is named with its index, field and code."""
-        caller = caller_of(request)
+        caller = caller_noted(request.state)
         caller.require("ingest", caller.own_tenant)  # before a body is read for nothing
         items = await _read_items(request)
         claim(items, caller)
@@ -58,7 +59,7 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         if known is None:
             raise HTTPException(404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}")
         # An event that names another namespace than its topic is refused by itself.
-        caller_of(request).require("ingest", known.namespace)
+        caller_noted(request.state).require("ingest", known.namespace)
         receipt = await intake.take(await _read_items(request), partial(ags.read_json, topic=known), id_field="id")
         body = {"accepted": receipt.accepted, "rejected": receipt.rejected, "ignored": receipt.ignored}
         return _answer(receipt, body)

@@ -25,7 +25,8 @@ from models.errors import (
 )
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
-from models.hot.journal import Batch, Journal, Taken, TakenBatch
+from models.hot.batches import Batch, Taken, TakenBatch
+from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.hot.tries import FINISHED, GONE, READY, Tries
 from tasks.bisecting import bad_events

@@ -9,7 +9,7 @@ import structlog
 from models.cold.dead_letters import DeadLetter
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
-from models.hot.journal import TakenBatch, WaitingBatch
+from models.hot.batches import TakenBatch, WaitingBatch
 from models.hot.meters import Meters
 from models.hot.tries import Record
 from tasks.retrying import Retries

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
-from models.hot.journal import TakenBatch
+from models.hot.batches import TakenBatch
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from models.cold.dead_letters import DeadLetter
 from models.errors import BrokerUnavailableError, MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
-from models.hot.journal import Batch, Journal, WaitingBatch
+from models.hot.batches import Batch, WaitingBatch
+from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.hot.tries import Record, Tries
 from tasks.burying import Burials, given_up_letter

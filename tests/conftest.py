@@ -19,6 +19,14 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+LOGS = structlog.get_config()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_configured():
+    """A test may set logs up otherwise; left so, the next one would spend a minute on the locals of a traceback."""
+    yield
+    structlog.configure(**LOGS)
 
 
 def examples(count):

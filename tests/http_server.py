@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from worker.limited_http import Doors
+from worker.limited_http import ConnectionLimits
 from worker.serving import HttpServer, listen
 
 SLOW = 30.0
@@ -20,10 +20,10 @@ SLOW = 30.0
 class Served:
     """A running server: ``connect`` to it, ``stop`` it."""
 
-    def __init__(self, app: Any, doors: Doors, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: Any, limits: ConnectionLimits, tls: ssl.SSLContext | None) -> None:
         self._listener = listen("127.0.0.1", 0, "HTTP_PORT")
         self.address: tuple[str, int] = self._listener.getsockname()
-        self.server = HttpServer(app, doors, tls)
+        self.server = HttpServer(app, limits, tls)
         self._started = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -65,7 +65,7 @@ def serving(
     app: Any, *, timeout: float = SLOW, connections: int = 100, tls: ssl.SSLContext | None = None
 ) -> Iterator[Served]:
     """A server of this application; ended with the block."""
-    served = Served(app, Doors(timeout, connections), tls)
+    served = Served(app, ConnectionLimits(timeout, connections), tls)
     try:
         yield served
     finally:

@@ -3,6 +3,7 @@
 import json
 
 from models.rules.calendar import microseconds
+from tests.environment import database_settings
 from tests.stack import NOON
 from worker.load.generate import Shape, make_plan
 from worker.publications import parse_stored
@@ -71,14 +72,6 @@ def post(stack, plan, *, batch=60):
 
 def use_database(monkeypatch, engine, folder):
     """Let commands find the test's database."""
-    url = engine.url
-    told = {
-        "DB_HOST": url.host,
-        "DB_PORT": str(url.port or 5432),
-        "DB_NAME": url.database,
-        "DB_USER": url.username,
-        "DB_PASSWORD": url.password or "",
-        "QUESTLINE_DATA_DIR": str(folder),
-    }
+    told = {**database_settings(engine.url), "QUESTLINE_DATA_DIR": str(folder)}
     for name, value in told.items():
         monkeypatch.setenv(name, value)

@@ -13,7 +13,8 @@ from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
 from models.errors import JournalFullError
 from models.events import Event, pack_batch
-from models.hot.journal import Batch, Journal, JournalBounds
+from models.hot.batches import Batch
+from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.records import EvaluationLog, Records

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.errors import BrokerUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state
-from models.hot.journal import Batch
 from tasks.definitions import APPLY_EVENTS, FLUSH
 from worker.celery_app import SERIALIZER
 

@@ -13,8 +13,9 @@ from celery import signals
 
 from config.settings import Settings
 from models.errors import StateUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state
-from models.hot.journal import Batch, Journal
+from models.hot.journal import Journal
 from models.hot.poison import Poison, PoisonList
 from models.hot.tries import Tries
 from tasks.definitions import APPLY_EVENTS

@@ -1,8 +1,6 @@
 """The watcher of keys: what a receiver knows of API keys, brought up to date from a thread of its own."""
 
 from collections.abc import Callable
-from contextvars import copy_context
-from threading import Event, Thread
 from time import monotonic
 
 import structlog
@@ -13,6 +11,7 @@ from models.api_keys import KeyRing
 from models.cold.api_keys import note_uses, read_ring
 from models.errors import DatabaseUnavailableError, QuestlineError, StateUnavailableError
 from models.hot.api_keys import KeyRingCopy
+from worker.lookout import Lookout
 
 _REFRESH_S = 1.0
 _COPY_S = 30.0
@@ -38,8 +37,13 @@ class KeysWatcher:
         self._copy_due = self._uses_due = clock()
         self._uses: dict[str, int] = {}
         self._noted: dict[str, int] = {}
-        self._stop = Event()
-        self._thread: Thread | None = None
+        self._lookout = Lookout(
+            "keys",
+            self._look,
+            _REFRESH_S,
+            failed=lambda error: log.debug("keys_not_read", error=str(error)),
+            broke=lambda error: log.error("keys_watch_broke", exc_info=error),
+        )
 
     def ring(self) -> KeyRing:
         """The keys as far as they are known; asks nobody.
@@ -93,15 +97,11 @@ class KeysWatcher:
     def start(self) -> None:
         """Go on until ``stop``; PostgreSQL may be away. Call ``refresh`` first."""
         self._uses_due = self._clock() + _NOTE_USES_S
-        # In a copy of our context, for its log lines to name the process.
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name="keys", daemon=True)
-        self._thread.start()
+        self._lookout.start()
 
     def stop(self) -> None:
         """End the thread, and write down the last uses."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._lookout.stop()
         try:
             self.note_uses()
         except QuestlineError as error:
@@ -123,17 +123,8 @@ class KeysWatcher:
         except StateUnavailableError as error:
             log.debug("keys_not_copied", error=str(error))
 
-    def _run(self) -> None:
-        broke = ""
-        while not self._stop.wait(_REFRESH_S):
-            try:
-                self.refresh()
-                if self._clock() >= self._uses_due:
-                    self.note_uses()
-                    self._uses_due = self._clock() + _NOTE_USES_S
-            except QuestlineError as error:
-                log.debug("keys_not_read", error=str(error))
-            except Exception as error:
-                if str(error) != broke:  # once, not every second
-                    log.exception("keys_watch_broke")
-                broke = str(error)
+    def _look(self) -> None:
+        self.refresh()
+        if self._clock() >= self._uses_due:
+            self.note_uses()
+            self._uses_due = self._clock() + _NOTE_USES_S

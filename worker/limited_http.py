@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with the limits it lacks: on heads, on slow clients, on connections; and a gentle stop.
 
-Refusals that no handler sees are made here, as problems like those the handlers answer with.
+What it refuses no handler sees; ``worker/http_refusals.py`` has the limits and the answers.
 """
 
 import asyncio
@@ -8,36 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from fastapi import Response
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ingest.problems import problem
+from worker.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
 
-MAX_URL_BYTES = 8 * 1024
-MAX_HEAD_BYTES = 32 * 1024
-"""The URL and all headers; a bearer token and the cookies of another service on the same host fit."""
-MAX_HEADERS = 100
 LINGER_S = 1.0
 """How long what a refused client still sends is read and thrown away: closing at once would reset the
 connection, and the client would never read the refusal. As long has a connection that was made just before
 the end of the server to send its request."""
 
-_REFUSALS: dict[int, tuple[str, str]] = {
-    400: ("malformed-request", "the request is not HTTP"),
-    408: ("too-slow", "the request took too long to arrive"),
-    414: ("url-too-long", f"the URL must not be longer than {MAX_URL_BYTES} bytes"),
-    431: ("head-too-large", f"the head must not be larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"),
-    503: ("too-many-connections", "too many connections are open, try again later"),
-}
-
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Doors:
-    """What all connections of one server share."""
+class ConnectionLimits:
+    """What all connections of one server have to keep, and whether it is about to stop."""
 
     request_timeout_s: float
     """For the head of a request, and once more for its body."""
@@ -53,9 +40,11 @@ class _RefusedError(Exception):
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. A request that arrives in one piece costs no timer; a slower one has one at a time."""
 
-    def __init__(self, doors: Doors, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop
+    ) -> None:
         super().__init__(config, state, {}, loop)
-        self._doors = doors
+        self._limits = limits
         self._part = "pause"
         """What is arriving: a ``head``, a ``body``, or nothing, in the ``pause`` between two requests."""
         self._number = 0
@@ -70,7 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that says nothing is not waited for."""
         super().connection_made(transport)
-        self._one_too_many = len(self.connections) > self._doors.max_connections
+        self._one_too_many = len(self.connections) > self._limits.max_connections
         self._watch_the_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,7 +108,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop_parsing(503)
         super().on_headers_complete()  # looks at the URL, which may be none: then there is no request to answer
         self._part = "body"
-        if self._doors.closing:
+        if self._limits.closing:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -188,7 +177,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _set_timer(self, handler: Callable[[], None] | None, seconds: float | None = None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay = self._doors.request_timeout_s if seconds is None else seconds
+        delay = self._limits.request_timeout_s if seconds is None else seconds
         self._timer = None if handler is None else self.loop.call_later(delay, handler)
 
     def _refuse(self, status: int) -> None:
@@ -207,15 +196,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._set_timer(self._close, LINGER_S)
-        self.transport.write(_raw_answer(status, self.server_state.default_headers))
+        self.transport.write(raw_refusal(status, self.server_state.default_headers))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _raw_answer(status: int, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    kind, detail = _REFUSALS[status]
-    headers = {"connection": "close"} | ({"retry-after": "2"} if status == 503 else {})
-    answer: Response = problem(status, detail, kind=kind, headers=headers)
-    head = [b"%b: %b\r\n" % pair for pair in (*default_headers, *answer.raw_headers)]
-    return b"".join([STATUS_LINE[status], *head, b"\r\n", bytes(answer.body)])

@@ -1,11 +1,10 @@
 """The watcher: keeps the publications of rules that a process works by up to date, without a restart."""
 
 from collections.abc import Callable
-from contextvars import copy_context
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import monotonic
 
 import structlog
@@ -14,11 +13,12 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.publications import load, newest_revision
 from models.cold.publishing import Document, publish
-from models.errors import ConfigurationError, DatabaseUnavailableError, QuestlineError
+from models.errors import ConfigurationError, DatabaseUnavailableError
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Publications, Rulebook
 from models.rules.matching import Matcher
+from worker.lookout import Lookout
 
 log = structlog.get_logger()
 
@@ -32,13 +32,17 @@ class PublicationsWatcher:
         """``load`` reads the publications, ``newest_revision`` tells cheaply whether to; every ``interval`` seconds."""
         self._load = load
         self._newest_revision = newest_revision
-        self._interval = interval
         self._known: Publications | None = None
         self._seen = 0
         self._asked_in_vain = float("-inf")
         self._lock = Lock()
-        self._stop = Event()
-        self._thread: Thread | None = None
+        self._lookout = Lookout(
+            "publications",
+            self.refresh,
+            interval,
+            failed=lambda error: log.debug("rules_not_read", error=str(error)),
+            broke=lambda error: log.error("rules_watch_broke", exc_info=error),
+        )
 
     def current(self) -> Publications:
         """The publications as far as they are known; only the first call asks PostgreSQL.
@@ -51,15 +55,11 @@ class PublicationsWatcher:
 
     def start(self) -> None:
         """Look for new ones every ``interval`` seconds, until ``stop``; PostgreSQL may be away."""
-        # In a copy of our context, for its log lines to name the process.
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name="publications", daemon=True)
-        self._thread.start()
+        self._lookout.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._lookout.stop()
 
     def refresh(self) -> None:
         """Take up what was published since the last look.
@@ -94,18 +94,6 @@ class PublicationsWatcher:
         self._known, self._seen = known, known.newest.revision if newest is None else newest
         log.info("rules_picked_up", revision=known.newest.revision, active_from=known.newest.active_from)
         return known
-
-    def _run(self) -> None:
-        broke = ""
-        while not self._stop.wait(self._interval):
-            try:
-                self.refresh()
-            except QuestlineError as error:
-                log.debug("rules_not_read", error=str(error))
-            except Exception as error:
-                if str(error) != broke:  # once, not every second
-                    log.exception("rules_watch_broke")
-                broke = str(error)
 
 
 def reach_us(settings: Settings) -> int:

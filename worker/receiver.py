@@ -2,13 +2,14 @@
 
 The journal, the publisher and the meters are handed in ready for use; nothing here reads the environment. On
 SIGTERM or SIGINT the receiver calls itself not ready, ends connections after their next answer, then takes no
-more calls, writes what is held, and ``serve`` returns.
+more calls, writes what is held, and returns.
 """
 
 import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -21,13 +22,14 @@ from ingest.access import Door, install_door
 from ingest.ags import AgsReader
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
-from ingest.grpc_server import GrpcReceiver, GrpcSockets
+from ingest.grpc_server import GrpcReceiver
+from ingest.grpc_sockets import GrpcSockets
 from ingest.http import build_router
 from ingest.intake import Intake
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
 from models.hot.meters import Meters
-from worker.serving import GRACE, HttpServer, doors_of, listen
+from worker.serving import GRACE, HttpServer, limits_of, listen
 from worker.tls import certificate_of
 
 LAME_DUCK = timedelta(seconds=1)
@@ -66,81 +68,61 @@ def _always() -> bool:
     return True
 
 
-def run(  # noqa: PLR0913 - the composition root hands its parts in
-    settings: Settings,
-    *,
-    append: Append,
-    publish: Publish,
-    meters: Meters,
-    routers: Routers = lambda _: (),
-    door: Door | None = None,
-    stopping: Stopping | None = None,
-    ready: Callable[[], bool] = _always,
-) -> None:
-    """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            serve(
-                settings,
-                append=append,
-                publish=publish,
-                meters=meters,
-                routers=routers,
-                door=door,
-                stopping=stopping,
-                ready=ready,
-            )
-        )
+def _no_routers(_intake: Intake) -> Sequence[APIRouter]:
+    return ()
 
 
-async def serve(  # noqa: PLR0913 - as above
-    settings: Settings,
-    *,
-    append: Append,
-    publish: Publish,
-    meters: Meters,
-    routers: Routers = lambda _: (),
-    door: Door | None = None,
-    stopping: Stopping | None = None,
-    ready: Callable[[], bool] = _always,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then write what is held and return; a second signal hastens it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """A receiver over parts that are ready for use."""
 
-    ``ready`` tells whether events can be accepted now; the gRPC health service says so.
+    settings: Settings
+    append: Append
+    publish: Publish
+    meters: Meters
+    routers: Routers = _no_routers
+    door: Door | None = None
+    """Without one, anybody comes in."""
+    stopping: Stopping = field(default_factory=Stopping)
+    ready: Callable[[], bool] = _always
+    """Whether events can be accepted now; the gRPC health service says so."""
 
-    Raises:
-        ConfigurationError: TLS_CERT and TLS_KEY cannot be used.
-        ServiceFailedError: a port is already taken; the text names it and its setting.
-    """
-    signals = _Signals(stopping or Stopping())
-    certificate = certificate_of(settings)
-    committer = GroupCommitter(
-        append,
-        publish,
-        meters,
-        CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events),
-    )
-    intake = Intake(committer, meters, max_lateness=settings.max_lateness)
-    ags = AgsReader(settings.ab_namespace)
-    reuse = settings.reuse_port
-    with listen(settings.http_host, settings.http_port, "HTTP_PORT", reuse=reuse) as listener:
-        # gRPC would log lines of its own about a taken port, so it is asked for here first.
-        listen(settings.http_host, settings.grpc_port, "GRPC_PORT", reuse=reuse).close()
-        sockets = GrpcSockets(reuse, settings.request_timeout, None if certificate is None else certificate.pem())
-        grpc_receiver = GrpcReceiver(intake, ags, door, sockets)
-        await grpc_receiver.start(settings.http_host, settings.grpc_port)
-        committer.start()
-        following = asyncio.create_task(grpc_receiver.health.follow(ready))
-        try:
-            app = build_app(intake, ags, routers(intake), door)
-            http_server = HttpServer(app, doors_of(settings), None if certificate is None else certificate.context())
-            log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
-            await _serve_until(signals, http_server, listener, grpc_receiver)
-        finally:
-            following.cancel()
-            # In a thread, because the last callers are woken through this loop.
-            await asyncio.to_thread(committer.close)
-    log.info("receiver_stopped")
+    def run(self) -> None:
+        """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self.serve())
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT, then write what is held and return; a second signal hastens it.
+
+        Raises:
+            ConfigurationError: TLS_CERT and TLS_KEY cannot be used.
+            ServiceFailedError: a port is already taken; the text names it and its setting.
+        """
+        settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
+        limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
+        committer = GroupCommitter(self.append, self.publish, self.meters, limits)
+        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness)
+        ags = AgsReader(settings.ab_namespace)
+        app = build_app(intake, ags, self.routers(intake), self.door)
+        http_server = HttpServer(app, limits_of(settings), None if certificate is None else certificate.context())
+        reuse = settings.reuse_port
+        with listen(settings.http_host, settings.http_port, "HTTP_PORT", reuse=reuse) as listener:
+            # gRPC would log lines of its own about a taken port, so it is asked for here first.
+            listen(settings.http_host, settings.grpc_port, "GRPC_PORT", reuse=reuse).close()
+            sockets = GrpcSockets(reuse, settings.request_timeout, None if certificate is None else certificate.pem())
+            grpc_receiver = GrpcReceiver(intake, ags, self.door, sockets)
+            await grpc_receiver.start(settings.http_host, settings.grpc_port)
+            committer.start()
+            following = asyncio.create_task(grpc_receiver.health.follow(self.ready))
+            try:
+                log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
+                await _serve_until(signals, http_server, listener, grpc_receiver)
+            finally:
+                following.cancel()
+                # In a thread, because the last callers are woken through this loop.
+                await asyncio.to_thread(committer.close)
+        log.info("receiver_stopped")
 
 
 class _Signals:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from worker.limited_http import LINGER_S, Doors, LimitedProtocol
+from worker.limited_http import LINGER_S, ConnectionLimits, LimitedProtocol
 
 GRACE = timedelta(seconds=5)
 """How long calls under way may take to end when the receiver stops."""
@@ -39,7 +39,7 @@ def connection_limit() -> int:
 class HttpServer(uvicorn.Server):
     """Serves one application until ``should_exit``; signals are the business of whoever runs it."""
 
-    def __init__(self, app: FastAPI, doors: Doors, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: FastAPI, limits: ConnectionLimits, tls: ssl.SSLContext | None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -53,9 +53,9 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=int(GRACE.total_seconds()),
             )
         )
-        self._doors = doors
+        self._limits = limits
         self._tls = tls
-        self._handshake_s = None if tls is None else doors.request_timeout_s
+        self._handshake_s = None if tls is None else limits.request_timeout_s
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -75,14 +75,14 @@ class HttpServer(uvicorn.Server):
 
     def finish(self) -> None:
         """Go on, but let every answer be the last one of its connection."""
-        self._doors.closing = True
+        self._limits.closing = True
         for connection in list(self.server_state.connections):
             if isinstance(connection, LimitedProtocol):
                 connection.finish()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, then let what has begun end."""
-        self._doors.closing = True
+        self._limits.closing = True
         for server in self.servers:
             server.close()
         waiting = self._take_waiting()
@@ -109,7 +109,7 @@ class HttpServer(uvicorn.Server):
             )
 
     def _connection(self) -> LimitedProtocol:
-        return LimitedProtocol(self._doors, self.config, self.server_state, asyncio.get_running_loop())
+        return LimitedProtocol(self._limits, self.config, self.server_state, asyncio.get_running_loop())
 
 
 def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket.socket:
@@ -128,6 +128,6 @@ def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket
     return listener
 
 
-def doors_of(settings: Settings) -> Doors:
+def limits_of(settings: Settings) -> ConnectionLimits:
     """The limits of HTTP connections."""
-    return Doors(settings.request_timeout.total_seconds(), connection_limit())
+    return ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())

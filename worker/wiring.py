@@ -4,7 +4,6 @@ import gc
 from collections.abc import Callable
 from time import time_ns
 
-import structlog
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine
@@ -16,12 +15,10 @@ from models.cold.letter_reading import LetterReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
-from models.errors import BrokerUnavailableError
 from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
-from models.hot.connection import connect_state, state_errors
+from models.hot.connection import connect_state
 from models.hot.journal import Journal, JournalBounds
-from models.hot.keys import FLUSH_ASKED
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
 from models.hot.poison import PoisonList
@@ -42,10 +39,9 @@ from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.broker import BatchPublisher, QueuePeek
+from worker.early_flush import flush_trigger
 from worker.partitioning import drop_old_partitions, prepare_database
 from worker.publications import matchers, read_file, watch_publications
-
-log = structlog.get_logger()
 
 
 def now_us() -> int:
@@ -189,29 +185,6 @@ def _make_sweeper(parts: _Parts) -> Sweeper:
         meters=parts.meters,
         now_us=now_us,
     )
-
-
-def flush_trigger(
-    settings: Settings, publisher: BatchPublisher, redis: Redis, records: Records
-) -> Callable[[int], None]:
-    """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
-
-    def check(dirty_in_shard: int) -> None:
-        # The total can only pass the limit when some shard passes its share of it.
-        if dirty_in_shard * settings.shards <= settings.buffer_max_size:
-            return
-        if sum(records.dirty_counts(settings.shards)) <= settings.buffer_max_size:
-            return
-        with state_errors():
-            asked = redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
-        if not asked:
-            return
-        try:
-            publisher.request_flush()
-        except BrokerUnavailableError as error:
-            log.warning("flush_not_requested", error=str(error))
-
-    return check
 
 
 def backlog(settings: Settings) -> int:

@@ -6,7 +6,7 @@ message wakes takes all that is ready, so that one message serves many batches w
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from random import random
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from models.errors import Bound
+from models.hot.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
 from models.hot.connection import state_errors
 from models.hot.keys import bell_key, shard_keys, tries_key
 from models.hot.scripts import register
@@ -24,43 +25,6 @@ SPREAD = 0.25
 _SEEDS = 2**31 - 2
 _BOUNDS = {-1: Bound.BYTES, -2: Bound.AGE, -3: Bound.DIRTY_USERS}
 """The replies of the script that appends."""
-
-
-class Batch(NamedTuple):
-    """Accepted events of one shard, packed by ``models.events.pack_batch``."""
-
-    shard: int
-    batch_id: str
-    packed: bytes
-
-
-class TakenBatch(NamedTuple):
-    """A batch as a worker takes it from the journal."""
-
-    batch_id: str
-    packed: bytes
-
-
-class Taken(NamedTuple):
-    """What a worker took, and how many batches of the shard are still ready."""
-
-    batches: list[TakenBatch]
-    left: int
-
-
-class WaitingBatch(NamedTuple):
-    """A batch that has waited past its due time. ``attempts`` counts how often the sweep has taken it."""
-
-    batch_id: str
-    attempts: int
-    packed: bytes
-
-
-class Appended(NamedTuple):
-    """What became of batches: those that need a message, and the shards that took none, with the bound they are at."""
-
-    to_publish: list[Batch]
-    full: Mapping[int, Bound]
 
 
 class JournalState(NamedTuple):

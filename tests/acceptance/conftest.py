@@ -5,6 +5,8 @@ import signal
 import pytest
 
 from tests.acceptance.product import Up
+from tests.cluster.installation import Installation
+from tests.cluster.nodes import LocalWorker
 from worker.services.ports import free_port
 
 
@@ -15,6 +17,29 @@ def ports():
     for _ in range(4):
         taken.append(free_port(taken=taken))
     return dict(zip(["HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT"], taken, strict=True))
+
+
+@pytest.fixture
+def installation(environment):
+    """The servers of workers that run as processes; a file says by ``environment`` what their settings are."""
+    opened = Installation(environment)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def start(environment, tmp_path):
+    """Starts processes of the product; ends what a test leaves."""
+    started: list[LocalWorker] = []
+
+    def _start(*arguments, **settings):
+        log = tmp_path / f"{len(started)}.log"
+        started.append(LocalWorker(arguments, log, environment={**environment, **settings}))
+        return started[-1]
+
+    yield _start
+    for one in started:
+        one.teardown()
 
 
 @pytest.fixture

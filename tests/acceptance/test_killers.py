@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from models.events import pack_batch, unpack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from tests.cluster.crowd import Crowd
-from tests.cluster.installation import Installation, environment_of
+from tests.cluster.installation import environment_of
 from tests.cluster.nodes import ProcessContainer
 from tests.servers import wait_until
 from worker.wiring import build_runtime, read_challenges
@@ -28,13 +28,6 @@ class DeadlyWorker(ProcessContainer):
 @pytest.fixture
 def environment(redis, redis_url, engine, database_url, tmp_path):
     return environment_of(redis_url, database_url, tmp_path / "data", JOURNAL_MAX_ATTEMPTS="1")
-
-
-@pytest.fixture
-def installation(environment):
-    opened = Installation(environment)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import pytest
 
 from models.hot.keys import WORKERS, lease_key
 from tests.cluster.crowd import Crowd
-from tests.cluster.installation import SHARDS, Installation, environment_of, in_parts
-from tests.cluster.nodes import LocalWorker
+from tests.cluster.installation import SHARDS, environment_of, in_parts
 from tests.servers import wait_until
 
 AUTO = ("worker", "--shards", "auto")
@@ -16,27 +15,6 @@ AUTO = ("worker", "--shards", "auto")
 @pytest.fixture
 def environment(redis, redis_url, engine, database_url, tmp_path):
     return environment_of(redis_url, database_url, tmp_path / "data")
-
-
-@pytest.fixture
-def installation(environment):
-    opened = Installation(environment)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def start(environment, tmp_path):
-    """Starts workers and what keeps the rest going; ends them."""
-    started: list[LocalWorker] = []
-
-    def _start(*arguments):
-        started.append(LocalWorker(arguments, tmp_path / f"{len(started)}.log", environment=environment))
-        return started[-1]
-
-    yield _start
-    for one in started:
-        one.teardown()
 
 
 def _holders(installation):

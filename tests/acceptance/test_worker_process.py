@@ -16,7 +16,7 @@ from config.shards import MAINTENANCE_QUEUE
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
-from tests.cluster.nodes import LocalRedis, LocalWorker
+from tests.cluster.nodes import LocalRedis
 from tests.servers import wait_until
 from worker.wiring import build_runtime, read_challenges
 
@@ -30,30 +30,8 @@ def environment(redis, redis_url, engine, database_url, tmp_path):
 
 
 @pytest.fixture
-def installation(environment):
-    opened = Installation(environment)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def crowd(installation):
     return Crowd.of(installation)
-
-
-@pytest.fixture
-def start(environment, tmp_path):
-    """Starts processes of the product; ends what a test leaves."""
-    started: list[LocalWorker] = []
-
-    def _start(*arguments, **settings):
-        log = tmp_path / f"{len(started)}.log"
-        started.append(LocalWorker(arguments, log, environment={**environment, **settings}))
-        return started[-1]
-
-    yield _start
-    for one in started:
-        one.teardown()
 
 
 def _waits_for_us(installation):

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from config.shards import shard_for
 from models.events import Event, pack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from models.rules.operators import progress_of
 from models.rules.reference import apply_all
 from tests.cluster.installation import SHARDS, Installation

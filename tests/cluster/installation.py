@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from config.settings import Settings
 from models.cold.connection import connect_database
 from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state
-from models.hot.journal import Batch
 from models.hot.keys import shard_keys
+from tests.environment import database_settings
 from tests.servers import wait_until
 from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
@@ -27,15 +28,10 @@ LOW, HIGH = range(2), range(2, SHARDS)
 
 def environment_of(redis_url: str, database_url: str, data: Path | None = None, **settings: str) -> dict[str, str]:
     """The settings of every process of an installation, with waits short enough for tests."""
-    database = make_url(database_url)
     told: dict[str, str | None] = {
         "STATE_URL": redis_url,
         "BROKER_URL": redis_url,
-        "DB_HOST": database.host,
-        "DB_PORT": str(database.port),
-        "DB_NAME": database.database,
-        "DB_USER": database.username,
-        "DB_PASSWORD": database.password,
+        **database_settings(database_url),
         "QUESTLINE_DATA_DIR": str(data) if data else None,
         "SHARDS": str(SHARDS),
         "BUFFER_FLUSH_INTERVAL": "200ms",

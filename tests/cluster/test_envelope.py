@@ -11,8 +11,8 @@ import pytest
 from config.settings import Settings
 from config.shards import queue_for
 from models.errors import BrokerUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state
-from models.hot.journal import Batch
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.nodes import LocalRedis
 from worker.broker import BatchPublisher

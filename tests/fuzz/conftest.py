@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from models.hot.connection import connect_state
+from tests.environment import database_settings
 from tests.servers import wait_until
 from worker.services.ports import free_port
 
@@ -71,7 +72,7 @@ def receiver(redis_url, database_url, tmp_path_factory):
     ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
     settings = {
         **{name: str(port) for name, port in ports.items()},
-        **_database(database_url),
+        **database_settings(database_url),
         "BROKER_URL": redis_url,
         "QUESTLINE_DATA_DIR": str(folder),
         "JOURNAL_MAX_AGE": "10d",  # no worker empties it
@@ -92,14 +93,3 @@ def receiver(redis_url, database_url, tmp_path_factory):
     finally:
         process.terminate()
         assert process.wait(20) == 0
-
-
-def _database(url: str) -> dict[str, str]:
-    parts = httpx.URL(url)
-    return {
-        "DB_HOST": parts.host,
-        "DB_PORT": str(parts.port),
-        "DB_NAME": parts.path.lstrip("/"),
-        "DB_USER": parts.username,
-        "DB_PASSWORD": parts.password,
-    }

@@ -1,18 +1,37 @@
 """The test servers as an installation that the environment names."""
 
+import logging
+
 import pytest
-from sqlalchemy.engine import make_url
+import structlog
+from typer.testing import CliRunner
 
 from config.settings import Settings
+from tests.environment import database_settings
+from tests.stack import SHARDS
+from worker.cli import app
 
 
 @pytest.fixture
 def installation(redis_url, database_url, monkeypatch):
     """Settings that name the test servers, for this process and those it starts."""
-    url = make_url(database_url)
-    for name, value in {
-        "STATE_URL": redis_url, "DB_HOST": url.host, "DB_PORT": url.port, "DB_NAME": url.database,
-        "DB_USER": url.username, "DB_PASSWORD": url.password,
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, str(value))
+    for name, value in {"STATE_URL": redis_url, **database_settings(database_url)}.items():
+        monkeypatch.setenv(name, value)
     return Settings()
+
+
+@pytest.fixture
+def quietly(engine, redis_url, monkeypatch, tmp_path):
+    """Makes a function of a verb, on the servers of the test; its log lines stay out of its answer."""
+    told = {"STATE_URL": redis_url, "BROKER_URL": redis_url, "SHARDS": str(SHARDS), "QUESTLINE_DATA_DIR": str(tmp_path)}
+    for name, value in (database_settings(engine.url) | told).items():
+        monkeypatch.setenv(name, value)
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+
+    def of(verb):
+        monkeypatch.setattr(
+            f"worker.cli.{verb}.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=silent)
+        )
+        return lambda *options: CliRunner().invoke(app, [verb, *options])
+
+    return of

@@ -9,7 +9,7 @@ import pytest
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, queue_for, shard_for
 from models.errors import Bound, JournalFullError
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from models.hot.keys import bell_key, shard_keys
 from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tests.servers import wait_until

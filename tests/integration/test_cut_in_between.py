@@ -12,7 +12,7 @@ from models.cold.connection import connect_database
 from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from models.hot.keys import generation_at, shard_keys, tries_key
 from tests.stack import SHARDS, WINDOW, Stack
 

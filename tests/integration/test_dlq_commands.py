@@ -4,11 +4,11 @@ import json
 from base64 import b64decode
 
 import pytest
-from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from models.errors import PermanentError
 from models.events import unpack_batch
+from tests.environment import database_settings
 from tests.letters import batch_letter, bury, message_letter, progress_row, row_letter
 from worker.cli import app
 
@@ -16,12 +16,9 @@ from worker.cli import app
 @pytest.fixture
 def run(engine, database_url, tmp_path, monkeypatch):
     """The command line of an installation whose PostgreSQL is the tests'."""
-    url = make_url(database_url)
-    for name, value in {
-        "DB_HOST": url.host, "DB_PORT": str(url.port), "DB_NAME": url.database, "DB_USER": url.username,
-        "DB_PASSWORD": url.password, "QUESTLINE_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "250",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, str(value))
+    told = {"QUESTLINE_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "250"}
+    for name, value in (database_settings(database_url) | told).items():
+        monkeypatch.setenv(name, value)
 
     def command(*arguments, code=0, said=""):
         answer = CliRunner().invoke(app, ["dlq", *map(str, arguments)], input=said)

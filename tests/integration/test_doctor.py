@@ -1,7 +1,6 @@
 """``questline doctor``: each finding, on real servers that are set wrong for a moment."""
 
 import json
-import logging
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,9 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-import structlog
 import trustme
-from typer.testing import CliRunner
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
@@ -21,11 +18,9 @@ from models.cold.publishing import publish
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks.definitions import FLUSH, SWEEP
-from tests.mixed_rules import use_database
 from tests.stack import SHARDS
 from tests.unit.test_papers import code, table
 from worker.celery_app import make_app
-from worker.cli import app as command_line
 from worker.doctor.examination import examine
 from worker.doctor.registry import CHECKS, Check, Installation, ok
 from worker.partitioning import prepare_database
@@ -360,17 +355,9 @@ def test_the_operations_paper_lists_the_checks():
 
 
 @pytest.fixture
-def command(engine, redis_url, monkeypatch, tmp_path):
+def command(quietly):
     """``questline doctor`` on the servers of the test."""
-    use_database(monkeypatch, engine, tmp_path)
-    for name, value in {"STATE_URL": redis_url, "BROKER_URL": redis_url, "SHARDS": str(SHARDS)}.items():
-        monkeypatch.setenv(name, value)
-    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    monkeypatch.setattr(
-        "worker.cli.doctor.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=quiet)
-    )
-    yield lambda *options: CliRunner().invoke(command_line, ["doctor", *options])
-    structlog.reset_defaults()
+    return quietly("doctor")
 
 
 def test_the_command_ends_with_1_on_errors_and_with_0_on_warnings_unless_strict(command, monkeypatch):

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from ingest.problems import install_problems
 from tests.http_server import serving
 from tests.servers import wait_until
-from worker.limited_http import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from worker.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
 SHORT = 1.0
 """A time limit that a test waits for."""

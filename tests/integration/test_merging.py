@@ -4,7 +4,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.errors import DatabaseUnavailableError
-from models.hot.journal import TakenBatch
+from models.hot.batches import TakenBatch
 from models.hot.keys import bell_key
 from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tasks.merging import merge

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from models.cold.connection import connect_database
 from models.cold.partitions import days_around, ensure_partitions, partition_name
 from models.cold.tables import metadata
+from tests.environment import database_settings
 from tests.stack import NOON, WINDOW
 from worker.migrating import alembic_config, migrate
 
@@ -124,14 +125,7 @@ def test_partitions_are_made_once_however_often_they_are_asked_for(engine):
 
 def test_two_migrators_at_once_do_not_collide(engine, database_url):
     fresh = _database(engine, database_url)
-    url = fresh.url
-    env = os.environ | {
-        "DB_HOST": url.host,
-        "DB_PORT": str(url.port),
-        "DB_NAME": url.database,
-        "DB_USER": url.username,
-        "DB_PASSWORD": url.password,
-    }
+    env = os.environ | database_settings(fresh.url)
     command_line = [sys.executable, "-m", "worker.cli", "migrate"]
     try:
         migrators = [Popen(command_line, env=env, stderr=PIPE, text=True) for _ in range(2)]

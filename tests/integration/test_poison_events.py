@@ -5,7 +5,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch, unpack_batch
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from models.hot.keys import METERS
 from tasks.applying import EVENT_ATTEMPTS
 from tasks.retrying import ATTEMPTS

@@ -21,11 +21,11 @@ from ingest.grpc_server import LOGIN_SERVICE
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
-from models.hot.journal import Appended
+from models.hot.batches import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from tests.servers import wait_until
-from worker.receiver import serve
+from worker.receiver import Receiver
 from worker.services.ports import free_port
 from worker.serving import listen
 
@@ -37,15 +37,16 @@ PROGRAM = textwrap.dedent("""
     from models.hot.connection import connect_state
     from models.hot.journal import Journal, JournalBounds
     from models.hot.meters import Meters
-    from worker.receiver import Stopping, run
+    from worker.receiver import Receiver, Stopping
 
     settings = Settings()
     redis = connect_state(settings.state)
     journal = Journal(redis, shards=settings.shards, bounds=JournalBounds(settings.journal_max_bytes),
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
-    run(settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
-        routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)], stopping=stopping)
+    Receiver(settings=settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
+             routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)],
+             stopping=stopping).run()
 """)
 
 
@@ -174,11 +175,11 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
         with pytest.raises(ServiceFailedError) as caught:
             asyncio.run(
-                serve(
-                    Settings(**ports),
+                Receiver(
+                    settings=Settings(**ports),
                     append=lambda *_: Appended([], {}),
                     publish=lambda _: None,
                     meters=Meters(redis),
-                )
+                ).serve()
             )
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

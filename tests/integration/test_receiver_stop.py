@@ -1,5 +1,6 @@
 """How the HTTP side stops: nobody who sends is cut off."""
 
+import re
 import socket
 import time
 
@@ -24,11 +25,19 @@ def app():
     return made
 
 
+def is_whole(answer: bytes) -> bool:
+    """Whether the body is there as well: it may arrive after the head."""
+    parts = re.fullmatch(rb"(?s).*?content-length: (\d+)\r\n.*?\r\n\r\n(.*)", answer)
+    return parts is not None and len(parts[2]) == int(parts[1])
+
+
 def answer_on(connection: socket.socket, request: bytes = GET) -> bytes:
     connection.sendall(request)
     read = connection.recv(65536)
-    while b"\r\n\r\n" not in read:
-        read += connection.recv(65536)
+    while not is_whole(read):
+        more = connection.recv(65536)
+        assert more, read
+        read += more
     return read
 
 

@@ -1,13 +1,10 @@
 """``questline reconcile``: users get the rows and unlocks that their events mean, while events go on."""
 
 import json
-import logging
 from datetime import timedelta
 from random import Random
 
 import pytest
-import structlog
-from typer.testing import CliRunner
 
 from models.cold.dead_letters import DeadLetter
 from models.cold.publishing import Document, publish
@@ -17,13 +14,12 @@ from models.hot.repairs import RecordRepairs
 from models.rules.calendar import microseconds
 from models.rules.matching import DEFAULT_LATENESS_US
 from tests.integration.test_audit import audit, sql
-from tests.mixed_rules import RULES, document, events_of, plan_of, post, use_database
+from tests.mixed_rules import RULES, document, events_of, plan_of, post
 from tests.stack import NOON, SHARDS, WINDOW, Stack
 from worker.audit.auditing import Auditor, Scope
 from worker.audit.examining import DEAD_EVENTS, Examiner
 from worker.audit.reconciling import BUSY, NO_STAMP, SURPLUS_UNLOCK, TRIES, Reconciler
 from worker.audit.replaying import RecallingMatcher
-from worker.cli import app
 
 WRONG = "UPDATE user_goal_progress SET state = '[1]', progress = 1 WHERE goal_id = 'lessons'"
 
@@ -347,18 +343,10 @@ def test_whatever_happened_to_a_mixed_load_it_is_right_again_and_stays_so(mixed,
 
 
 @pytest.fixture
-def command(engine, redis_url, monkeypatch, tmp_path):
+def command(engine, quietly):
     """``questline reconcile`` on the servers of the test, whose rules are published."""
     publish(engine, Document(document(), RULES, "mixed.json"), now_us=microseconds(NOON))
-    use_database(monkeypatch, engine, tmp_path)
-    for name, value in {"STATE_URL": redis_url, "BROKER_URL": redis_url, "SHARDS": str(SHARDS)}.items():
-        monkeypatch.setenv(name, value)
-    quiet = structlog.make_filtering_bound_logger(logging.WARNING)
-    monkeypatch.setattr(
-        "worker.cli.reconcile.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=quiet)
-    )
-    yield lambda *options: CliRunner().invoke(app, ["reconcile", *options])
-    structlog.reset_defaults()
+    return quietly("reconcile")
 
 
 def test_the_command_repairs_says_what_and_ends_with_0_once_all_is_right(mixed, command):

@@ -4,11 +4,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from models.cold.publications import newest_revision
 from models.errors import ConfigurationError, InvalidChallengesError, PermanentError
+from tests.environment import database_settings
 from worker.cli import app
 
 COUNT = {"op": "count", "event": "login", "target": 3}
@@ -17,12 +17,9 @@ COUNT = {"op": "count", "event": "login", "target": 3}
 @pytest.fixture
 def run(engine, database_url, tmp_path, monkeypatch):
     """The command line of an installation whose PostgreSQL is the tests'."""
-    url = make_url(database_url)
-    for name, value in {
-        "DB_HOST": url.host, "DB_PORT": str(url.port), "DB_NAME": url.database, "DB_USER": url.username,
-        "DB_PASSWORD": url.password, "QUESTLINE_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, str(value))
+    told = {"QUESTLINE_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"}
+    for name, value in (database_settings(database_url) | told).items():
+        monkeypatch.setenv(name, value)
 
     def command(*arguments):
         answer = CliRunner().invoke(app, ["rules", *map(str, arguments)])

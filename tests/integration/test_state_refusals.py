@@ -7,8 +7,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 from config.settings import Settings
 from config.shards import queue_for
 from models.errors import StateUnavailableError
+from models.hot.batches import Batch
 from models.hot.connection import connect_state, refuses_now, state_errors
-from models.hot.journal import Batch
 from tests.stack import SHARDS
 from worker.broker import BatchPublisher
 from worker.celery_app import SERIALIZER, make_app

@@ -8,16 +8,17 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
 from models.cold.publishing import PICK_UP_US, Document, publish
 from models.errors import ConfigurationError, InvalidChallengesError
-from models.hot.journal import Batch
+from models.hot.batches import Batch
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
 from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
+from worker.early_flush import flush_trigger
 from worker.publications import watch_publications
 from worker.receiving import make_receiver_parts
-from worker.wiring import backlog, build_runtime, flush_trigger, load_rulebook, now_us, read_challenges
+from worker.wiring import backlog, build_runtime, load_rulebook, now_us, read_challenges
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
 from models.errors import Bound, BrokerUnavailableError, JournalFullError, StateUnavailableError
 from models.events import Event, unpack_batch
-from models.hot.journal import Appended, Batch
+from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters
 
 pytestmark = pytest.mark.anyio

@@ -169,6 +169,14 @@ def test_every_log_line_in_the_operations_table_is_written_somewhere():
             assert f'"{name}"' in written, name
 
 
+def test_every_log_line_but_those_for_debugging_is_in_the_operations_table():
+    known = {name for names, *_ in table("docs/operations.md", "Logs") for name in re.findall(r"`(\w+)`", names)}
+    for room in ("ingest", "api", "tasks", "models", "worker"):
+        for path in (ROOT / room).rglob("*.py"):
+            written = re.findall(r"\blog\.(?:info|warning|error|exception)\(\s*\"([a-z_]+)\"", path.read_text())
+            assert set(written) <= known, path
+
+
 def test_the_compose_files_example_says_nothing_the_settings_table_does_not():
     known = {code(name) for name, *_ in table("README.md", "Settings")} | {
         "REDIS_PASSWORD",

@@ -40,7 +40,6 @@ def logs():
     root.handlers[:], level = before[0], before[1]
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
 
 
 def socket_of(url):

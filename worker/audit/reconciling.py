@@ -5,12 +5,10 @@ PostgreSQL has. Only then rows that should not exist are deleted, and missing un
 Surplus unlocks stay (promise P8).
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic, sleep
-from typing import NamedTuple
 
 from config.shards import shard_for
 from models.cold.event_log import User
@@ -18,9 +16,10 @@ from models.cold.repairs import SurplusRow, add_unlocks, delete_rows
 from models.errors import DatabaseUnavailableError
 from models.rules.rows import Unlock
 from tasks.flushing import FlushReport
-from worker.audit.auditing import SHOWN, AuditReport, Scope
-from worker.audit.comparing import MISSING, Comparer, Difference
+from worker.audit.auditing import AuditReport, Scope
+from worker.audit.comparing import MISSING, Comparer
 from worker.audit.examining import Examiner, Verdict
+from worker.audit.reconcile_report import ReconcileReport
 from worker.audit.replaying import Replayed
 
 TRIES = 6
@@ -33,51 +32,6 @@ _BLOCK = 50
 _FIRST_PAUSE_SECONDS = 0.05
 _FLUSH_TRIES = 300
 _FLUSH_PAUSE_SECONDS = 0.2
-
-
-class Left(NamedTuple):
-    """A user who is not right, and why."""
-
-    tenant_id: str
-    user_id: str
-    reason: str
-
-
-@dataclass(slots=True)
-class ReconcileReport:
-    """What was looked at, found and done."""
-
-    users: int = 0
-    events: int = 0
-    users_differing: int = 0
-    users_repaired: int = 0
-    rows_deleted: int = 0
-    unlocks_added: int = 0
-    difference_count: int = 0
-    differences: list[Difference] = field(default_factory=list)
-    """The first ``SHOWN``."""
-    left_count: int = 0
-    left: list[Left] = field(default_factory=list)
-    """The first ``SHOWN``."""
-    skipped: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @property
-    def is_right(self) -> bool:
-        """Whether everything that was looked at is right now."""
-        return not self.left_count
-
-    def leave(self, user: User, reason: str) -> None:
-        """Note a user who is not right."""
-        self.left_count += 1
-        if len(self.left) < SHOWN:
-            self.left.append(Left(*user, reason))
-
-    def found(self, verdict: Verdict) -> None:
-        """Note what is wrong with a user."""
-        self.users_differing += 1
-        self.difference_count += len(verdict.differences)
-        self.differences += verdict.differences[: SHOWN - len(self.differences)]
 
 
 @dataclass(slots=True)

@@ -9,22 +9,20 @@ import typer
 
 from config.durations import parse_duration
 from config.settings import Settings
-from worker.audit.auditing import Auditor, AuditReport, Scope
+from worker.audit.auditing import Auditor, AuditReport
 from worker.audit.comparing import MISSING, Difference
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
-from worker.publications import reach_us
+from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
 from worker.services.running import running_settings
 
 
 def audit(
     *,
-    user: Annotated[str | None, typer.Option(help="Look at this user only.")] = None,
-    tenant: Annotated[
-        str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Look at so many users, drawn at random.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Look at all users, which is what happens anyway.")] = False,
+    user: User = None,
+    tenant: Tenant = None,
+    sample: Sample = None,
+    everyone: Everyone = False,
     settle: Annotated[str, typer.Option(help="How long a user that differs has to become equal.")] = "10s",
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
@@ -55,24 +53,6 @@ def _duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--settle") from error
-
-
-def scope_of(settings: Settings, user: str | None, tenant: str | None, sample: int | None, *, everyone: bool) -> Scope:
-    """The users that the options name.
-
-    Raises:
-        BadParameter: they contradict each other.
-    """
-    if tenant is not None and user is None:
-        raise typer.BadParameter("goes with --user; without it all tenants are looked at", param_hint="--tenant")
-    if (user is not None) + (sample is not None) + everyone > 1:
-        raise typer.BadParameter("give one of --user, --sample and --all")
-    return Scope(user=None if user is None else (settings.tenant_or_default(tenant), user), sample=sample)
-
-
-def late_by(settings: Settings) -> timedelta | None:
-    """How much later than it happened an event may have been applied, where old events are dropped; else None."""
-    return None if settings.event_retention is None else timedelta(microseconds=reach_us(settings))
 
 
 def _as_data(report: AuditReport) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from api.attributes import attributes_router
 from api.health import health_router
 from api.metrics import fleet_registry
 from api.progress import progress_router
-from worker import receiver as receiver_process
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
 from worker.doors import watch_keys
 from worker.metrics_server import serve_metrics
+from worker.receiver import Receiver, Stopping
 from worker.receiving import make_receiver_parts
 from worker.wiring import read_challenges
 
@@ -19,12 +19,12 @@ def receiver() -> None:
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
-    stopping = receiver_process.Stopping()
+    stopping = Stopping()
     parts.meters.start()
     parts.watcher.start()
     try:
-        receiver_process.run(
-            settings,
+        Receiver(
+            settings=settings,
             append=parts.journal.append,
             publish=parts.publisher.ring,
             meters=parts.meters,
@@ -37,7 +37,7 @@ def receiver() -> None:
             ],
             door=parts.door,
             stopping=stopping,
-        )
+        ).run()
     finally:
         parts.watcher.stop()
         parts.keys.stop()

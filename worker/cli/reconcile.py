@@ -17,10 +17,12 @@ from models.hot.meters import Meters
 from models.hot.repairs import RecordRepairs
 from worker.audit.auditing import Auditor
 from worker.audit.examining import Examiner
-from worker.audit.reconciling import Reconciler, ReconcileReport
-from worker.cli.audit import late_by, said, scope_of
+from worker.audit.reconcile_report import ReconcileReport
+from worker.audit.reconciling import Reconciler
+from worker.cli.audit import said
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
+from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
 from worker.wiring import make_flusher, now_us
@@ -28,12 +30,10 @@ from worker.wiring import make_flusher, now_us
 
 def reconcile(
     *,
-    user: Annotated[str | None, typer.Option(help="Repair this user only.")] = None,
-    tenant: Annotated[
-        str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Look at so many users, drawn at random.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Look at all users, which is what happens anyway.")] = False,
+    user: User = None,
+    tenant: Tenant = None,
+    sample: Sample = None,
+    everyone: Everyone = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:

@@ -1,0 +1,43 @@
+"""Batches of events on their way through the journal: accepted, taken by a worker, waiting for the sweep."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from models.errors import Bound
+
+
+class Batch(NamedTuple):
+    """Accepted events of one shard, packed by ``models.events.pack_batch``."""
+
+    shard: int
+    batch_id: str
+    packed: bytes
+
+
+class TakenBatch(NamedTuple):
+    """A batch as a worker takes it from the journal."""
+
+    batch_id: str
+    packed: bytes
+
+
+class Taken(NamedTuple):
+    """What a worker took, and how many batches of the shard are still ready."""
+
+    batches: list[TakenBatch]
+    left: int
+
+
+class WaitingBatch(NamedTuple):
+    """A batch that has waited past its due time. ``attempts`` counts how often the sweep has taken it."""
+
+    batch_id: str
+    attempts: int
+    packed: bytes
+
+
+class Appended(NamedTuple):
+    """What became of batches: those that need a message, and the shards that took none, with the bound they are at."""
+
+    to_publish: list[Batch]
+    full: Mapping[int, Bound]

@@ -1,0 +1,33 @@
+"""The options of ``questline audit`` and ``questline reconcile`` that say which users are looked at."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from config.settings import Settings
+from worker.audit.auditing import Scope
+from worker.publications import reach_us
+
+User = Annotated[str | None, typer.Option(help="Look at this user only.")]
+Tenant = Annotated[str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")]
+Sample = Annotated[int | None, typer.Option(min=1, help="Look at so many users, drawn at random.")]
+Everyone = Annotated[bool, typer.Option("--all", help="Look at all users, which is what happens anyway.")]
+
+
+def scope_of(settings: Settings, user: str | None, tenant: str | None, sample: int | None, *, everyone: bool) -> Scope:
+    """The users that the options name.
+
+    Raises:
+        BadParameter: they contradict each other.
+    """
+    if tenant is not None and user is None:
+        raise typer.BadParameter("goes with --user; without it all tenants are looked at", param_hint="--tenant")
+    if (user is not None) + (sample is not None) + everyone > 1:
+        raise typer.BadParameter("give one of --user, --sample and --all")
+    return Scope(user=None if user is None else (settings.tenant_or_default(tenant), user), sample=sample)
+
+
+def late_by(settings: Settings) -> timedelta | None:
+    """How much later than it happened an event may have been applied, where old events are dropped; else None."""
+    return None if settings.event_retention is None else timedelta(microseconds=reach_us(settings))

@@ -1,0 +1,38 @@
+"""The early flush: it does not wait for the tick where too many users have changes that PostgreSQL lacks."""
+
+from collections.abc import Callable
+
+import structlog
+from redis import Redis
+
+from config.settings import Settings
+from models.errors import BrokerUnavailableError
+from models.hot.connection import state_errors
+from models.hot.keys import FLUSH_ASKED
+from models.hot.records import Records
+from worker.broker import BatchPublisher
+
+log = structlog.get_logger()
+
+
+def flush_trigger(
+    settings: Settings, publisher: BatchPublisher, redis: Redis, records: Records
+) -> Callable[[int], None]:
+    """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
+
+    def check(dirty_in_shard: int) -> None:
+        # The total can only pass the limit when some shard passes its share of it.
+        if dirty_in_shard * settings.shards <= settings.buffer_max_size:
+            return
+        if sum(records.dirty_counts(settings.shards)) <= settings.buffer_max_size:
+            return
+        with state_errors():
+            asked = redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
+        if not asked:
+            return
+        try:
+            publisher.request_flush()
+        except BrokerUnavailableError as error:
+            log.warning("flush_not_requested", error=str(error))
+
+    return check

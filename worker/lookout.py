@@ -1,0 +1,49 @@
+"""A look-out: a thread of its own that looks again and again, whatever happened at the look before."""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import Event, Thread
+
+from models.errors import QuestlineError
+
+
+class Lookout:
+    """Looks every ``interval`` seconds, from ``start`` until ``stop``."""
+
+    def __init__(
+        self,
+        name: str,
+        look: Callable[[], None],
+        interval: float,
+        *,
+        failed: Callable[[QuestlineError], None],
+        broke: Callable[[Exception], None],
+    ) -> None:
+        """``failed`` is told of an error of ours each time, ``broke`` of any other, when it is not the one before."""
+        self._name, self._look, self._interval = name, look, interval
+        self._failed, self._broke = failed, broke
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Begin, in a copy of the caller's context, for log lines to name the process."""
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a look that hangs is left to the end of the process."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        known = ""
+        while not self._stop.wait(self._interval):
+            try:
+                self._look()
+            except QuestlineError as error:
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - a fault of ours, which must not end the look-out
+                if str(error) != known:  # once, not every second
+                    self._broke(error)
+                known = str(error)
