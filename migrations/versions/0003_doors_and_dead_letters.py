@@ -74,6 +74,7 @@ def _create_keys() -> None:
         sa.Column("expires_at", _TIME, nullable=True),
         sa.Column("revoked_at", _TIME, nullable=True),
         sa.Column("last_used_at", _TIME, nullable=True, comment="to about a minute"),
+        sa.Column("replaced_by", sa.Text(), nullable=True, comment="the key that it was rotated to"),
         sa.CheckConstraint("scope IN ('ingest', 'read', 'admin')", name=op.f("ck_api_keys_scope")),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
         comment="who may come in; once there is a row, nobody may without a key",

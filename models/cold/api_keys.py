@@ -69,7 +69,8 @@ def rotate_key(
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.
-        PermanentError: there is no such key, or it is not valid any more.
+        PermanentError: there is no such key, it is not valid any more, or it was rotated before: it would hand on the
+            short life that is left of it.
     """
     with database_errors(), engine.begin() as connection:
         old = connection.exec_driver_sql(statement("lock_api_key"), {"key_id": key_id}).one_or_none()
@@ -79,11 +80,14 @@ def rotate_key(
             raise PermanentError(
                 f"the key {key_id} {'is revoked' if old.is_revoked else 'has expired'}: make a new one"
             )
+        if old.replaced_by is not None:
+            raise PermanentError(f"the key {key_id} was rotated already: rotate {old.replaced_by}, which replaced it")
         given = old.expires_at - old.created_at if old.expires_at else None
         rights = Rights(old.tenant_id, old.scope, old.note, old.rate_limit)
-        made = _insert(connection, rights, lifetime or given)
-        connection.exec_driver_sql(statement("end_api_key"), {"key_id": key_id, "grace": grace})
-        return made
+        made, row = _insert(connection, rights, lifetime or given)
+        ending = {"key_id": key_id, "grace": grace, "replaced_by": made.key_id}
+        connection.exec_driver_sql(statement("end_api_key"), ending)
+        return made, row
 
 
 def revoke_key(engine: Engine, key_id: str) -> KeyRow:

@@ -215,6 +215,7 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True), comment="to about a minute"),
+    Column("replaced_by", Text, comment="the key that it was rotated to"),
     CheckConstraint("scope IN ('ingest', 'read', 'admin')", name="scope"),
     comment="who may come in; once there is a row, nobody may without a key",
 )

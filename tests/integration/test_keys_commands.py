@@ -74,14 +74,23 @@ def test_rotation_gives_a_key_of_the_same_rights_and_lets_the_old_one_run_out(cl
     assert [facts["state"] for facts in listed(cli)] == ["active", "active"]
 
 
-def test_a_key_that_is_rotated_in_its_grace_hands_its_short_life_on_and_says_so(cli, engine):
+def test_a_key_that_was_rotated_is_not_rotated_again_and_its_follower_is_named(cli, engine):
     assert "expires" not in cli("create", "--tenant", "t1", "--scope", "read").stderr
     (old,) = read_keys(engine)
     assert "expires" not in cli("rotate", old.key.key_id, "--grace", "2h").stderr
-    again = cli("rotate", old.key.key_id, "--grace", "2h")
-    ends = read_keys(engine)[-1].expires_at
+    new = read_keys(engine)[-1]
+    refused = cli("rotate", old.key.key_id, "--grace", "2h")
+    assert isinstance(refused.exception, PermanentError)
+    assert f"rotate {new.key.key_id}" in str(refused.exception)
+    assert read_keys(engine) == [read_keys(engine)[0], new]
+    assert cli("rotate", new.key.key_id).exit_code == 0
+
+
+def test_a_key_says_when_it_ends(cli, engine):
+    said = cli("create", "--tenant", "t1", "--scope", "read", "--expires", "30d").stderr
+    ends = read_keys(engine)[0].expires_at
     assert ends is not None
-    assert f"it expires at {ends.isoformat(timespec='seconds')}" in again.stderr
+    assert f"it expires at {ends.isoformat(timespec='seconds')}" in said
 
 
 def test_what_is_over_is_not_rotated_and_what_is_unknown_is_said(cli, engine):

@@ -116,7 +116,7 @@ def _show_new(made: NewKey, row: KeyRow, *, as_json: bool) -> None:
     typer.echo(made.text)
     _say(f"key {made.key_id}, {row.key.scope} in {row.key.tenant_id}; it is shown this once, keep it where secrets are")
     _say("it is valid within 2 s, and every request needs a key from then on")
-    if row.expires_at is not None:  # a key that is rotated in its grace hands the short life on
+    if row.expires_at is not None:
         _say(f"it expires at {_text(row.expires_at)}")
 
 

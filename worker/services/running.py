@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from config.settings import Settings
 from models.errors import PermanentError
@@ -62,11 +63,18 @@ def addresses(settings: Settings) -> dict[str, str]:
         "http": f"{scheme}://{host}:{settings.http_port}",
         "grpc": f"{host}:{settings.grpc_port}",
         "metrics": f"{scheme}://{host}:{settings.metrics_port}/metrics",
-        "flower": f"{scheme}://{host}:{settings.flower_port}",
+        "flower": f"{scheme}://{_flower_login(settings)}{host}:{settings.flower_port}",
         "database_url": settings.database_url,
         "broker_url": settings.broker,
         "state_url": settings.state,
     }
+
+
+def _flower_login(settings: Settings) -> str:
+    """What a browser takes for Flower's user and password, in front of its host."""
+    if settings.flower_password is None:
+        return ""
+    return f"{quote(settings.flower_user, safe='')}:{quote(settings.flower_password, safe='')}@"
 
 
 def web_scheme(settings: Settings) -> str:

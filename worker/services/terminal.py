@@ -53,7 +53,7 @@ class TerminalVoice:
             "docs": f"{where['http']}/docs",
             "gRPC": where["grpc"],
             "metrics": where["metrics"],
-            "Flower": f"{where['flower']} (user {settings.flower_user}, password {settings.flower_password})",
+            "Flower": without_passwords(where["flower"]),
             "PostgreSQL": without_passwords(where["database_url"]),
             "Redis": without_passwords(where["broker_url"]),
             "logs": str(data.logs),
