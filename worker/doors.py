@@ -106,7 +106,8 @@ def require_keys(settings: Settings, ring: KeyRing) -> None:
     if ring.is_empty and not is_loopback(settings.http_host):
         raise ConfigurationError(
             f"HTTP_HOST: {settings.http_host} lets others in, and there is no API key: make one with `questline keys "
-            "create --tenant TENANT --scope admin` first, or listen on 127.0.0.1"
+            "create --tenant TENANT --scope admin` first (where nothing runs yet: start on 127.0.0.1 and make it), or "
+            "listen on 127.0.0.1"
         )
 
 

@@ -22,7 +22,7 @@ from worker.services.running import require_servers, running_settings
 from worker.wiring import now_us
 
 _TIMEOUT_SECONDS = 3.0
-_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+_STYLES = {"error": "bold red", "warning": "yellow", "ok": "green"}
 
 
 def doctor(
@@ -76,7 +76,7 @@ def _show(findings: Sequence[Finding]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("", "check", "says"):
         table.add_column(title, overflow="fold")
-    for finding in findings:
+    for finding in sorted(findings, key=lambda finding: list(_STYLES).index(finding.level)):  # what is wrong at the top
         says = f"{finding.says}\n[dim]→ {finding.advice}[/dim]" if finding.advice else finding.says
         table.add_row(f"[{_STYLES[finding.level]}]{finding.level}[/]", finding.check, says)
     counts = Counter(finding.level for finding in findings)
