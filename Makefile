@@ -24,7 +24,7 @@ up: $(RUNTIME) ## Install what is missing, then start everything until Ctrl-C
 	@exec $(BIN)/questline up
 
 test: $(DEV) lint ## Run every check and every test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(DEV) ## Try the properties on ten times as many random examples
 	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py
