@@ -29,9 +29,13 @@ def _logs_as_configured():
     structlog.configure(**LOGS)
 
 
+LONG = bool(os.environ.get("TEST_LONG"))
+long_only = pytest.mark.skipif(not LONG, reason="takes a minute of processes: `make test-long` runs it")
+
+
 def examples(count):
     """How many examples a property is tried on: ten times as many in ``make test-long``."""
-    return count * (10 if os.environ.get("TEST_LONG") else 1)
+    return count * (10 if LONG else 1)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The audit on the running product: silent after a mixed load, loud after a hand in the data, right through changes."""
 
 import json
-import os
 import threading
 from itertools import count
 from urllib.request import Request, urlopen
@@ -9,10 +8,11 @@ from urllib.request import Request, urlopen
 import psycopg2
 import pytest
 
+from tests.conftest import LONG
 from tests.mixed_rules import document
 from tests.servers import wait_until
 
-EVENTS = 50_000 if os.environ.get("TEST_LONG") else 20_000
+EVENTS = 50_000 if LONG else 20_000
 LOAD = ("load-test", "--json", "--timeout", "100", "--duplicates", "10")
 CARRIED = """
     SELECT p.rule_version, max(e.occurred_at) >= '{active_from}' AS is_after, count(DISTINCT p.user_id)

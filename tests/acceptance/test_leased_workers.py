@@ -7,6 +7,7 @@ import pytest
 from models.hot.keys import WORKERS, lease_key
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import SHARDS, environment_of, in_parts
+from tests.conftest import long_only
 from tests.servers import wait_until
 
 AUTO = ("worker", "--shards", "auto")
@@ -29,6 +30,7 @@ def _owners(installation):
     return sorted((holders.count(owner) for owner in set(holders)), reverse=True)
 
 
+@long_only
 def test_workers_come_go_and_die_under_load_and_every_event_counts_once(installation, start):
     crowd = Crowd.of(installation)
     batches = crowd.batches(6000, size=5)

@@ -16,6 +16,7 @@ import pytest
 
 from ingest.protos.account_pb2 import UserLoggedIn
 from tests.acceptance.product import Up
+from tests.conftest import long_only
 from tests.servers import wait_until
 from worker.load.wire import EVENTS_PATH, LOGIN_METHOD
 
@@ -121,6 +122,7 @@ def ways(ports):
         }
 
 
+@long_only
 @pytest.mark.timeout(400)
 def test_a_rolling_restart_of_all_processes_under_load_is_noticed_by_no_sender(up, ways, tmp_path):
     run = up(REUSE_PORT="true", JOURNAL_RETRY_AFTER="4s", JOURNAL_SWEEP_INTERVAL="1s")

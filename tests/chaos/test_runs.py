@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import long_only
 from tests.servers import wait_until
 from worker.chaos.report import is_good
 
@@ -66,6 +67,7 @@ def test_a_short_run_loses_nothing_and_doubles_nothing(tmp_path):
     assert processes_of(folder) == []
 
 
+@long_only
 def test_a_run_that_is_stopped_leaves_nothing_behind(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(

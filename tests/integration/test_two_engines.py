@@ -51,7 +51,7 @@ def test_the_live_engine_measures(redis, case):
     assert rows == case.rows
 
 
-@settings(max_examples=examples(600), deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=RELAXED)
 @given(rulebook=rulebooks(), drawn=events(), data=st.data())
 def test_lua_and_the_reference_agree_on_any_rules_in_any_order(redis, rulebook, drawn, data):
     matcher = Matcher(only(rulebook))
@@ -59,7 +59,7 @@ def test_lua_and_the_reference_agree_on_any_rules_in_any_order(redis, rulebook, 
     assert live == meanings(apply_all(matcher, drawn).values())
 
 
-@settings(max_examples=examples(300), deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=RELAXED)
 @given(history=histories(), drawn=events(), data=st.data())
 def test_lua_and_the_reference_agree_across_changes_of_the_rules(redis, history, drawn, data):
     matcher = Matcher(history)
@@ -67,7 +67,7 @@ def test_lua_and_the_reference_agree_across_changes_of_the_rules(redis, history,
     assert live == meanings(apply_all(matcher, drawn).values())
 
 
-@settings(max_examples=examples(300), deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=RELAXED)
 @given(rulebook=rulebooks(), drawn=events(), data=st.data())
 def test_a_completion_is_never_taken_back_and_no_order_makes_another(rulebook, drawn, data):
     matcher = Matcher(only(rulebook))
