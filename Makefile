@@ -27,7 +27,7 @@ test: $(DEV) lint ## Run every check and every test
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-long: $(DEV) ## Try the properties on ten times as many random examples
-	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py tests/acceptance tests/chaos
+	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py tests/integration/test_planted_faults.py tests/acceptance tests/chaos
 
 fuzz: $(DEV) ## Send 20,000 bad inputs to the receiver, over HTTP and gRPC
 	TEST_LONG=1 $(BIN)/pytest -s --timeout=3600 tests/fuzz

@@ -30,7 +30,7 @@ def _logs_as_configured():
 
 
 LONG = bool(os.environ.get("TEST_LONG"))
-long_only = pytest.mark.skipif(not LONG, reason="takes a minute of processes: `make test-long` runs it")
+long_only = pytest.mark.skipif(not LONG, reason="takes long: `make test-long` runs it")
 
 
 def examples(count):

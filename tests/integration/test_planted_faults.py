@@ -12,6 +12,7 @@ from models.hot.scripts import script_source
 from models.rules.goals import Publications, only
 from models.rules.matching import Matcher
 from models.rules.reference import apply_all
+from tests.conftest import long_only
 from tests.engines import LiveEngine, meanings
 from tests.rule_strategies import HOUR, HOURS, START, events, histories, rulebooks
 
@@ -82,7 +83,9 @@ def _searching(examples):
     )
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=long_only if place % 2 else ()) for place, name in enumerate(FAULTS)]
+)
 def test_a_planted_fault_is_found(redis, name):
     rules, right, wrong = FAULTS[name]
     source = script_source("apply_events")
