@@ -41,7 +41,7 @@ class ShardLoad(NamedTuple):
     held_bytes: int
     """Of the journal and the log: what the bound counts."""
     ready_since_ms: int
-    """When the oldest batch that no worker has taken was accepted; 0 where there is none."""
+    """Since when the oldest batch that no worker has taken waits for one; 0 where there is none."""
     dirty_users: int
 
 

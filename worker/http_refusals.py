@@ -1,8 +1,9 @@
-"""The limits of an HTTP request's head, and the answers to connections that break a limit, as problems."""
+"""The limits of an HTTP request, and the answers to connections that break a limit, as problems."""
 
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ingest.http import MAX_BODY_BYTES
 from ingest.problems import RETRY_AFTER_SECONDS, problem
 
 MAX_URL_BYTES = 8 * 1024
@@ -13,6 +14,7 @@ MAX_HEADERS = 100
 _REFUSALS: dict[int, tuple[str, str]] = {
     400: ("malformed-request", "the request is not HTTP"),
     408: ("too-slow", "the request took too long to arrive"),
+    413: ("body-too-large", f"the body must not be larger than {MAX_BODY_BYTES} bytes"),
     414: ("url-too-long", f"the URL must not be longer than {MAX_URL_BYTES} bytes"),
     431: ("head-too-large", f"the head must not be larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"),
     503: ("too-many-connections", "too many connections are open, try again later"),

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits it lacks: on heads, on slow clients, on connections; and a gentle stop.
+"""uvicorn's HTTP protocol with the limits it lacks: on sizes, on slow clients, on connections; and a gentle stop.
 
 What it refuses no handler sees; ``worker/http_refusals.py`` has the limits and the answers.
 """
@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ingest.http import MAX_BODY_BYTES
 from worker.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
 
 LINGER_S = 1.0
@@ -52,6 +53,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timed: tuple[str, int] = ("", 0)
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._body_bytes = 0
         self._refusal = 400
         self._refused = False
         self._one_too_many = False
@@ -85,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins with its head."""
         super().on_message_begin()
-        self._part, self._head_bytes = "head", 0
+        self._part, self._head_bytes, self._body_bytes = "head", 0, 0
         self._number += 1
 
     def on_url(self, url: bytes) -> None:
@@ -110,6 +112,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._part = "body"
         if self._limits.closing:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, within bounds; what comes behind the answer nobody keeps."""
+        super().on_body(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES and not self.cycle.response_started:
+            self._stop_parsing(413)
 
     def on_message_complete(self) -> None:
         """The request has ended."""

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 
+from ingest.http import MAX_BODY_BYTES
 from ingest.problems import install_problems
 from tests.http_server import serving
 from tests.servers import wait_until
@@ -169,6 +170,27 @@ def test_no_handler_waits_for_a_body_that_does_not_come(app):
         connection.sendall(SLOW["a body"])
         everything(connection)
     assert app.state.sizes == [-1]
+
+
+def test_a_body_of_any_route_is_bounded_whether_its_length_was_told_or_not(app):
+    """Routes that leave reading to the framework would take any."""
+    told = head_of(f"Content-Length: {2 * MAX_BODY_BYTES}", method="POST")
+    chunk = b"%x\r\n%b\r\n" % (MAX_BODY_BYTES, b"x" * MAX_BODY_BYTES)
+    for request in (
+        told + b"x" * (MAX_BODY_BYTES + 1),
+        head_of("Transfer-Encoding: chunked", method="POST") + chunk + b"1\r\nx\r\n",
+    ):
+        with serving(app) as server, server.connect() as connection:
+            connection.sendall(request)
+            refused(everything(connection), 413)
+    assert app.state.sizes == [-1, -1]
+
+
+def test_a_body_of_just_the_bound_is_taken(app):
+    with serving(app) as server, server.connect() as connection:
+        connection.sendall(head_of(f"Content-Length: {MAX_BODY_BYTES}", method="POST") + b"x" * MAX_BODY_BYTES)
+        assert one_answer(connection).startswith(b"HTTP/1.1 200")
+    assert app.state.sizes == [MAX_BODY_BYTES]
 
 
 def test_a_slow_body_behind_its_answer_ends_the_connection_without_a_second_answer(app):
