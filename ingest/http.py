@@ -21,6 +21,7 @@ from models.access import caller_noted
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 1_000
+_ENCODED = "Content-Encoding: send the body as it is, compressed ones are not taken"
 _TOO_LARGE = "the body must not be larger than 1 MiB"
 
 
@@ -89,6 +90,8 @@ async def _read_items(request: Request) -> list[Any]:
 
 async def _read_body(request: Request) -> bytes:
     """The body, never more of it in memory than the limit, whatever its Content-Length says."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, _ENCODED)  # what it unpacks to would have no bound
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise HTTPException(413, _TOO_LARGE)

@@ -80,6 +80,7 @@ AGS_BODY = _one_or_many("AgsEvent")
 ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body is not JSON."},
     413: {"model": Problem, "description": "The body is larger than 1 MiB or holds more than 1,000 events."},
+    415: {"model": Problem, "description": "The body is compressed."},
     422: {"model": RejectedBatch, "description": "No event was accepted; each is named with what is wrong."},
     503: {
         "model": Problem,

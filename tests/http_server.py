@@ -10,8 +10,8 @@ from typing import Any
 
 import uvloop
 
-from worker.limited_http import ConnectionLimits
-from worker.serving import HttpServer, listen
+from worker.receiver.limited_http import ConnectionLimits
+from worker.receiver.serving import HttpServer, listen
 
 SLOW = 30.0
 """A time limit that no test reaches."""

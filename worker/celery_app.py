@@ -16,7 +16,7 @@ def make_app(settings: Settings) -> Celery:
     """The app of this installation; contacts no server."""
     app = Celery("questline", broker=settings.broker, set_as_current=True)
     app.conf.update(_messages(settings), **_robustness(), beat_schedule=_schedule(settings))
-    app.conf.beat_scheduler = "worker.clock:BoundedScheduler"
+    app.conf.beat_scheduler = "worker.queues.clock:BoundedScheduler"
     app.finalize()
     return app
 
@@ -54,8 +54,8 @@ def _robustness() -> dict[str, object]:
         # None: a worker waits for its broker for as long as it takes.
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
-        "broker_transport": "worker.transport:Transport",
-        "worker_consumer": "worker.consumer:Consumer",
+        "broker_transport": "worker.queues.transport:Transport",
+        "worker_consumer": "worker.queues.consumer:Consumer",
         "broker_pool_limit": 10,
         "broker_pool_acquire_timeout": 5,
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.

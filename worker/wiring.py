@@ -38,10 +38,10 @@ from tasks.reporting import Reporter
 from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
-from worker.broker import BatchPublisher, QueuePeek
-from worker.early_flush import flush_trigger
 from worker.partitioning import drop_old_partitions, prepare_database
 from worker.publications import matchers, read_file, watch_publications
+from worker.queues.broker import BatchPublisher, QueuePeek
+from worker.queues.early_flush import flush_trigger
 
 
 def now_us() -> int:

@@ -17,8 +17,8 @@ from models.hot.connection import connect_state
 from models.hot.keys import shard_keys
 from tests.environment import database_settings
 from tests.servers import wait_until
-from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
+from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.wiring import backlog, load_rulebook, make_journal, now_us
 
 SHARDS = 4

@@ -15,8 +15,8 @@ from models.hot.batches import Batch
 from models.hot.connection import connect_state
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.nodes import LocalRedis
-from worker.broker import BatchPublisher
 from worker.celery_app import make_app
+from worker.queues.broker import BatchPublisher
 from worker.services.ports import LOOPBACK, free_port
 
 

@@ -14,9 +14,9 @@ from models.hot.keys import bell_key, shard_keys
 from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
-from worker.broker import MAX_TICKS, BatchPublisher
 from worker.celery_app import make_app
-from worker.clock import BoundedScheduler
+from worker.queues.broker import MAX_TICKS, BatchPublisher
+from worker.queues.clock import BoundedScheduler
 from worker.wiring import make_journal
 
 HERE = shard_for("t1", "u1", SHARDS)

@@ -8,7 +8,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from models.errors import StateUnavailableError
 from models.hot.poison import PoisonList, unpack_poison
 from tasks.definitions import APPLY_EVENTS, FLUSH
-from worker.casualties import TAKEN_BACK, Casualties
+from worker.queues.casualties import TAKEN_BACK, Casualties
 
 
 @pytest.fixture

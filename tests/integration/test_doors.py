@@ -34,11 +34,11 @@ from models.rules.calendar import microseconds, moment
 from models.rules.goals import only
 from models.user_attributes import UserAttributes
 from tests.stack import GOALS, SHARDS, Clock, Stack
-from worker.doors import Doorkeeper
-from worker.keys_watcher import KeysWatcher
 from worker.load.targets import BusyError, GrpcTarget
 from worker.load.wire import LOGIN_METHOD, Request
-from worker.receiver import build_app
+from worker.receiver.doors import Doorkeeper
+from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.process import build_app
 from worker.services.ports import free_port
 
 pytestmark = pytest.mark.anyio
@@ -282,7 +282,7 @@ async def test_a_key_is_rotated_without_a_moment_in_which_none_is_valid(house):
 async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, monkeypatch):
     seconds = [1000.0]
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: seconds[0]))
-    monkeypatch.setattr("worker.doors.time", lambda: seconds[0])
+    monkeypatch.setattr("worker.receiver.doors.time", lambda: seconds[0])
     house = await house_of(rate_limit=2)
     key, roomy = house.key("t1", "ingest"), house.key("t1", "ingest", rate_limit=500)
     answers = [await house.post(key, EVENT) for _ in range(3)]
@@ -297,7 +297,7 @@ async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, 
 
 async def test_the_load_tests_grpc_side_shows_its_key_and_waits_when_it_is_told_to(house_of, monkeypatch):
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: 1000.0))
-    monkeypatch.setattr("worker.doors.time", lambda: 999.0)
+    monkeypatch.setattr("worker.receiver.doors.time", lambda: 999.0)
     house = await house_of()
     key = house.key("t1", "ingest", rate_limit=1)
     message = UserLoggedIn(id="g1", namespace="t1", user_id="ada").SerializeToString()

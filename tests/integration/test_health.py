@@ -20,7 +20,7 @@ from models.hot.connection import connect_state
 from models.hot.keys import shard_keys
 from tests.servers import embedded_redis
 from tests.stack import SHARDS
-from worker.health_checks import Backlog, database_probe, receiver_checks, write_probe
+from worker.receiver.health_checks import Backlog, database_probe, receiver_checks, write_probe
 from worker.services.ports import free_port
 
 

@@ -13,7 +13,7 @@ from ingest.http import MAX_BODY_BYTES
 from ingest.problems import install_problems
 from tests.http_server import serving
 from tests.servers import wait_until
-from worker.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from worker.receiver.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
 SHORT = 1.0
 """A time limit that a test waits for."""

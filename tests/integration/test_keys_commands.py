@@ -17,8 +17,8 @@ from models.hot.keys import API_KEYS
 from models.rules.calendar import microseconds
 from tests.stack import NOON
 from worker.cli import app
-from worker.doors import check_address, watch_keys
-from worker.keys_watcher import KeysWatcher
+from worker.receiver.doors import check_address, watch_keys
+from worker.receiver.keys_watcher import KeysWatcher
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
 

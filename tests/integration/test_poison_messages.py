@@ -17,7 +17,7 @@ from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
 from tests.servers import wait_until
-from worker.envelopes import BadEnvelopeError, check_envelope
+from worker.queues.envelopes import BadEnvelopeError, check_envelope
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from models.hot.connection import connect_state
 from models.hot.journal import Journal, JournalBounds
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import Meters
-from worker.receiver import build_app
+from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.anyio
 SHARDS = 4
@@ -193,6 +193,17 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit(receiver):
 
     assert_problem(await receiver.client.post("/v1/events", content=endless()), 413)
     assert len(sent) < 30
+
+
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("br, identity", 415), ("Identity", 202)])
+async def test_a_compressed_body_is_refused_by_its_header(receiver, encoding, status):
+    answer = await receiver.client.post(
+        "/v1/events", content=orjson.dumps(GOOD), headers={"content-encoding": encoding}
+    )
+    assert answer.status_code == status
+    if status == 415:
+        assert "Content-Encoding" in assert_problem(answer, 415)["detail"]
+    assert len(receiver.journaled()) == (status == 202)
 
 
 async def test_a_full_journal_asks_to_come_again(redis):

@@ -25,9 +25,9 @@ from models.hot.batches import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from tests.servers import wait_until
-from worker.receiver import Receiver
+from worker.receiver.process import Receiver
+from worker.receiver.serving import listen
 from worker.services.ports import free_port
-from worker.serving import listen
 
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
@@ -37,7 +37,7 @@ PROGRAM = textwrap.dedent("""
     from models.hot.connection import connect_state
     from models.hot.journal import Journal, JournalBounds
     from models.hot.meters import Meters
-    from worker.receiver import Receiver, Stopping
+    from worker.receiver.process import Receiver, Stopping
 
     settings = Settings()
     redis = connect_state(settings.state)

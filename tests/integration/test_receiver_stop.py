@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from tests.http_server import serving
-from worker.serving import listen
+from worker.receiver.serving import listen
 
 GET = b"GET /size HTTP/1.1\r\nHost: x\r\n\r\n"
 SHORT = 0.3

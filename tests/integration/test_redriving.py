@@ -15,8 +15,8 @@ from models.cold.letter_changes import LetterChanges
 from models.errors import DatabaseUnavailableError
 from tests.letters import batch_letter, bury, message_letter, progress_row, refused_rows, row_letter
 from tests.stack import SHARDS, Stack
-from worker.receiver import build_app
-from worker.receiving import make_dead_letters_router
+from worker.receiver.composition import make_dead_letters_router
+from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.anyio
 LIMITS = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)

@@ -10,9 +10,9 @@ from models.errors import StateUnavailableError
 from models.hot.batches import Batch
 from models.hot.connection import connect_state, refuses_now, state_errors
 from tests.stack import SHARDS
-from worker.broker import BatchPublisher
 from worker.celery_app import SERIALIZER, make_app
-from worker.transport import Transport
+from worker.queues.broker import BatchPublisher
+from worker.queues.transport import Transport
 
 
 @pytest.fixture

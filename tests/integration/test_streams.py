@@ -26,7 +26,7 @@ from models.rules.challenges import parse_challenges
 from models.rules.goals import only
 from models.rules.matching import Matcher
 from tests.stack import SHARDS, Clock, Stack
-from worker.receiver import build_app
+from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.anyio
 

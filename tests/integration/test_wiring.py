@@ -13,11 +13,11 @@ from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
-from worker.broker import BatchPublisher, QueuePeek
 from worker.celery_app import make_app
-from worker.early_flush import flush_trigger
 from worker.publications import watch_publications
-from worker.receiving import make_receiver_parts
+from worker.queues.broker import BatchPublisher, QueuePeek
+from worker.queues.early_flush import flush_trigger
+from worker.receiver.composition import make_receiver_parts
 from worker.wiring import backlog, build_runtime, load_rulebook, now_us, read_challenges
 
 

@@ -13,7 +13,7 @@ from models import api_keys
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.api_keys import ApiKey, KeyRing, draw_key, hash_secret
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
-from worker.doors import RateLimits, require_keys
+from worker.receiver.doors import RateLimits, require_keys
 
 NOW = 1_762_770_600_000_000
 
@@ -151,7 +151,7 @@ class Seconds:
 def test_a_key_may_make_so_many_requests_a_second_and_others_are_not_its_business(monkeypatch):
     clock = Seconds(1000.0)
     monkeypatch.setattr("limits.storage.memory.time", clock)
-    monkeypatch.setattr("worker.doors.time", clock.time)
+    monkeypatch.setattr("worker.receiver.doors.time", clock.time)
     limits = RateLimits(3)
     key, own, free = (ApiKey(name, "t1", "ingest", b"", rate) for name, rate in (("a", None), ("b", 1), ("c", None)))
     for _ in range(3):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from models.errors import StateUnavailableError
-from worker.shares import ShareHolder, candidates, fair_share
+from worker.queues.shares import ShareHolder, candidates, fair_share
 
 TTL = timedelta(seconds=10)
 COUNTS = st.integers(1, 40)

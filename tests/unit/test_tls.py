@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from config.settings import Settings
 from models.errors import ConfigurationError
-from worker.tls import certificate_of
+from worker.receiver.tls import certificate_of
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,15 @@ from models.failpoints import arm
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks import runtime
-from worker.casualties import watch_casualties
 from worker.celery_app import make_app
-from worker.doors import check_address
-from worker.leases import AUTO, lease_shards
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
+from worker.queues.casualties import watch_casualties
+from worker.queues.leases import AUTO, lease_shards
+from worker.receiver.doors import check_address
+from worker.receiver.tls import certificate_of
 from worker.services.running import running_settings
-from worker.tls import certificate_of
 from worker.wiring import build_runtime, now_us, read_challenges
 
 log = structlog.get_logger()

@@ -6,10 +6,10 @@ from api.metrics import fleet_registry
 from api.progress import progress_router
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
-from worker.doors import watch_keys
-from worker.metrics_server import serve_metrics
-from worker.receiver import Receiver, Stopping
-from worker.receiving import make_receiver_parts
+from worker.receiver.composition import make_receiver_parts
+from worker.receiver.doors import watch_keys
+from worker.receiver.metrics_server import serve_metrics
+from worker.receiver.process import Receiver, Stopping
 from worker.wiring import read_challenges
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
+from worker.receiver.tls import certificate_of
 from worker.services.data_folder import DataFolder, read_json
 from worker.services.interrupts import Interrupts, StoppedError
 from worker.services.launch import Product, Run
@@ -12,7 +13,6 @@ from worker.services.programs import product_programs
 from worker.services.servers import Servers
 from worker.services.supervision import stop_leftover
 from worker.services.terminal import TerminalVoice
-from worker.tls import certificate_of
 
 
 def up() -> None:
@@ -22,7 +22,7 @@ def up() -> None:
     Flower. Ports come from HTTP_PORT, GRPC_PORT, METRICS_PORT and FLOWER_PORT; data and logs are in
     QUESTLINE_DATA_DIR.
     """
-    from worker.doors import check_address  # noqa: PLC0415 - brings what --help does not need
+    from worker.receiver.doors import check_address  # noqa: PLC0415 - brings what --help does not need
     from worker.wiring import backlog, load_rulebook  # noqa: PLC0415 - brings what --help does not need
 
     settings = Settings()

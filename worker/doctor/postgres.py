@@ -14,9 +14,9 @@ from models.cold.partitions import EVALUATIONS, EVENTS, days_around, partition_n
 from models.cold.publications import load
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.health_checks import database_probe
 from worker.migrating import alembic_config
 from worker.publications import parse_stored
+from worker.receiver.health_checks import database_probe
 
 OLDEST = 130_000
 """As ``server_version_num`` has it."""

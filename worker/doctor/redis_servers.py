@@ -9,7 +9,7 @@ from redis import Redis
 from config.loopback import is_loopback
 from models.errors import NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.health_checks import write_probe
+from worker.receiver.health_checks import write_probe
 
 OLDEST = (7, 0)
 """The command set that scripts keep to."""

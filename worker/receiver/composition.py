@@ -24,12 +24,12 @@ from models.hot.connection import connect_state
 from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
-from worker.broker import BatchPublisher, QueuePeek
-from worker.doors import Doorkeeper
-from worker.health_checks import receiver_checks
-from worker.keys_watcher import KeysWatcher
 from worker.publications import PublicationsWatcher, watch_publications
-from worker.redriving import Redriver
+from worker.queues.broker import BatchPublisher, QueuePeek
+from worker.receiver.doors import Doorkeeper
+from worker.receiver.health_checks import receiver_checks
+from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.redriving import Redriver
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
 

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from models.errors import StateUnavailableError
 from models.failpoints import failpoint
 from models.hot.poison import Poison, PoisonList
-from worker.envelopes import BadEnvelopeError, check_envelope
+from worker.queues.envelopes import BadEnvelopeError, check_envelope
 
 log = structlog.get_logger()
 

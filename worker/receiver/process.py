@@ -29,8 +29,8 @@ from ingest.intake import Intake
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
 from models.hot.meters import Meters
-from worker.serving import GRACE, HttpServer, limits_of, listen
-from worker.tls import certificate_of
+from worker.receiver.serving import GRACE, HttpServer, limits_of, listen
+from worker.receiver.tls import certificate_of
 
 LAME_DUCK = timedelta(seconds=1)
 """How long the receiver goes on after a signal, ending each connection with its next answer."""

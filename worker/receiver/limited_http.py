@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with the limits it lacks: on sizes, on slow clients, on connections; and a gentle stop.
 
-What it refuses no handler sees; ``worker/http_refusals.py`` has the limits and the answers.
+What it refuses no handler sees; ``worker/receiver/http_refusals.py`` has the limits and the answers.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ingest.http import MAX_BODY_BYTES
-from worker.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
+from worker.receiver.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
 
 LINGER_S = 1.0
 """How long what a refused client still sends is read and thrown away: closing at once would reset the

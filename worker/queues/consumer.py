@@ -1,7 +1,7 @@
 """Celery's consumer with one repair: a message that breaks its handling is kept aside, and the worker goes on.
 
-What ``worker/envelopes.py`` lets through may still be bad in a way that only Celery knows: a task that nobody has, a
-header of a wrong kind. Celery drops some of that with a log line, and ends by the rest.
+What ``worker/queues/envelopes.py`` lets through may still be bad in a way that only Celery knows: a task that nobody
+has, a header of a wrong kind. Celery drops some of that with a log line, and ends by the rest.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from config.shards import MAINTENANCE_QUEUE
-from worker.broker import MAX_TICKS
+from worker.queues.broker import MAX_TICKS
 
 log = structlog.get_logger()
 

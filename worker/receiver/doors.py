@@ -25,7 +25,7 @@ from models.errors import (
 from models.hot.api_keys import KeyRingCopy
 from models.hot.connection import connect_state
 from models.hot.meters import Meters
-from worker.keys_watcher import KeysWatcher
+from worker.receiver.keys_watcher import KeysWatcher
 
 _REFUSED = "questline_requests_refused_total"
 

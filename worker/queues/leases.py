@@ -14,7 +14,7 @@ from config.settings import Settings
 from config.shards import queue_for
 from models.hot.connection import connect_state
 from models.hot.leases import Leases
-from worker.shares import ShareHolder
+from worker.queues.shares import ShareHolder
 
 AUTO = "auto"
 """What ``--shards`` says for this."""

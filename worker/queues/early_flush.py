@@ -10,7 +10,7 @@ from models.errors import BrokerUnavailableError
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED
 from models.hot.records import Records
-from worker.broker import BatchPublisher
+from worker.queues.broker import BatchPublisher
 
 log = structlog.get_logger()
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from config.settings import Settings
-from worker.serving import listen
-from worker.tls import certificate_of
+from worker.receiver.serving import listen
+from worker.receiver.tls import certificate_of
 
 
 def serve_metrics(settings: Settings, registry: CollectorRegistry) -> ThreadingWSGIServer:
