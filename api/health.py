@@ -1,5 +1,6 @@
 """Is the process alive, and can it accept events?"""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -35,11 +36,12 @@ def health_router(pulse: Pulse, *, stopping: Callable[[], bool] = lambda: False)
     @router.get(
         "/readyz", summary="Can events be accepted?", responses={503: {"model": Readiness, "description": "Not now"}}
     )
-    def readyz(response: Response) -> Readiness:
+    async def readyz(response: Response) -> Readiness:
         if stopping():
             response.status_code = 503
             return Readiness(status="unavailable", checks={"process": "stopping"})
-        answers = pulse.answers()
+        # Not in the threads that requests share: those may all be waiting for what this is to tell of.
+        answers = await asyncio.to_thread(pulse.answers)
         if not pulse.can_accept(answers):
             response.status_code = 503
             return Readiness(status="unavailable", checks=answers)

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from worker.receiver.limited_http import ConnectionLimits
+from worker.receiver.connection_limits import MAX_HELD_BYTES, ConnectionLimits
 from worker.receiver.serving import HttpServer, listen
 
 SLOW = 30.0
@@ -23,6 +23,7 @@ class Served:
     def __init__(self, app: Any, limits: ConnectionLimits, tls: ssl.SSLContext | None) -> None:
         self._listener = listen("127.0.0.1", 0, "HTTP_PORT")
         self.address: tuple[str, int] = self._listener.getsockname()
+        self.limits = limits
         self.server = HttpServer(app, limits, tls)
         self._started = Event()
         self._thread = Thread(target=self._run, daemon=True)
@@ -62,10 +63,15 @@ class Served:
 
 @contextmanager
 def serving(
-    app: Any, *, timeout: float = SLOW, connections: int = 100, tls: ssl.SSLContext | None = None
+    app: Any,
+    *,
+    timeout: float = SLOW,
+    connections: int = 100,
+    held_bytes: int = MAX_HELD_BYTES,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Served]:
     """A server of this application; ended with the block."""
-    served = Served(app, ConnectionLimits(timeout, connections), tls)
+    served = Served(app, ConnectionLimits(timeout, connections, held_bytes), tls)
     try:
         yield served
     finally:

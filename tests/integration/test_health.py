@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from threading import Event
 
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -52,6 +53,32 @@ def test_readiness_says_what_is_wrong_by_dependency_and_nothing_of_the_inside():
     assert ready == (200, {"status": "ready", "checks": {"state": OK, "database": OK}})
     assert degraded == (200, {"status": "degraded", "checks": {"state": OK, "database": AWAY}})
     assert unavailable == (503, {"status": "unavailable", "checks": {"state": AWAY, "database": OK}})
+
+
+def test_readiness_is_told_while_all_threads_of_requests_wait():
+    app, waiting, go_on = FastAPI(), [], Event()
+    app.include_router(health_router(Pulse({"state": fine}, {})))
+
+    @app.get("/wait")
+    def wait():
+        waiting.append(1)
+        go_on.wait(20)
+
+    async def ask_beside(threads):
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+            held = [asyncio.create_task(client.get("/wait")) for _ in range(threads)]
+            while len(waiting) < threads:
+                await asyncio.sleep(0.01)
+            try:
+                return (await asyncio.wait_for(client.get("/readyz"), 5)).status_code
+            finally:
+                go_on.set()
+                await asyncio.gather(*held)
+
+    async def with_all_threads():
+        return await ask_beside(int(current_default_thread_limiter().total_tokens))
+
+    assert asyncio.run(with_all_threads()) == 200
 
 
 def test_a_process_that_stops_is_alive_but_not_ready_and_asks_nobody():

@@ -2,11 +2,11 @@
 
 import json
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from ingest.http import MAX_BODY_BYTES
@@ -17,6 +17,8 @@ from worker.receiver.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_B
 
 SHORT = 1.0
 """A time limit that a test waits for."""
+MUCH = 16 * 1024 * 1024
+"""Bytes of an answer that fits into no buffer of the system."""
 GET = b"GET /size HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -32,6 +34,10 @@ def size_app() -> FastAPI:
         except ClientDisconnect:
             app.state.sizes.append(-1)
         return int(app.state.sizes[-1])
+
+    @app.get("/much")
+    async def much() -> Response:
+        return Response(b"x" * MUCH)
 
     install_problems(app)
     return app
@@ -193,6 +199,92 @@ def test_a_body_of_just_the_bound_is_taken(app):
     assert app.state.sizes == [MAX_BODY_BYTES]
 
 
+ENDLESS_TRAILER = head_of("Transfer-Encoding: chunked", method="POST") + b"5\r\n12345\r\n0\r\nX: "
+
+
+def test_a_trailer_that_never_ends_is_not_gathered(app):
+    with serving(app) as server, server.connect() as connection:
+        connection.sendall(ENDLESS_TRAILER)
+        for _ in range(4):
+            server.settle()  # so that it comes in pieces, as it would over a network
+            connection.sendall(b"x" * (MAX_HEAD_BYTES // 3))
+        refused(everything(connection), 431)
+    assert app.state.sizes == [-1]
+
+
+def test_a_trailer_behind_an_answered_body_ends_the_connection(app):
+    with serving(app) as server, server.connect() as connection:
+        connection.sendall(ENDLESS_TRAILER.replace(b"/size", b"/nowhere"))
+        server.settle()
+        for _ in range(4):
+            with suppress(OSError):  # it is closed at once, with what was not read
+                connection.sendall(b"x" * (MAX_HEAD_BYTES // 3))
+            server.settle()
+        wait_until(lambda: not server.server.server_state.connections)
+
+
+def test_a_body_in_small_pieces_is_no_trailer(app):
+    with serving(app) as server, server.connect() as connection:
+        connection.sendall(head_of("Transfer-Encoding: chunked", "Connection: close", method="POST"))
+        for piece in (b"1;" + b"e" * 20_000 + b"\r\n", b"x\r\n") * 3:
+            connection.sendall(piece)
+            server.settle()
+        connection.sendall(b"0\r\nLast: one\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 200 ")
+    assert app.state.sizes == [3]
+
+
+def test_bodies_of_all_connections_together_are_bounded_and_given_back(app):
+    half = b"x" * 600
+    begun = head_of("Content-Length: 1000", method="POST") + half
+    with serving(app, held_bytes=1000) as server:
+        held = server.connect()
+        held.sendall(begun)
+        wait_until(lambda: server.limits.held_bytes == len(half))
+        with server.connect() as connection:
+            connection.sendall(begun)
+            assert refused(everything(connection), 503)["type"] == "urn:questline:problem:too-many-bodies"
+        wait_until(lambda: server.limits.held_bytes == len(half))
+        held.sendall(b"x" * 400)
+        assert one_answer(held).startswith(b"HTTP/1.1 200 ")
+        assert server.limits.held_bytes == 0
+        held.sendall(begun)
+        wait_until(lambda: server.limits.held_bytes == len(half))
+        held.close()
+        wait_until(lambda: server.limits.held_bytes == 0)
+    assert app.state.sizes == [-1, 1000, -1]
+
+
+def test_what_is_sent_behind_an_answer_is_not_counted_as_held(app):
+    with serving(app, held_bytes=1000) as server, server.connect() as connection:
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        assert one_answer(connection).startswith(b"HTTP/1.1 404 ")
+        connection.sendall(b"x" * 50_000)
+        server.settle()
+        assert server.limits.held_bytes == 0
+
+
+def test_a_client_that_does_not_read_its_answers_is_left_without_an_error(app, caplog):
+    with serving(app, timeout=SHORT) as server, server.connect() as connection:
+        connection.setblocking(False)
+        with suppress(OSError):  # its buffers are full, or it was left already
+            while connection.send(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n"):
+                continue
+        wait_until(lambda: not server.server.server_state.connections)
+        server.settle()
+    assert not caplog.records
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(app):
+    with serving(app, timeout=SHORT / 4) as server, server.connect() as connection:
+        connection.sendall(b"GET /much HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        read = 0
+        while piece := connection.recv(MUCH // 8):
+            read += len(piece)
+            server.settle()
+        assert read > MUCH
+
+
 def test_a_slow_body_behind_its_answer_ends_the_connection_without_a_second_answer(app):
     begun = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"
     with serving(app, timeout=SHORT) as server, server.connect() as connection:
@@ -228,6 +320,15 @@ def test_requests_sent_ahead_are_answered_in_their_order(app):
         connection.sendall(b"".join(posts) + head_of("Connection: close"))
         answers = everything(connection).split(b"HTTP/1.1 200 OK")[1:]
     assert [answer.rpartition(b"\r\n")[2] for answer in answers] == [b"%d" % n for n in [*range(10), 0]]
+
+
+def test_many_small_requests_sent_ahead_are_no_large_head(app):
+    many = 3 * MAX_HEAD_BYTES // len(GET)
+    with serving(app) as server, server.connect() as connection:
+        for cut in range(0, len(GET) * many, len(GET) * many // 4):  # pieces that begin and end within heads
+            connection.sendall((GET * many)[cut : cut + len(GET) * many // 4])
+        connection.sendall(head_of("Connection: close"))
+        assert everything(connection).count(b"HTTP/1.1 200 ") == many + 1
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])

@@ -11,19 +11,20 @@ MAX_HEAD_BYTES = 32 * 1024
 """The URL and all headers; a bearer token and the cookies of another service on the same host fit."""
 MAX_HEADERS = 100
 
-_REFUSALS: dict[int, tuple[str, str]] = {
-    400: ("malformed-request", "the request is not HTTP"),
-    408: ("too-slow", "the request took too long to arrive"),
-    413: ("body-too-large", f"the body must not be larger than {MAX_BODY_BYTES} bytes"),
-    414: ("url-too-long", f"the URL must not be longer than {MAX_URL_BYTES} bytes"),
-    431: ("head-too-large", f"the head must not be larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"),
-    503: ("too-many-connections", "too many connections are open, try again later"),
+_REFUSALS: dict[str, tuple[int, str]] = {
+    "malformed-request": (400, "the request is not HTTP"),
+    "too-slow": (408, "the request took too long to arrive"),
+    "body-too-large": (413, f"the body must not be larger than {MAX_BODY_BYTES} bytes"),
+    "url-too-long": (414, f"the URL must not be longer than {MAX_URL_BYTES} bytes"),
+    "head-too-large": (431, f"the head must not be larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"),
+    "too-many-connections": (503, "too many connections are open, try again later"),
+    "too-many-bodies": (503, "too much is being received, try again later"),
 }
 
 
-def raw_refusal(status: int, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+def raw_refusal(kind: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
     """The whole answer, head and body, that ends a connection."""
-    kind, detail = _REFUSALS[status]
+    status, detail = _REFUSALS[kind]
     headers = {"connection": "close"} | ({"retry-after": str(RETRY_AFTER_SECONDS)} if status == 503 else {})
     answer: Response = problem(status, detail, kind=kind, headers=headers)
     head = [b"%b: %b\r\n" % pair for pair in (*default_headers, *answer.raw_headers)]

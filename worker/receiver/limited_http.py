@@ -5,15 +5,17 @@ What it refuses no handler sees; ``worker/receiver/http_refusals.py`` has the li
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ingest.http import MAX_BODY_BYTES
+from worker.receiver.connection_limits import ConnectionLimits
 from worker.receiver.http_refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
+from worker.receiver.slow_readers import ReaderWatch
 
 LINGER_S = 1.0
 """How long what a refused client still sends is read and thrown away: closing at once would reset the
@@ -21,17 +23,6 @@ connection, and the client would never read the refusal. As long has a connectio
 the end of the server to send its request."""
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class ConnectionLimits:
-    """What all connections of one server have to keep, and whether it is about to stop."""
-
-    request_timeout_s: float
-    """For the head of a request, and once more for its body."""
-    max_connections: int
-    closing: bool = False
-    """The server is about to stop: every answer is the last one of its connection."""
 
 
 class _RefusedError(Exception):
@@ -53,34 +44,44 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timed: tuple[str, int] = ("", 0)
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        """Of the head; behind it, of what came since the last piece of the body: trailers, which nobody reads."""
         self._body_bytes = 0
-        self._refusal = 400
+        self._held_bytes = 0
+        """Of bodies that have no answer yet."""
+        self._refusal = "malformed-request"
         self._refused = False
         self._one_too_many = False
+        self._answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that says nothing is not waited for."""
         super().connection_made(transport)
+        self._reader = ReaderWatch(transport, self.loop, self._limits.request_timeout_s)
         self._one_too_many = len(self.connections) > self._limits.max_connections
         self._watch_the_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._set_timer(None)
+        self._reader.stop()
+        self._let_bodies_go()
+        if self._answering is not None:
+            self._answering.disconnected = True  # the base class tells the request that came last, not this one
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the connection is as good as closed."""
         if self._refused:
             return
-        before = self._part
+        before = self._place()
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
-        if before == self._part == "head":
-            self._head_bytes += len(data)  # the parser tells of a header only once it is complete
+        if self._part != "pause" and before == self._place():
+            # The parser tells of a header or a trailer only once it is complete, and gathers it at a growing price.
+            self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431)
+                self._refuse("head-too-large")
                 return
         self._watch_the_clock()
 
@@ -94,7 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Keep a piece of the URL, within bounds."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
-            self._stop_parsing(414)
+            self._stop_parsing("url-too-long")
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -107,7 +108,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start to answer the request."""
         if self._one_too_many:
-            self._stop_parsing(503)
+            self._stop_parsing("too-many-connections")
         super().on_headers_complete()  # looks at the URL, which may be none: then there is no request to answer
         self._part = "body"
         if self._limits.closing:
@@ -116,14 +117,41 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, within bounds; what comes behind the answer nobody keeps."""
         super().on_body(body)
+        self._head_bytes = 0
         self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES and not self.cycle.response_started:
-            self._stop_parsing(413)
+        if self.cycle.response_started:
+            return
+        self._held_bytes += len(body)
+        self._limits.held_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            self._stop_parsing("body-too-large")
+        if self._limits.held_bytes > self._limits.max_held_bytes:
+            self._stop_parsing("too-many-bodies")
 
     def on_message_complete(self) -> None:
         """The request has ended."""
         self._part = "pause"
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request was answered; those sent ahead behind it are still here."""
+        if not self.pipeline:
+            self._let_bodies_go()
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._reader.start()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._reader.stop()
+        super().resume_writing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the base class calls it, in its own words
         """Refuse what cannot be parsed, or was found to be too large while it was."""
@@ -150,13 +178,20 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
         self.cycle.keep_alive = False
 
+    def _place(self) -> tuple[str, int, int]:
+        return self._part, self._number, self._body_bytes
+
+    def _let_bodies_go(self) -> None:
+        self._limits.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            self._stop_parsing(431)
+            self._stop_parsing("head-too-large")
 
-    def _stop_parsing(self, status: int) -> None:
-        self._refusal = status
+    def _stop_parsing(self, refusal: str) -> None:
+        self._refusal = refusal
         raise _RefusedError
 
     def _watch_the_clock(self) -> None:
@@ -177,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.flow.read_paused or self.pipeline:  # we keep the client waiting, not it us
             self._set_timer(self._too_slow)
         else:
-            self._refuse(408)
+            self._refuse("too-slow")
 
     def _close(self) -> None:
         self._timer = None
@@ -189,11 +224,11 @@ class LimitedProtocol(HttpToolsProtocol):
         delay = self._limits.request_timeout_s if seconds is None else seconds
         self._timer = None if handler is None else self.loop.call_later(delay, handler)
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, refusal: str) -> None:
         """Answer outside of any handler and end the connection, without a reset."""
         self._refused = True
         self._set_timer(None)
-        log.info("request_refused", status=status)
+        log.info("request_refused", reason=refusal)
         running = self.cycle is not None and not self.cycle.response_complete
         if running and self._part == "head":
             self.cycle.keep_alive = False  # its answer, to the request before, is the last one
@@ -205,7 +240,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._set_timer(self._close, LINGER_S)
-        self.transport.write(raw_refusal(status, self.server_state.default_headers))
+        self.transport.write(raw_refusal(refusal, self.server_state.default_headers))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

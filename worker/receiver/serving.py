@@ -14,7 +14,8 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from worker.receiver.limited_http import LINGER_S, ConnectionLimits, LimitedProtocol
+from worker.receiver.connection_limits import ConnectionLimits
+from worker.receiver.limited_http import LINGER_S, LimitedProtocol
 
 GRACE = timedelta(seconds=5)
 """How long calls under way may take to end when the receiver stops."""
