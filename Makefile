@@ -45,7 +45,7 @@ bench: $(DEV) ## Measure throughput and freshness next to the naive design
 	@exec $(BIN)/python -m benchmarks.run
 
 advisories: $(BIN)/python ## Look for known vulnerabilities of the pinned dependencies
-	@test -x $(AUDIT)/bin/pip-audit || { $(BIN)/python -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip --disable-pip-version-check -q install pip-audit; }
+	@test -x $(AUDIT)/bin/pip-audit || { $(BIN)/python -m venv $(AUDIT) && $(AUDIT)/bin/python -m pip --disable-pip-version-check -q install pip-audit; } || echo "pip-audit cannot be installed from here"
 	@$(AUDIT)/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off -f json 2>/dev/null | $(BIN)/python deploy/advisories.py
 
 protos: $(DEV) ## Make the gRPC code from the .proto files

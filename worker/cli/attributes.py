@@ -14,7 +14,7 @@ from models.errors import InvalidAttributesError
 from worker.cli.client import call, user_url
 from worker.services.running import running_settings
 
-attributes = typer.Typer(help="Show or replace what rules know of a user.", no_args_is_help=True)
+attributes = typer.Typer(help="Show or replace what rules know of a user.", no_args_is_help=True, add_completion=False)
 
 _User = Annotated[str, typer.Argument(help="The user's id.")]
 _Tenant = Annotated[str | None, typer.Option("--tenant", help="The tenant; AB_NAMESPACE or 'default' if not given.")]

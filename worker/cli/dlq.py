@@ -24,7 +24,7 @@ from worker.cli.letter_views import groups_table, head_data, letter_data, letter
 from worker.cli.progress_bars import progress_bars
 from worker.services.running import running_settings
 
-dlq = typer.Typer(help="Look at dead letters, redrive or discard them.", no_args_is_help=True)
+dlq = typer.Typer(help="Look at dead letters, redrive or discard them.", no_args_is_help=True, add_completion=False)
 
 _DISCARDED_AT_ONCE = 200
 _Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]

@@ -12,8 +12,10 @@ from models.errors import PermanentError
 from models.events import Event
 from worker.services.running import addresses, running_settings
 
-events = typer.Typer(help="Send single events to the running product.", no_args_is_help=True)
-trigger = typer.Typer(help="Send one event as the AccelByte platform would.", no_args_is_help=True)
+events = typer.Typer(help="Send single events to the running product.", no_args_is_help=True, add_completion=False)
+trigger = typer.Typer(
+    help="Send one event as the AccelByte platform would.", no_args_is_help=True, add_completion=False
+)
 events.add_typer(trigger, name="trigger")
 
 _User = Annotated[str, typer.Option("--user", help="The user's id.")]

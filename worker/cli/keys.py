@@ -22,7 +22,7 @@ from models.rules.calendar import microseconds
 from worker.cli.database import open_database
 from worker.services.running import running_settings
 
-keys = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True, add_completion=False)
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

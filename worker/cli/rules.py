@@ -13,7 +13,7 @@ from worker.cli.rule_format import format_rules, schema
 from worker.cli.rule_publishing import publish
 from worker.cli.rule_reading import history, list_rules, show
 
-rules = typer.Typer(help="Check, publish and compare rules.", no_args_is_help=True)
+rules = typer.Typer(help="Check, publish and compare rules.", no_args_is_help=True, add_completion=False)
 
 
 @rules.callback()
