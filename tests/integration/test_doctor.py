@@ -12,6 +12,7 @@ import trustme
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
+from models.cold.api_keys import Rights, create_key, rotate_key
 from models.cold.connection import connect_database
 from models.cold.dead_letters import DeadLetter
 from models.cold.publishing import publish
@@ -216,6 +217,15 @@ def test_keys_that_are_missing_dead_about_to_expire_or_unused_are_named(installa
     assert "nobody has used key old since" in said
     assert "nobody has used key never since" in said
     assert "good" not in said
+
+
+def test_a_rotated_key_that_ends_after_its_grace_needs_nobody(installation, engine):
+    old, _ = create_key(engine, Rights("t", "read"), timedelta(days=5))
+    only(ask(installation, "api-keys"), "warning", f"key {old.key_id} expires")
+    new, _ = rotate_key(engine, old.key_id, timedelta(days=1), timedelta(days=90))
+    assert ask(installation, "api-keys") == []
+    newest, _ = rotate_key(engine, new.key_id, timedelta(days=1), timedelta(days=3))
+    only(ask(installation, "api-keys"), "warning", f"key {newest.key_id} expires")
 
 
 def test_a_beat_that_is_silent_and_a_maintenance_that_is_away_are_told_apart(installation, redis):
