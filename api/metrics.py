@@ -3,7 +3,7 @@
 Any one process can answer for all of them, and a restarted process takes nothing away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis import Redis
 
-from models.errors import RetryableError
+from models.access import Refused
+from models.errors import SERVER_AWAY, Bound, RetryableError
 from models.hot.connection import state_errors
 from models.hot.depth import read_depth
 from models.hot.journal import Journal
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import BUCKETS, SIZE_BUCKETS
 from models.hot.records import Records
+from models.letter_reasons import Reason
 
 SEED = "challenge_event_handler"
 """Prefix of the names kept from the system this replaces."""
@@ -43,6 +45,15 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_flushed_rows_total": ("Progress rows written to PostgreSQL", None),
     "questline_flushed_events_total": ("Events written to PostgreSQL", None),
 }
+
+KNOWN_LABELS: Mapping[str, Sequence[str]] = {
+    "questline_requests_refused_total": tuple(Refused),
+    "questline_requests_overloaded_total": tuple(Bound),
+    "questline_retries_total": tuple(error.__name__ for error in SERVER_AWAY),
+    "questline_dead_letters_total": tuple(Reason),
+}
+"""Labels that are 0 from the start: ``increase()`` knows nothing of a series before its first sample, so an alert would
+miss whatever was counted by then. A name that is counted and not here is answered all the same."""
 
 HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     f"{SEED}_event_processing_duration_seconds": ("Time a worker spends on an event", BUCKETS),
@@ -148,9 +159,9 @@ def _counters(counted: Mapping[str, float]) -> Iterator[Metric]:
         if label is None:
             family.add_metric([], counted.get(name, 0))
         else:
-            for field, value in counted.items():
-                if field.startswith(f"{name}{{"):
-                    family.add_metric([field[len(name) + 1 : -1]], value)
+            found = {field[len(name) + 1 : -1]: n for field, n in counted.items() if field.startswith(f"{name}{{")}
+            for value, number in (dict.fromkeys(KNOWN_LABELS.get(name, ()), 0.0) | found).items():
+                family.add_metric([value], number)
         yield family
 
 

@@ -47,6 +47,10 @@ class BrokerUnavailableError(RetryableError):
     """The Celery broker did not take the message; the journal keeps the batch."""
 
 
+SERVER_AWAY = (StateUnavailableError, DatabaseUnavailableError, BrokerUnavailableError)
+"""A server did not answer. Other retryable errors mean that something must change first."""
+
+
 class Bound(StrEnum):
     """What is bounded between accepting an event and having it in PostgreSQL; the values label a metric."""
 

@@ -11,7 +11,7 @@ from httpx import ASGITransport, AsyncClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
+from api.metrics import COUNTERS, HISTOGRAMS, KNOWN_LABELS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
@@ -265,6 +265,20 @@ def test_every_metric_has_a_sample_before_anything_happened(stack):
     names = {name for name, *_ in _scrape(stack)}
     unlabelled = {name for name, (_, label) in COUNTERS.items() if label is None}
     assert unlabelled | {f"{name}_count" for name in HISTOGRAMS} <= names
+
+
+def test_a_counter_whose_labels_are_known_has_them_all_before_anything_happened(stack):
+    scraped = _scrape(stack)
+    for name, labels in KNOWN_LABELS.items():
+        assert {key[1]: value for key, value in scraped.items() if key[0] == name} == dict.fromkeys(labels, 0), name
+    stack.meters.count("questline_dead_letters_total", 2, label="task_failed")
+    stack.meters.count("questline_dead_letters_total", label="of_a_newer_version")
+    stack.meters.push()
+    changed = {key: value for key, value in _scrape(stack).items() if scraped.get(key) != value}
+    assert changed == {
+        ("questline_dead_letters_total", "task_failed"): 2,
+        ("questline_dead_letters_total", "of_a_newer_version"): 1,
+    }
 
 
 def test_redis_away_is_a_metric_too(stack):
