@@ -5,6 +5,7 @@ Any one process can answer for all of them, and a restarted process takes nothin
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import structlog
@@ -129,7 +130,8 @@ class FleetCollector(Collector):
         for cause, number in depth.letters.items():
             letters.add_metric(cause, number)
         yield letters
-        age = self._age(depth.counted_at)
+        # Where nobody has counted, since Redis is new or was wiped, an age of 0 would hide that nobody does.
+        age = self._age(depth.counted_at) if depth.counted_at else inf
         yield _gauge("questline_dead_letters_counted_seconds", "Age of that count, which each sweep renews", age)
 
     def _log_bytes(self) -> int:
