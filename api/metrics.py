@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from redis import Redis
 
 from models.access import Refused
-from models.errors import SERVER_AWAY, Bound, RetryableError
+from models.errors import SERVER_AWAY, Bound, BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import state_errors
 from models.hot.depth import read_depth
 from models.hot.journal import Journal
@@ -77,6 +77,7 @@ class FleetCollector(Collector):
     journal: Journal
     records: Records
     queue_lengths: Callable[[int], list[int]]
+    """Raises BrokerUnavailableError."""
     now_us: Callable[[], int]
 
     def describe(self) -> list[Metric]:
@@ -84,18 +85,19 @@ class FleetCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; only ``questline_state_up 0`` while Redis is away."""
+        """The metrics; only ``questline_state_up 0`` while the state Redis is away, no queues while the broker is."""
         try:
             with state_errors():
                 fields: Any = self.redis.hgetall(METERS)
             counted = {name.decode(): float(value) for name, value in fields.items()}
             found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now(), *self._depth()]
-        except RetryableError as error:
+        except StateUnavailableError as error:
             log.warning("metrics_not_read", error=str(error))
-            yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=0)
+            yield _gauge("questline_state_up", "Whether the state Redis answers", 0)
             return
-        yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=1)
+        yield _gauge("questline_state_up", "Whether the state Redis answers", 1)
         yield from found
+        yield from self._queues()
 
     def _applied(self) -> Iterator[Metric]:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
@@ -118,10 +120,6 @@ class FleetCollector(Collector):
         yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
-        queues = GaugeMetricFamily("questline_queue_length", "Messages queued, by shard", labels=["shard"])
-        for shard, length in enumerate(self.queue_lengths(self.shards)):
-            queues.add_metric([str(shard)], length)
-        yield queues
 
     def _depth(self) -> Iterator[Metric]:
         with state_errors():
@@ -133,6 +131,20 @@ class FleetCollector(Collector):
         # Where nobody has counted, since Redis is new or was wiped, an age of 0 would hide that nobody does.
         age = self._age(depth.counted_at) if depth.counted_at else inf
         yield _gauge("questline_dead_letters_counted_seconds", "Age of that count, which each sweep renews", age)
+
+    def _queues(self) -> Iterator[Metric]:
+        """What the broker tells, which may be another Redis than all the rest is from."""
+        try:
+            lengths = self.queue_lengths(self.shards)
+        except BrokerUnavailableError as error:
+            log.warning("metrics_not_read", error=str(error))
+            yield _gauge("questline_broker_up", "Whether the broker answers", 0)
+            return
+        yield _gauge("questline_broker_up", "Whether the broker answers", 1)
+        queues = GaugeMetricFamily("questline_queue_length", "Messages queued, by shard", labels=["shard"])
+        for shard, length in enumerate(lengths):
+            queues.add_metric([str(shard)], length)
+        yield queues
 
     def _log_bytes(self) -> int:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:

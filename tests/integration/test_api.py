@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -31,6 +31,7 @@ from models.user_attributes import UserAttributes
 from tasks.depth import DepthKeeper
 from tests.letters import batch_letter, bury, message_letter
 from tests.stack import GOALS, NOON, SHARDS, WINDOW
+from worker.queues.broker import QueuePeek
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
 
@@ -201,10 +202,8 @@ def test_an_answer_takes_one_read_of_redis_and_one_more_for_attributes(stack):
     assert calls == [[1, 0, 0, 0], [1, 1, 0, 0]]
 
 
-def _scrape(stack, redis=None):
-    collector = FleetCollector(
-        redis or stack.redis, SHARDS, stack.journal, stack.records, lambda n: [0] * n, stack.clock
-    )
+def _scrape(stack, redis=None, queue_lengths=lambda shards: [0] * shards):
+    collector = FleetCollector(redis or stack.redis, SHARDS, stack.journal, stack.records, queue_lengths, stack.clock)
     text = generate_latest(fleet_registry(collector)).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -288,6 +287,23 @@ def test_redis_away_is_a_metric_too(stack):
     away = connect_state("redis://127.0.0.1:1/0")
     scraped = _scrape(stack, away)
     assert scraped == {("questline_state_up",): 0}
+
+
+def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(stack, redis_url):
+    stack.accept(stack.event("login"))
+    stack.meters.count("questline_publish_failures_total", 3)
+    stack.meters.push()
+    whole = _scrape(stack)
+    assert whole[("questline_publish_failures_total",)] == 3
+    refused = f"redis://:not-the-password@{urlsplit(redis_url).netloc.rpartition('@')[2]}/0"
+    for url in ("redis://127.0.0.1:1/0", refused):
+        scraped = _scrape(stack, queue_lengths=QueuePeek(url).lengths)
+        queues = {key for key in whole if key[0] == "questline_queue_length"}
+        assert len(queues) == SHARDS
+        assert scraped == {key: value for key, value in whole.items() if key not in queues} | {
+            ("questline_broker_up",): 0
+        }
+        assert scraped[("questline_state_up",)] == whole[("questline_broker_up",)] == 1
 
 
 def test_what_could_not_be_pushed_is_pushed_later(redis_url, redis):
