@@ -115,6 +115,39 @@ def test_a_redis_that_would_lose_events_is_named(installation, redis, check, set
             only(ask(installation, check), "error", says)
 
 
+@pytest.mark.parametrize(
+    ("check", "setting", "of_broker"),
+    [
+        ("redis", ("min-replicas-to-write", 1), ("error", "takes no writes: it has too few replicas")),
+        ("redis-durability", ("appendonly", "no"), ("warning", "ql:poison")),
+        ("redis-durability", ("appendfsync", "no"), ("warning", "its disk")),
+        ("redis-eviction", ("maxmemory-policy", "allkeys-lru"), ("warning", "evicts keys (allkeys-lru)")),
+    ],
+)
+def test_a_broker_of_its_own_is_judged_by_what_it_holds(installation, redis, check, setting, of_broker):
+    with configured(redis, "appendonly", "yes"), configured(redis, *setting):
+        # One server in both parts, by two names.
+        state, broker = ask(installation, check, broker_url="redis://:x@127.0.0.1:1/0")
+    level, says = of_broker
+    assert (state[0], broker[0]) == ("error", level)
+    assert state[1].startswith("the state Redis ")
+    assert broker[1].startswith("the broker ")
+    assert says in broker[1]
+    assert "events get lost" not in broker[1]
+    assert "whatever is accepted is lost" not in broker[1]
+
+
+def test_room_for_the_journal_is_asked_of_the_state_redis_only(installation, redis):
+    with configured(redis, "maxmemory", "400mb"):
+        found = ask(installation, "redis-memory", broker_url="redis://:x@127.0.0.1:1/0")
+    only(found, "warning", "the state Redis ", "below twice JOURNAL_MAX_BYTES")
+    with configured(redis, "maxmemory", int(redis.info("memory")["used_memory"] / 0.8)):
+        changed = installation.settings.model_copy(update={"broker_url": "redis://:x@127.0.0.1:1/0"})
+        state, broker = examine(replace(installation, settings=changed), [CHECKS["redis-memory"]])
+    assert "questline_journal_bytes" in state.advice
+    assert (broker.level, "questline_queue_length" in broker.advice) == ("warning", True)
+
+
 def test_a_redis_that_is_nearly_full_is_named(installation, redis):
     with configured(redis, "maxmemory", "400mb"):
         only(ask(installation, "redis-memory"), "warning", "below twice JOURNAL_MAX_BYTES")
