@@ -111,13 +111,16 @@ class FleetCollector(Collector):
     def _now(self) -> Iterator[Metric]:
         journal = self.journal.states(self.shards)
         dirty = sum(self.records.dirty_counts(self.shards))
-        oldest = [state.oldest_ms * 1000 for state in journal if state.oldest_ms]
+        oldest = min((state.oldest_ms for state in journal if state.oldest_ms), default=0)
+        ready = min((state.ready_ms for state in journal if state.ready_ms), default=0)
         yield _gauge(f"{SEED}_buffer_size", "Users with changes PostgreSQL does not have yet", dirty)
         yield _gauge("questline_dirty_users", "Users with changes PostgreSQL does not have yet", dirty)
         yield _gauge("questline_journal_batches", "Accepted batches not applied yet", sum(s.batches for s in journal))
         yield _gauge("questline_journal_bytes", "Their size in bytes", sum(s.size for s in journal))
         yield _gauge("questline_log_bytes", "Size of applied batches PostgreSQL does not have yet", self._log_bytes())
-        yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
+        yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(oldest * 1000))
+        text = "How long the oldest of them that no worker has taken waits for one"
+        yield _gauge("questline_journal_waiting_seconds", text, self._age(ready * 1000))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
 

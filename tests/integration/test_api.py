@@ -249,16 +249,21 @@ def test_metrics_show_what_waits_and_since_when(stack):
     stack.post(stack.event("login"), stack.event("login", event_id="twice"))
     stack.post(stack.event("login", event_id="twice"))
     event = stack.event("login")
-    stack.accept(event, event)
+    (batch,) = stack.accept(event, event)
     stack.clock.advance(seconds=7)
     scraped = _scrape(stack)
     assert scraped[("questline_journal_batches",)] == 1
     assert scraped[("questline_journal_bytes",)] > 50
     assert scraped[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
+    assert scraped[("questline_journal_waiting_seconds",)] == pytest.approx(7, abs=0.01)
     assert scraped[("questline_dirty_users",)] == scraped[("challenge_event_handler_buffer_size",)] == 1
     assert scraped[("questline_flush_waiting_seconds",)] == pytest.approx(7, abs=0.01)
     assert scraped[("challenge_event_handler_events_processed_total",)] == 2
     assert scraped[("questline_events_duplicate_total",)] == 1
+    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    taken = _scrape(stack)
+    assert taken[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
+    assert taken[("questline_journal_waiting_seconds",)] == 0
     stack.flusher.flush()
     assert _scrape(stack)[("questline_flush_waiting_seconds",)] == 0
 

@@ -292,9 +292,13 @@ def test_batches_and_changes_that_wait_are_said_with_their_age(installation, sta
     (batch,) = stack.accept(stack.event("login"))
     assert ask(seen, "journal") == []
     stack.clock.advance(seconds=90)
-    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest for 90 s")
+    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest for 90 s for a worker")
     stack.clock.advance(hours=1)
-    only(ask(seen, "journal"), "error", "the oldest for 3,690 s")
+    only(ask(seen, "journal"), "error", "the oldest for 3,690 s for a worker")
+
+    # Taken, it closes no shard, however long it waits to be tried again.
+    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest, which a worker took, for 3,690 s")
 
     stack.apply(batch)
     assert ask(seen, "flush-lag") == []
