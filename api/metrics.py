@@ -3,8 +3,9 @@
 Any one process can answer for all of them, and a restarted process takes nothing away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import structlog
@@ -13,13 +14,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis import Redis
 
-from models.errors import RetryableError
+from models.access import Refused
+from models.errors import SERVER_AWAY, Bound, BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import state_errors
 from models.hot.depth import read_depth
 from models.hot.journal import Journal
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import BUCKETS, SIZE_BUCKETS
 from models.hot.records import Records
+from models.letter_reasons import Reason
 
 SEED = "challenge_event_handler"
 """Prefix of the names kept from the system this replaces."""
@@ -44,6 +47,15 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_flushed_events_total": ("Events written to PostgreSQL", None),
 }
 
+KNOWN_LABELS: Mapping[str, Sequence[str]] = {
+    "questline_requests_refused_total": tuple(Refused),
+    "questline_requests_overloaded_total": tuple(Bound),
+    "questline_retries_total": tuple(error.__name__ for error in SERVER_AWAY),
+    "questline_dead_letters_total": tuple(Reason),
+}
+"""Labels that are 0 from the start: ``increase()`` knows nothing of a series before its first sample, so an alert would
+miss whatever was counted by then. A name that is counted and not here is answered all the same."""
+
 HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     f"{SEED}_event_processing_duration_seconds": ("Time a worker spends on an event", BUCKETS),
     f"{SEED}_flush_duration_seconds": ("Duration of a flush transaction", BUCKETS),
@@ -65,6 +77,7 @@ class FleetCollector(Collector):
     journal: Journal
     records: Records
     queue_lengths: Callable[[int], list[int]]
+    """Raises BrokerUnavailableError."""
     now_us: Callable[[], int]
 
     def describe(self) -> list[Metric]:
@@ -72,18 +85,19 @@ class FleetCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; only ``questline_state_up 0`` while Redis is away."""
+        """The metrics; only ``questline_state_up 0`` while the state Redis is away, no queues while the broker is."""
         try:
             with state_errors():
                 fields: Any = self.redis.hgetall(METERS)
             counted = {name.decode(): float(value) for name, value in fields.items()}
             found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now(), *self._depth()]
-        except RetryableError as error:
+        except StateUnavailableError as error:
             log.warning("metrics_not_read", error=str(error))
-            yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=0)
+            yield _gauge("questline_state_up", "Whether the state Redis answers", 0)
             return
-        yield GaugeMetricFamily("questline_state_up", "Whether Redis and the broker answer", value=1)
+        yield _gauge("questline_state_up", "Whether the state Redis answers", 1)
         yield from found
+        yield from self._queues()
 
     def _applied(self) -> Iterator[Metric]:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
@@ -97,19 +111,18 @@ class FleetCollector(Collector):
     def _now(self) -> Iterator[Metric]:
         journal = self.journal.states(self.shards)
         dirty = sum(self.records.dirty_counts(self.shards))
-        oldest = [state.oldest_ms * 1000 for state in journal if state.oldest_ms]
+        oldest = min((state.oldest_ms for state in journal if state.oldest_ms), default=0)
+        ready = min((state.ready_ms for state in journal if state.ready_ms), default=0)
         yield _gauge(f"{SEED}_buffer_size", "Users with changes PostgreSQL does not have yet", dirty)
         yield _gauge("questline_dirty_users", "Users with changes PostgreSQL does not have yet", dirty)
         yield _gauge("questline_journal_batches", "Accepted batches not applied yet", sum(s.batches for s in journal))
         yield _gauge("questline_journal_bytes", "Their size in bytes", sum(s.size for s in journal))
         yield _gauge("questline_log_bytes", "Size of applied batches PostgreSQL does not have yet", self._log_bytes())
-        yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(min(oldest, default=0)))
+        yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(oldest * 1000))
+        text = "How long the oldest of them that no worker has taken waits for one"
+        yield _gauge("questline_journal_waiting_seconds", text, self._age(ready * 1000))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
-        queues = GaugeMetricFamily("questline_queue_length", "Messages queued, by shard", labels=["shard"])
-        for shard, length in enumerate(self.queue_lengths(self.shards)):
-            queues.add_metric([str(shard)], length)
-        yield queues
 
     def _depth(self) -> Iterator[Metric]:
         with state_errors():
@@ -118,8 +131,23 @@ class FleetCollector(Collector):
         for cause, number in depth.letters.items():
             letters.add_metric(cause, number)
         yield letters
-        age = self._age(depth.counted_at)
+        # Where nobody has counted, since Redis is new or was wiped, an age of 0 would hide that nobody does.
+        age = self._age(depth.counted_at) if depth.counted_at else inf
         yield _gauge("questline_dead_letters_counted_seconds", "Age of that count, which each sweep renews", age)
+
+    def _queues(self) -> Iterator[Metric]:
+        """What the broker tells, which may be another Redis than all the rest is from."""
+        try:
+            lengths = self.queue_lengths(self.shards)
+        except BrokerUnavailableError as error:
+            log.warning("metrics_not_read", error=str(error))
+            yield _gauge("questline_broker_up", "Whether the broker answers", 0)
+            return
+        yield _gauge("questline_broker_up", "Whether the broker answers", 1)
+        queues = GaugeMetricFamily("questline_queue_length", "Messages queued, by shard", labels=["shard"])
+        for shard, length in enumerate(lengths):
+            queues.add_metric([str(shard)], length)
+        yield queues
 
     def _log_bytes(self) -> int:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
@@ -148,9 +176,9 @@ def _counters(counted: Mapping[str, float]) -> Iterator[Metric]:
         if label is None:
             family.add_metric([], counted.get(name, 0))
         else:
-            for field, value in counted.items():
-                if field.startswith(f"{name}{{"):
-                    family.add_metric([field[len(name) + 1 : -1]], value)
+            found = {field[len(name) + 1 : -1]: n for field, n in counted.items() if field.startswith(f"{name}{{")}
+            for value, number in (dict.fromkeys(KNOWN_LABELS.get(name, ()), 0.0) | found).items():
+                family.add_metric([value], number)
         yield family
 
 

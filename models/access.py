@@ -1,5 +1,6 @@
 """Who calls, and what they may do. Knows neither keys nor transports: a caller is made where a key was checked."""
 
+from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from models.errors import AccessDeniedError
@@ -8,6 +9,14 @@ Scope = Literal["ingest", "read", "admin"]
 ALL_TENANTS = "*"
 _DEFAULT_TENANT = "default"
 _LONGEST_TENANT = 64
+
+
+class Refused(StrEnum):
+    """Why a caller may not make a request; the values label a metric."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    DENIED = "denied"
+    RATE_LIMITED = "rate_limited"
 
 
 class Caller(NamedTuple):

@@ -47,6 +47,10 @@ class BrokerUnavailableError(RetryableError):
     """The Celery broker did not take the message; the journal keeps the batch."""
 
 
+SERVER_AWAY = (StateUnavailableError, DatabaseUnavailableError, BrokerUnavailableError)
+"""A server did not answer. Other retryable errors mean that something must change first."""
+
+
 class Bound(StrEnum):
     """What is bounded between accepting an event and having it in PostgreSQL; the values label a metric."""
 
@@ -65,7 +69,7 @@ _EXPLANATIONS = {
     Bound.BYTES: "accepted data that waits for workers or for PostgreSQL has reached JOURNAL_MAX_BYTES: look at "
     "questline_journal_bytes (workers) and questline_log_bytes (PostgreSQL)",
     Bound.AGE: "the oldest batch has waited for a worker longer than JOURNAL_MAX_AGE: look at "
-    "questline_journal_oldest_seconds, and whether a worker takes these shards",
+    "questline_journal_waiting_seconds, and whether a worker takes these shards",
     Bound.DIRTY_USERS: "the users with changes that PostgreSQL lacks have reached DIRTY_MAX_USERS: look at "
     "questline_dirty_users and questline_flush_waiting_seconds",
     Bound.RECEIVER_MEMORY: "too many events wait in the receiver's memory for the journal: look at "

@@ -12,6 +12,7 @@ from models.events import Event, pack_batch, unpack_batch
 from models.hot.batches import TakenBatch, WaitingBatch
 from models.hot.meters import Meters
 from models.hot.tries import Record
+from models.letter_reasons import Reason
 from tasks.retrying import Retries
 
 APPLY_EVENTS = "questline.apply_events"
@@ -59,7 +60,7 @@ def event_letter(shard: int, batch_id: str, event: Event, error: Exception, *, a
     """An event that breaks its own evaluation."""
     return DeadLetter(
         kind="batch",
-        reason="evaluation_failed",
+        reason=Reason.EVALUATION_FAILED,
         error=str(error) or repr(error),
         raw=pack_batch([event]),
         event_ids=[str(event.event_id)],
@@ -78,7 +79,7 @@ def malformed_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -
     """Bytes of the journal that are no batch."""
     return DeadLetter(
         kind="batch",
-        reason="malformed_batch",
+        reason=Reason.MALFORMED_BATCH,
         error=error,
         raw=batch.packed,
         event_ids=[],
@@ -99,7 +100,7 @@ def given_up_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLette
     tenants, users = {str(event.tenant_id) for event in events}, {str(event.user_id) for event in events}
     return DeadLetter(
         kind="batch",
-        reason="worker_killed" if known.killed else "out_of_attempts",
+        reason=Reason.WORKER_KILLED if known.killed else Reason.OUT_OF_ATTEMPTS,
         error=known.error or f"not applied by {known.tries} attempts",
         raw=batch.packed,
         event_ids=[str(event.event_id) for event in events],

@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from models.errors import BrokerUnavailableError, DatabaseUnavailableError, StateUnavailableError
+from models.errors import SERVER_AWAY
 from models.hot.meters import Meters
 
 ATTEMPTS = 4
@@ -25,8 +25,6 @@ PATIENCE = 5.0
 """Seconds after which a call is not tried again: attempts that end by a timeout of their own are few."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 """Seconds. A wait is drawn from 0 to this bound, which doubles each time."""
-AWAY = (StateUnavailableError, DatabaseUnavailableError, BrokerUnavailableError)
-"""A server did not answer. Other retryable errors mean that something must change first."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +40,7 @@ class Retries:
     def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The answer of the call; after the last attempt its error."""
         attempts = Retrying(  # made anew each time: calls may be nested
-            retry=retry_if_exception_type(AWAY),
+            retry=retry_if_exception_type(SERVER_AWAY),
             wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
             stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE),
             before_sleep=self._count,

@@ -16,6 +16,7 @@ from models.cold.connection import statement
 from models.cold.dead_letters import DeadLetter
 from models.cold.flushed import EventRow, Number, ProgressRow
 from models.events import Event
+from models.letter_reasons import Reason
 from models.rules.operators import progress_of
 from models.rules.rows import Evaluation, Unlock
 
@@ -88,7 +89,7 @@ def _number(value: Number) -> str | None:
 
 def _bury_progress(item: ProgressRow, why: str) -> DeadLetter:
     raw = msgpack.packb(item, default=str)
-    return DeadLetter("row", "refused_by_postgresql", why, raw, [], item.tenant_id, item.user_id)
+    return DeadLetter("row", Reason.REFUSED_BY_POSTGRESQL, why, raw, [], item.tenant_id, item.user_id)
 
 
 def _bury_event(item: EventRow, why: str) -> DeadLetter:
@@ -105,7 +106,9 @@ def _bury_evaluation(item: Evaluation, why: str) -> DeadLetter:
 
 def _bury(kind: str, item: tuple[Any, ...], event: Event, why: str, shard: int | None = None) -> DeadLetter:
     raw = msgpack.packb(item, default=str)  # a Decimal as text
-    return DeadLetter(kind, "refused_by_postgresql", why, raw, [event.event_id], event.tenant_id, event.user_id, shard)
+    return DeadLetter(
+        kind, Reason.REFUSED_BY_POSTGRESQL, why, raw, [event.event_id], event.tenant_id, event.user_id, shard
+    )
 
 
 PROGRESS: Layer[ProgressRow] = Layer(

@@ -28,11 +28,15 @@ _BOUNDS = {-1: Bound.BYTES, -2: Bound.AGE, -3: Bound.DIRTY_USERS}
 
 
 class JournalState(NamedTuple):
-    """How full a shard's journal is. ``oldest_ms`` is when its oldest batch was accepted, 0 when it is empty."""
+    """How full a shard's journal is."""
 
     batches: int
     size: int
+    """In bytes."""
     oldest_ms: int
+    """When its oldest batch was accepted; 0 where there is none."""
+    ready_ms: int
+    """Since when the oldest batch that no worker has taken waits for one; 0 where there is none."""
 
 
 class JournalBounds(NamedTuple):
@@ -184,11 +188,18 @@ class Journal:
                 pipeline.hlen(keys.journal)
                 pipeline.get(keys.journal_bytes)
                 pipeline.zrange(keys.journal_index, 0, 0, withscores=True)
+                pipeline.zrange(keys.ready, 0, 0, withscores=True)
             replies = pipeline.execute()
+        rows = zip(*(replies[place::4] for place in range(4)), strict=True)
         return [
-            JournalState(replies[at], int(replies[at + 1] or 0), int(replies[at + 2][0][1]) if replies[at + 2] else 0)
-            for at in range(0, 3 * shards, 3)
+            JournalState(batches, int(size or 0), _first(oldest), _first(ready))
+            for batches, size, oldest, ready in rows
         ]
+
+
+def _first(found: Sequence[tuple[bytes, float]]) -> int:
+    """The score of the one member that was asked for, where there is one."""
+    return int(found[0][1]) if found else 0
 
 
 def _entry_keys(shard: int) -> list[str]:

@@ -8,6 +8,7 @@ from redis import Redis
 
 from models.hot.connection import state_errors
 from models.hot.keys import POISON
+from models.letter_reasons import Reason
 
 MAX_KEPT = 10_000
 """The list is bounded: past this the oldest entries leave, though nobody has made letters of them."""
@@ -70,4 +71,4 @@ def unpack_poison(packed: bytes) -> Poison:
     try:
         return Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        return Poison("undecodable_message", f"not an entry of {POISON}: {error}", packed)
+        return Poison(Reason.UNDECODABLE_MESSAGE, f"not an entry of {POISON}: {error}", packed)

@@ -3,7 +3,8 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from urllib.parse import quote
+from math import inf
+from urllib.parse import quote, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from httpx import ASGITransport, AsyncClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.metrics import COUNTERS, HISTOGRAMS, FleetCollector, fleet_registry
+from api.metrics import COUNTERS, HISTOGRAMS, KNOWN_LABELS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
@@ -30,6 +31,7 @@ from models.user_attributes import UserAttributes
 from tasks.depth import DepthKeeper
 from tests.letters import batch_letter, bury, message_letter
 from tests.stack import GOALS, NOON, SHARDS, WINDOW
+from worker.queues.broker import QueuePeek
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
 
@@ -200,10 +202,8 @@ def test_an_answer_takes_one_read_of_redis_and_one_more_for_attributes(stack):
     assert calls == [[1, 0, 0, 0], [1, 1, 0, 0]]
 
 
-def _scrape(stack, redis=None):
-    collector = FleetCollector(
-        redis or stack.redis, SHARDS, stack.journal, stack.records, lambda n: [0] * n, stack.clock
-    )
+def _scrape(stack, redis=None, queue_lengths=lambda shards: [0] * shards):
+    collector = FleetCollector(redis or stack.redis, SHARDS, stack.journal, stack.records, queue_lengths, stack.clock)
     text = generate_latest(fleet_registry(collector)).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -229,7 +229,9 @@ def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
 
 
 def test_metrics_show_how_many_dead_letters_there_are(stack):
-    assert not [name for name in _scrape(stack) if name[0] == "questline_dead_letter_depth"]
+    before = _scrape(stack)
+    assert not [name for name in before if name[0] == "questline_dead_letter_depth"]
+    assert before[("questline_dead_letters_counted_seconds",)] == inf  # an age of 0 would say that somebody counts
     keeper = DepthKeeper(stack.redis, LetterReader(stack.engine).depth, stack.clock)
     bury(stack.engine, batch_letter(stack.event()), message_letter(b"1"), message_letter(b"2"))
     keeper.refresh()
@@ -247,16 +249,21 @@ def test_metrics_show_what_waits_and_since_when(stack):
     stack.post(stack.event("login"), stack.event("login", event_id="twice"))
     stack.post(stack.event("login", event_id="twice"))
     event = stack.event("login")
-    stack.accept(event, event)
+    (batch,) = stack.accept(event, event)
     stack.clock.advance(seconds=7)
     scraped = _scrape(stack)
     assert scraped[("questline_journal_batches",)] == 1
     assert scraped[("questline_journal_bytes",)] > 50
     assert scraped[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
+    assert scraped[("questline_journal_waiting_seconds",)] == pytest.approx(7, abs=0.01)
     assert scraped[("questline_dirty_users",)] == scraped[("challenge_event_handler_buffer_size",)] == 1
     assert scraped[("questline_flush_waiting_seconds",)] == pytest.approx(7, abs=0.01)
     assert scraped[("challenge_event_handler_events_processed_total",)] == 2
     assert scraped[("questline_events_duplicate_total",)] == 1
+    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    taken = _scrape(stack)
+    assert taken[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
+    assert taken[("questline_journal_waiting_seconds",)] == 0
     stack.flusher.flush()
     assert _scrape(stack)[("questline_flush_waiting_seconds",)] == 0
 
@@ -267,10 +274,41 @@ def test_every_metric_has_a_sample_before_anything_happened(stack):
     assert unlabelled | {f"{name}_count" for name in HISTOGRAMS} <= names
 
 
+def test_a_counter_whose_labels_are_known_has_them_all_before_anything_happened(stack):
+    scraped = _scrape(stack)
+    for name, labels in KNOWN_LABELS.items():
+        assert {key[1]: value for key, value in scraped.items() if key[0] == name} == dict.fromkeys(labels, 0), name
+    stack.meters.count("questline_dead_letters_total", 2, label="task_failed")
+    stack.meters.count("questline_dead_letters_total", label="of_a_newer_version")
+    stack.meters.push()
+    changed = {key: value for key, value in _scrape(stack).items() if scraped.get(key) != value}
+    assert changed == {
+        ("questline_dead_letters_total", "task_failed"): 2,
+        ("questline_dead_letters_total", "of_a_newer_version"): 1,
+    }
+
+
 def test_redis_away_is_a_metric_too(stack):
     away = connect_state("redis://127.0.0.1:1/0")
     scraped = _scrape(stack, away)
     assert scraped == {("questline_state_up",): 0}
+
+
+def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(stack, redis_url):
+    stack.accept(stack.event("login"))
+    stack.meters.count("questline_publish_failures_total", 3)
+    stack.meters.push()
+    whole = _scrape(stack)
+    assert whole[("questline_publish_failures_total",)] == 3
+    refused = f"redis://:not-the-password@{urlsplit(redis_url).netloc.rpartition('@')[2]}/0"
+    for url in ("redis://127.0.0.1:1/0", refused):
+        scraped = _scrape(stack, queue_lengths=QueuePeek(url).lengths)
+        queues = {key for key in whole if key[0] == "questline_queue_length"}
+        assert len(queues) == SHARDS
+        assert scraped == {key: value for key, value in whole.items() if key not in queues} | {
+            ("questline_broker_up",): 0
+        }
+        assert scraped[("questline_state_up",)] == whole[("questline_broker_up",)] == 1
 
 
 def test_what_could_not_be_pushed_is_pushed_later(redis_url, redis):

@@ -12,6 +12,7 @@ import trustme
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
+from models.cold.api_keys import Rights, create_key, rotate_key
 from models.cold.connection import connect_database
 from models.cold.dead_letters import DeadLetter
 from models.cold.publishing import publish
@@ -112,6 +113,39 @@ def test_a_redis_that_would_lose_events_is_named(installation, redis, check, set
         assert ask(installation, check) == []
         with configured(redis, *setting):
             only(ask(installation, check), "error", says)
+
+
+@pytest.mark.parametrize(
+    ("check", "setting", "of_broker"),
+    [
+        ("redis", ("min-replicas-to-write", 1), ("error", "takes no writes: it has too few replicas")),
+        ("redis-durability", ("appendonly", "no"), ("warning", "ql:poison")),
+        ("redis-durability", ("appendfsync", "no"), ("warning", "its disk")),
+        ("redis-eviction", ("maxmemory-policy", "allkeys-lru"), ("warning", "evicts keys (allkeys-lru)")),
+    ],
+)
+def test_a_broker_of_its_own_is_judged_by_what_it_holds(installation, redis, check, setting, of_broker):
+    with configured(redis, "appendonly", "yes"), configured(redis, *setting):
+        # One server in both parts, by two names.
+        state, broker = ask(installation, check, broker_url="redis://:x@127.0.0.1:1/0")
+    level, says = of_broker
+    assert (state[0], broker[0]) == ("error", level)
+    assert state[1].startswith("the state Redis ")
+    assert broker[1].startswith("the broker ")
+    assert says in broker[1]
+    assert "events get lost" not in broker[1]
+    assert "whatever is accepted is lost" not in broker[1]
+
+
+def test_room_for_the_journal_is_asked_of_the_state_redis_only(installation, redis):
+    with configured(redis, "maxmemory", "400mb"):
+        found = ask(installation, "redis-memory", broker_url="redis://:x@127.0.0.1:1/0")
+    only(found, "warning", "the state Redis ", "below twice JOURNAL_MAX_BYTES")
+    with configured(redis, "maxmemory", int(redis.info("memory")["used_memory"] / 0.8)):
+        changed = installation.settings.model_copy(update={"broker_url": "redis://:x@127.0.0.1:1/0"})
+        state, broker = examine(replace(installation, settings=changed), [CHECKS["redis-memory"]])
+    assert "questline_journal_bytes" in state.advice
+    assert (broker.level, "questline_queue_length" in broker.advice) == ("warning", True)
 
 
 def test_a_redis_that_is_nearly_full_is_named(installation, redis):
@@ -218,6 +252,15 @@ def test_keys_that_are_missing_dead_about_to_expire_or_unused_are_named(installa
     assert "good" not in said
 
 
+def test_a_rotated_key_that_ends_after_its_grace_needs_nobody(installation, engine):
+    old, _ = create_key(engine, Rights("t", "read"), timedelta(days=5))
+    only(ask(installation, "api-keys"), "warning", f"key {old.key_id} expires")
+    new, _ = rotate_key(engine, old.key_id, timedelta(days=1), timedelta(days=90))
+    assert ask(installation, "api-keys") == []
+    newest, _ = rotate_key(engine, new.key_id, timedelta(days=1), timedelta(days=3))
+    only(ask(installation, "api-keys"), "warning", f"key {newest.key_id} expires")
+
+
 def test_a_beat_that_is_silent_and_a_maintenance_that_is_away_are_told_apart(installation, redis):
     for level, says in ask(installation, "beat"):
         assert (level, says.split(" ", 1)[1]) == ("error", "has never run")
@@ -249,9 +292,13 @@ def test_batches_and_changes_that_wait_are_said_with_their_age(installation, sta
     (batch,) = stack.accept(stack.event("login"))
     assert ask(seen, "journal") == []
     stack.clock.advance(seconds=90)
-    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest for 90 s")
+    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest for 90 s for a worker")
     stack.clock.advance(hours=1)
-    only(ask(seen, "journal"), "error", "the oldest for 3,690 s")
+    only(ask(seen, "journal"), "error", "the oldest for 3,690 s for a worker")
+
+    # Taken, it closes no shard, however long it waits to be tried again.
+    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    only(ask(seen, "journal"), "warning", "1 batches wait, the oldest, which a worker took, for 3,690 s")
 
     stack.apply(batch)
     assert ask(seen, "flush-lag") == []

@@ -236,7 +236,7 @@ def test_a_split_keeps_the_size_and_the_age_of_the_journal(stack):
     assert (after.batches, after.size, after.oldest_ms) == (3, sum(map(len, parts)), before.oldest_ms)
     come_back(stack)
     assert stack.progress()[("logins", "")] == (3, True)
-    assert stack.journal.states(SHARDS)[batch.shard] == (0, 0, 0)
+    assert stack.journal.states(SHARDS)[batch.shard] == (0, 0, 0, 0)
 
 
 def test_a_batch_that_takes_too_long_is_given_up_with_its_cause(stack, monkeypatch):

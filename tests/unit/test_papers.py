@@ -14,6 +14,7 @@ from ingest import validation
 from models.hot import keys
 from models.hot.journal import Journal, JournalBounds
 from models.hot.records import Records
+from models.letter_reasons import Reason
 from worker.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,10 @@ def test_the_codes_of_refusals_are_those_of_the_receiver():
     assert documented
     rows = [(code(name), meaning.replace("`", "")) for name, meaning in table("README.md", "Answers")]
     assert rows == [(name, meaning.replace("`", "")) for name, meaning in documented]
+
+
+def test_the_reasons_of_dead_letters_are_in_their_paper():
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/dead-letters.md", "What lands there"))) == set(Reason)
 
 
 def test_every_redis_key_is_in_the_table():

@@ -14,6 +14,9 @@ _LATE_TICKS = 5
 _SHORTEST = timedelta(seconds=15)
 """A tick may be this late however often it comes: a flush may take some seconds."""
 
+_PATIENCE = timedelta(seconds=60)
+"""How long a batch may wait before anybody is told."""
+
 
 @check("beat", "flush and sweep began in time: beat ticks, and a maintenance worker takes the ticks")
 def beat(installation: Installation) -> Iterator[Remark]:
@@ -49,22 +52,28 @@ def workers(installation: Installation) -> Iterator[Remark]:
         yield ok(f"{len(found)} workers take every shard and the maintenance")
 
 
-@check("journal", "how long accepted batches wait for a worker")
+@check("journal", "how long accepted batches wait, for a worker or for their next attempt")
 def journal(installation: Installation) -> Iterator[Remark]:
     """What is accepted is applied."""
     settings = installation.settings
     states = make_journal(settings, installation.state).states(settings.shards)
-    waiting = sum(state.batches for state in states)
-    oldest_ms = min((state.oldest_ms for state in states if state.oldest_ms), default=0)
-    age = timedelta(milliseconds=installation.now_us() // 1000 - oldest_ms) if oldest_ms else timedelta()
-    said = f"{waiting:,} batches wait, the oldest for {_seconds(age)}" if waiting else "nothing waits"
-    advice = "Look whether every shard has a worker, and in the workers' logs for batch_failed or batches_postponed."
-    if age > settings.journal_max_age:
-        yield error(said, advice)
-    elif age > timedelta(seconds=60):
-        yield warning(said, advice)
+    waiting, now_ms = sum(state.batches for state in states), installation.now_us() // 1000
+    ready, oldest = (
+        timedelta(milliseconds=now_ms - min((since for since in times if since), default=now_ms))
+        for times in ([state.ready_ms for state in states], [state.oldest_ms for state in states])
+    )
+    if ready > _PATIENCE:
+        # Past JOURNAL_MAX_AGE the shard is closed. What a worker took closes none, however old it is.
+        level = error if ready > settings.journal_max_age else warning
+        said = f"{waiting:,} batches wait, the oldest for {_seconds(ready)} for a worker"
+        yield level(said, "Look whether every shard has a worker, and whether it is too slow.")
+    elif oldest > _PATIENCE:
+        yield warning(
+            f"{waiting:,} batches wait, the oldest, which a worker took, for {_seconds(oldest)}",
+            "Look in the workers' logs for batch_failed or batches_postponed, and whether PostgreSQL answers.",
+        )
     else:
-        yield ok(said)
+        yield ok(f"{waiting:,} batches wait, the oldest for {_seconds(oldest)}" if waiting else "nothing waits")
 
 
 @check("flush-lag", "how long changes wait for PostgreSQL")

@@ -24,7 +24,7 @@ _UNUSED = timedelta(days=90)
 _EXPIRES_SOON = timedelta(days=14)
 _PARTITIONS = "SELECT relname FROM pg_class WHERE relispartition AND relname ~ '^(events|evaluations)_[0-9]{8}$'"
 _KEYS = (
-    "SELECT key_id, expires_at, coalesce(last_used_at, created_at) AS touched_at FROM api_keys"
+    "SELECT key_id, expires_at, replaced_by, coalesce(last_used_at, created_at) AS touched_at FROM api_keys"
     " WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at"
 )
 
@@ -137,7 +137,8 @@ def api_keys(installation: Installation) -> Iterator[Remark]:
     if known and not valid:
         yield error("every API key is revoked or has expired: nobody can come in", "Run `questline keys create`.")
     for key in valid:
-        if key.expires_at is not None and key.expires_at < now + _EXPIRES_SOON:
+        # A rotated key is meant to end after its grace, and cannot be rotated again.
+        if key.replaced_by is None and key.expires_at is not None and key.expires_at < now + _EXPIRES_SOON:
             yield warning(
                 f"key {key.key_id} expires on {key.expires_at:%Y-%m-%d}", f"Run `questline keys rotate {key.key_id}`."
             )

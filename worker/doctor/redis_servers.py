@@ -1,6 +1,6 @@
 """The state Redis and the broker: whether they answer, keep what they are told, and have room."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ from redis import Redis
 
 from config.loopback import is_loopback
 from models.errors import NotReadyError
-from worker.doctor.registry import Installation, Remark, check, error, ok, warning
+from worker.doctor.registry import Installation, RedisPart, Remark, check, error, ok, warning
 from worker.receiver.health_checks import write_probe
 
 OLDEST = (7, 0)
@@ -20,80 +20,82 @@ _KEPT = ("everysec", "always")
 @check("redis", "the state Redis and the broker answer and take writes")
 def answers(installation: Installation) -> Iterator[Remark]:
     """A write goes through."""
-    for name, redis in installation.redises.items():
+    for part in installation.redises:
         try:
-            write_probe(redis)
-            yield ok(f"{name} takes writes")
+            write_probe(part.client)
+            yield ok(f"{part.name} takes writes")
         except NotReadyError as fault:
-            yield error(f"{name} {fault}", "Start it, give it room, or correct STATE_URL and BROKER_URL.")
+            yield error(f"{part.name} {fault}", "Start it, give it room, or correct STATE_URL and BROKER_URL.")
 
 
 @check("redis-version", "Redis 7.0 or newer, or Valkey")
 def version(installation: Installation) -> Iterator[Remark]:
     """The server knows the commands that scripts use."""
-    for name, redis in installation.redises.items():
-        told: Any = redis.info("server")
+    for part in installation.redises:
+        told: Any = part.client.info("server")
         kind = "Valkey" if "valkey_version" in told else "Redis"
         number = str(told.get("valkey_version", told["redis_version"]))
         compatible = tuple(int(part) for part in str(told["redis_version"]).split(".")[:2])
         if compatible < OLDEST:
-            yield error(f"{name} is {kind} {number}", "Update it to Redis 7.0 or Valkey 8 at least.")
+            yield error(f"{part.name} is {kind} {number}", "Update it to Redis 7.0 or Valkey 8 at least.")
         else:
-            yield ok(f"{name} is {kind} {number}")
+            yield ok(f"{part.name} is {kind} {number}")
 
 
 @check("redis-durability", "the append-only file is on, synced at least every second, and was written well")
 def durability(installation: Installation) -> Iterator[Remark]:
-    """What is answered is on its way to the disk."""
-    for name, redis in installation.redises.items():
-        if _configured(redis, "appendonly") != "yes":
-            yield error(
-                f"{name} has no append-only file: whatever is accepted is lost when it stops",
+    """What is answered is on its way to the disk; a broker of its own holds little that the journal lacks."""
+    for part in installation.redises:
+        if _configured(part.client, "appendonly") != "yes":
+            yield _worse(part)(
+                f"{part.name} has no append-only file: {_lost(part)} when it stops",
                 "Set `appendonly yes` in its configuration, and now with CONFIG SET appendonly yes.",
             )
-        elif _configured(redis, "appendfsync") not in _KEPT:
-            yield error(
-                f"{name} leaves it to the system when to write to its disk",
+        elif _configured(part.client, "appendfsync") not in _KEPT:
+            yield _worse(part)(
+                f"{part.name} leaves it to the system when to write to its disk",
                 "Set `appendfsync everysec` or `always`.",
             )
-        told: Any = redis.info("persistence")
+        told: Any = part.client.info("persistence")
         if told.get("aof_last_write_status", "ok") != "ok" or told.get("aof_last_bgrewrite_status", "ok") != "ok":
-            yield error(f"{name} could not write its append-only file", "Look at its disk and its log.")
+            yield _worse(part)(f"{part.name} could not write its append-only file", "Look at its disk and its log.")
 
 
-@check("redis-eviction", "maxmemory-policy is noeviction: an evicted key is a lost event")
+@check("redis-eviction", "maxmemory-policy is noeviction: a key that the state Redis evicts is a lost event")
 def eviction(installation: Installation) -> Iterator[Remark]:
     """Nothing is evicted."""
-    for name, redis in installation.redises.items():
-        policy = _configured(redis, "maxmemory-policy")
+    for part in installation.redises:
+        policy = _configured(part.client, "maxmemory-policy")
         if policy != "noeviction":
-            yield error(
-                f"{name} evicts keys ({policy}): events get lost or count twice",
+            harm = "events get lost or count twice" if part.is_state else _lost(part)
+            yield _worse(part)(
+                f"{part.name} evicts keys ({policy}): {harm}",
                 "Set `maxmemory-policy noeviction`.",
             )
 
 
-@check("redis-memory", "used memory against maxmemory, and room for what JOURNAL_MAX_BYTES lets wait")
+@check("redis-memory", "used memory against maxmemory, and room in the state Redis for JOURNAL_MAX_BYTES")
 def memory(installation: Installation) -> Iterator[Remark]:
     """There is room for an outage of PostgreSQL."""
-    for name, redis in installation.redises.items():
-        told: Any = redis.info("memory")
+    for part in installation.redises:
+        told: Any = part.client.info("memory")
         used, limit = int(told["used_memory"]), int(told["maxmemory"])
         if not limit:
-            yield ok(f"{name} uses {_mebibytes(used)}, without a maxmemory")
+            yield ok(f"{part.name} uses {_mebibytes(used)}, without a maxmemory")
         elif used > _NEARLY_FULL * limit:
             level = error if used > _FULL * limit else warning
+            waits = "questline_journal_bytes and questline_log_bytes" if part.is_state else "questline_queue_length"
             yield level(
-                f"{name} uses {used / limit:.0%} of its maxmemory of {_mebibytes(limit)}",
-                "Raise maxmemory, or look what waits: questline_journal_bytes and questline_log_bytes.",
+                f"{part.name} uses {used / limit:.0%} of its maxmemory of {_mebibytes(limit)}",
+                f"Raise maxmemory, or look what waits: {waits}.",
             )
-        elif limit < 2 * installation.settings.journal_max_bytes:
+        elif part.is_state and limit < 2 * installation.settings.journal_max_bytes:
             yield warning(
-                f"{name} has a maxmemory of {_mebibytes(limit)}, below twice JOURNAL_MAX_BYTES: it may be full first",
+                f"{part.name} has {_mebibytes(limit)} of maxmemory, below twice JOURNAL_MAX_BYTES: it may fill first",
                 "Raise maxmemory to at least twice JOURNAL_MAX_BYTES, or lower JOURNAL_MAX_BYTES.",
             )
         else:
-            yield ok(f"{name} uses {used / limit:.0%} of {_mebibytes(limit)}")
+            yield ok(f"{part.name} uses {used / limit:.0%} of {_mebibytes(limit)}")
 
 
 @check("redis-password", "the state Redis and the broker are behind a password", needs_servers=False)
@@ -108,6 +110,18 @@ def password(installation: Installation) -> Iterator[Remark]:
                 f"{setting} holds no password: whoever reaches that Redis can write progress and messages",
                 "Set `requirepass` on the server, and name the password in the URL.",
             )
+
+
+def _worse(part: RedisPart) -> Callable[[str, str], Remark]:
+    """How bad it is that a server forgets."""
+    return error if part.is_state else warning
+
+
+def _lost(part: RedisPart) -> str:
+    """What goes with it."""
+    if part.is_state:
+        return "whatever is accepted is lost"
+    return "messages get lost and their batches wait for the sweep, and items of ql:poison never become dead letters"
 
 
 def _configured(redis: Redis, name: str) -> str:

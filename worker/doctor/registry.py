@@ -28,6 +28,16 @@ warning = partial(Remark, "warning")
 error = partial(Remark, "error")
 
 
+class RedisPart(NamedTuple):
+    """A Redis, and what it is to us."""
+
+    name: str
+    client: Redis
+    is_state: bool
+    """Whether it holds the journal and what is not in PostgreSQL yet. A broker of its own does not: a message that it
+    loses waits for the sweep."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """What the checks look at. Nothing is connected before a check uses it."""
@@ -42,11 +52,14 @@ class Installation:
     """Whether the settings, or a running product, name the servers."""
 
     @property
-    def redises(self) -> dict[str, Redis]:
+    def redises(self) -> tuple[RedisPart, ...]:
         """The Redis servers by what they are to us; one where the broker is the state Redis."""
         if self.settings.state == self.settings.broker:
-            return {"Redis": self.state}
-        return {"the state Redis": self.state, "the broker": self.broker}
+            return (RedisPart("Redis", self.state, is_state=True),)
+        return (
+            RedisPart("the state Redis", self.state, is_state=True),
+            RedisPart("the broker", self.broker, is_state=False),
+        )
 
 
 Ask = Callable[[Installation], Iterable[Remark]]

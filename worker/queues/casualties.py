@@ -18,6 +18,7 @@ from models.hot.connection import connect_state
 from models.hot.journal import Journal
 from models.hot.poison import Poison, PoisonList
 from models.hot.tries import Tries
+from models.letter_reasons import Reason
 from tasks.definitions import APPLY_EVENTS
 from worker.wiring import make_journal, now_us
 
@@ -58,7 +59,7 @@ class Casualties:
             if batch is not None and (self._is_ours(batch) or (killed and self._take_back(batch))):
                 self.tries.note(batch.shard, batch.batch_id, error, traceback=traceback, killed=killed)
                 return
-            reason = "worker_killed" if killed else "task_failed"
+            reason = Reason.WORKER_KILLED if killed else Reason.TASK_FAILED
             raw = f"{task}{tuple(args)!r} {kwargs!r}".encode()  # a text: Celery tells no more of the message here
             poison = Poison(reason, str(error), raw, None, task, type(error).__name__, traceback)
             self.poison.add(poison)

@@ -12,6 +12,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import RedisError
 
 from models.hot.poison import Poison
+from models.letter_reasons import Reason
 
 
 class Consumer(consumer.Consumer):
@@ -30,7 +31,7 @@ class Consumer(consumer.Consumer):
             except (RedisError, OSError, MemoryError):  # the broker's or the machine's fault, not the message's
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a bad message does to Celery
-                _set_aside(message, "undecodable_message", error)
+                _set_aside(message, Reason.UNDECODABLE_MESSAGE, error)
                 self._let_go(message)
 
         return handle_or_set_aside
@@ -47,26 +48,26 @@ class Consumer(consumer.Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its body cannot be read."""
-        _set_aside(message, "undecodable_message", exc)
+        _set_aside(message, Reason.UNDECODABLE_MESSAGE, exc)
         super().on_decode_error(message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """It names no task."""
-        _set_aside(message, "undecodable_message", ValueError("the message names no task"))
+        _set_aside(message, Reason.UNDECODABLE_MESSAGE, ValueError("the message names no task"))
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """It names a task that this version does not have."""
-        _set_aside(message, "unknown_task", exc)
+        _set_aside(message, Reason.UNKNOWN_TASK, exc)
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Celery refuses its headers or its content."""
-        _set_aside(message, "undecodable_message", exc)
+        _set_aside(message, Reason.UNDECODABLE_MESSAGE, exc)
         super().on_invalid_task(body, message, exc)
 
 
-def _set_aside(message: Any, reason: str, error: Exception) -> None:
+def _set_aside(message: Any, reason: Reason, error: Exception) -> None:
     """Before the acknowledgement: a crash between the two gives one letter, twice."""
     task = message.headers.get("task")
     message.channel.set_aside(

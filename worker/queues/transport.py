@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from models.errors import StateUnavailableError
 from models.failpoints import failpoint
 from models.hot.poison import Poison, PoisonList
+from models.letter_reasons import Reason
 from worker.queues.envelopes import BadEnvelopeError, check_envelope
 
 log = structlog.get_logger()
@@ -81,7 +82,7 @@ class Channel(redis.Channel):
             check_envelope(queue, item)
         except BadEnvelopeError as error:
             self._queue_cycle.rotate(queue)  # type: ignore[attr-defined]  # other queues get their turn
-            self.set_aside(Poison("undecodable_message", str(error), item, queue))
+            self.set_aside(Poison(Reason.UNDECODABLE_MESSAGE, str(error), item, queue))
             return False
         return True
 

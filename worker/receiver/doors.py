@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from config.loopback import is_loopback
 from config.settings import Settings
-from models.access import ANYBODY, Caller
+from models.access import ANYBODY, Caller, Refused
 from models.api_keys import ApiKey, KeyRing
 from models.cold.api_keys import read_ring
 from models.cold.connection import connect_database
@@ -48,18 +48,18 @@ class Doorkeeper:
         try:
             key = self._checked(ring, shown)
         except UnauthenticatedError:
-            self._meters.count(_REFUSED, label="unauthenticated")
+            self._meters.count(_REFUSED, label=Refused.UNAUTHENTICATED)
             raise
         try:
             self._limits.spend(key)
         except RateLimitedError:
-            self._meters.count(_REFUSED, label="rate_limited")
+            self._meters.count(_REFUSED, label=Refused.RATE_LIMITED)
             raise
         return key.caller
 
     def denied(self) -> None:
         """Count a request that its caller's key did not allow."""
-        self._meters.count(_REFUSED, label="denied")
+        self._meters.count(_REFUSED, label=Refused.DENIED)
 
     def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
         if shown is None:
