@@ -15,7 +15,14 @@ import structlog
 from config.shards import shard_for
 from ingest.clock import now_us
 from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
-from models.errors import Bound, BrokerUnavailableError, JournalFullError, RetryableError, StateUnavailableError
+from models.errors import (
+    Bound,
+    BrokerUnavailableError,
+    JournalFullError,
+    NotReadyError,
+    RetryableError,
+    StateUnavailableError,
+)
 from models.events import Event
 from models.failpoints import failpoint
 from models.hot.batches import Appended, Batch
@@ -112,11 +119,42 @@ class GroupCommitter:
             if wake or group.full is not was_full:
                 self._changed.notify()
 
+    def check(self) -> None:
+        """Whether events are still written.
+
+        Raises:
+            NotReadyError: the thread that writes has ended.
+        """
+        if self._thread.ident is not None and not self._thread.is_alive():
+            raise NotReadyError("the thread that writes events has ended: start the receiver again")
+
     def _run(self) -> None:
-        while (group := self._next_group()) is not None:
+        try:
+            while (group := self._next_group()) is not None:
+                self._commit_safely(group)
+        except Exception:
+            log.exception("group_commit_ended")
+        finally:
+            self._leave()
+
+    def _commit_safely(self, group: Group) -> None:
+        """Whatever breaks beside the write, callers get an answer, and the next group its turn."""
+        try:
             self._commit_group(group)
+        except Exception as error:
+            log.exception("group_commit_broke", waiters=len(group.waiters))
+            group.give_up(f"the group commit failed: {error!r}")
+        finally:
             with self._changed:
                 self._held_bytes -= group.bytes
+
+    def _leave(self) -> None:
+        """Nobody waits for a thread that has ended: neither those who are here, nor those who come."""
+        with self._changed:
+            self._closing = True
+            group, self._gathering = self._gathering, None
+        if group is not None:
+            group.give_up("the thread that writes events has ended")
 
     def _next_group(self) -> Group | None:
         """Wait for a first event, then for company: the linger, or a full shard, or the end."""

@@ -7,14 +7,14 @@ the committer fills a group under its own, and is alone with it afterwards.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
 
-from models.errors import JournalFullError, RetryableError
+from models.errors import JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
 
@@ -67,15 +67,24 @@ class Group:
 
         Returns what those were told whose events belong to a full shard.
         """
-        by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Fate]] = defaultdict(list)
-        for waiter in self.waiters:
-            by_loop[waiter.loop].append((waiter, _failure_of(waiter, failure)))
-        for loop, fates in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_set_results, fates)
-            except RuntimeError:  # the loop was closed while its callers waited: nobody is left to tell
-                log.warning("commit_outlived_its_loop", waiters=len(fates))
-        return [fate for fates in by_loop.values() for _, fate in fates if isinstance(fate, JournalFullError)]
+        fates = [(waiter, _failure_of(waiter, failure)) for waiter in self.waiters]
+        _tell(fates)
+        return [fate for _, fate in fates if isinstance(fate, JournalFullError)]
+
+    def give_up(self, reason: str) -> None:
+        """Ask the callers that have no answer yet for another try."""
+        _tell([(waiter, StateUnavailableError(reason)) for waiter in self.waiters])
+
+
+def _tell(fates: Iterable[_Fate]) -> None:
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Fate]] = defaultdict(list)
+    for waiter, fate in fates:
+        by_loop[waiter.loop].append((waiter, fate))
+    for loop, told in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_set_results, told)
+        except RuntimeError:  # the loop was closed while its callers waited: nobody is left to tell
+            log.warning("commit_outlived_its_loop", waiters=len(told))
 
 
 def _failure_of(waiter: Waiter, failure: RetryableError | None) -> RetryableError | None:

@@ -3,23 +3,23 @@
 In comes one message a call; OK goes out once the journal has its event, or at once where its namespace is
 not ours. The identity is the outer ``user_id`` and ``namespace``; those in the payload are not read, as the
 system this replaces did not read them. A message without a namespace belongs to the tenant of the caller's key, which
-is shown in the metadata ``authorization`` or ``x-api-key``; health and reflection ask for none.
+is shown in the metadata ``authorization`` or ``x-api-key`` and is asked for before the message is read; health and
+reflection ask for none.
 """
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import DecodeError, Message
 from grpc import aio
-from grpc_reflection.v1alpha import reflection
 
 from ingest.access import Door, shown_in_metadata
 from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
+from ingest.grpc_calls import Context, one_answer, read_message
 from ingest.grpc_health import SERVICE_NAME, GrpcHealth
+from ingest.grpc_keyless import MAX_STREAMS, Seats, add_reflection
 from ingest.grpc_sockets import MAX_CALLS, OPTIONS, GrpcSockets
 from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
@@ -37,7 +37,6 @@ from models.events import Event
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
-Context = aio.ServicerContext[Any, Any]
 MessageReader = Callable[[Any, str, Window], Event | Fault | None]
 """Reads a message that belongs to a tenant; None where that is none of ours."""
 
@@ -53,11 +52,16 @@ class GrpcReceiver:
         self._door = door
         self._sockets = sockets or GrpcSockets()
         self._server = aio.server(options=(*OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
-        self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE))
-        self._server.add_generic_rpc_handlers((self._login_handler(), self._statistic_handler()))
+        streams = Seats(MAX_STREAMS, self._sockets.stream_lifetime, late=grpc.StatusCode.UNAVAILABLE)
+        self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE), self._sockets.patience, streams)
+        for service, method in (
+            (LOGIN_SERVICE, one_answer(self.on_login, account_pb2.UserLoggedIn)),
+            (STATISTIC_SERVICE, one_answer(self.on_statistic, statistic_pb2.StatItemUpdated)),
+        ):
+            handler = grpc.method_handlers_generic_handler(service, {"OnMessage": method})
+            self._server.add_generic_rpc_handlers((handler,))
         self.health.add_to(self._server)
-        services = (LOGIN_SERVICE, STATISTIC_SERVICE, SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._server)
+        add_reflection(self._server, (LOGIN_SERVICE, STATISTIC_SERVICE, SERVICE_NAME), streams)
 
     async def start(self, host: str, port: int) -> None:
         """Listen. The health service says NOT_SERVING until it is told otherwise: see ``GrpcHealth.follow``.
@@ -76,28 +80,27 @@ class GrpcReceiver:
                 f"port {port} on {host} is already taken: free it, or set GRPC_PORT to another"
             ) from error
         await self._server.start()
-        await self.health.say(serving=False)
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Report NOT_SERVING, for balancers, and go on."""
-        await self.health.end()
+        self.health.end()
 
     async def stop(self, grace: timedelta) -> None:
         """Take no more calls; those under way have ``grace`` to end."""
-        await self.finish()
+        self.finish()
         await self._server.stop(grace.total_seconds())
 
-    async def on_login(self, message: account_pb2.UserLoggedIn | None, context: Context) -> Empty:
+    async def on_login(self, _messages: Any, context: Context) -> Empty:
         """Take a login."""
-        return await self._take(message, self._read_login, context)
+        return await self._take(self._read_login, context)
 
-    async def on_statistic(self, message: statistic_pb2.StatItemUpdated | None, context: Context) -> Empty:
+    async def on_statistic(self, _messages: Any, context: Context) -> Empty:
         """Take a statistic's new value."""
-        return await self._take(message, self._read_statistic, context)
+        return await self._take(self._read_statistic, context)
 
-    async def _take(self, message: Any, read: MessageReader, context: Context) -> Empty:
-        caller = await self._caller(context)
-        await _require_message(message, context)
+    async def _take(self, read: MessageReader, context: Context) -> Empty:
+        caller = await self._caller(context)  # before the message: whoever has no key is not waited for
+        message = await read_message(context, self._sockets.patience)
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
@@ -149,36 +152,6 @@ class GrpcReceiver:
             increment=_whole(message.payload.inc),
         )
         return self._ags.read_signal(signal, window, MESSAGE_NAMES)
-
-    def _login_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        handler = grpc.unary_unary_rpc_method_handler(
-            self.on_login,
-            request_deserializer=partial(_decoded, account_pb2.UserLoggedIn),
-            response_serializer=Empty.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler(LOGIN_SERVICE, {"OnMessage": handler})
-
-    def _statistic_handler(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        handler = grpc.unary_unary_rpc_method_handler(
-            self.on_statistic,
-            request_deserializer=partial(_decoded, statistic_pb2.StatItemUpdated),
-            response_serializer=Empty.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler(STATISTIC_SERVICE, {"OnMessage": handler})
-
-
-def _decoded(kind: type[Message], sent: bytes) -> Message | None:
-    """The message; ``None`` for bytes that are none, which gRPC itself would call a fault of ours."""
-    try:
-        return kind.FromString(sent)
-    except DecodeError:
-        return None
-
-
-async def _require_message(message: Message | None, context: Context) -> None:
-    if message is None:
-        code = (("questline-code", "undecodable"),)
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no message of this method", code)
 
 
 def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated, tenant: str) -> AgsSignal:

@@ -3,13 +3,16 @@
 from datetime import timedelta
 from typing import NamedTuple
 
-MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
+"""Of one message. Times ``MAX_CALLS`` it bounds what messages that have not come in full hold: 256 MiB."""
 MAX_METADATA_BYTES = 16 * 1024
 MAX_CALLS = 4_096
 """Calls under way at once; the next one gets RESOURCE_EXHAUSTED."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Only "identity", by its bit: not every grpcio that we allow bounds what a compressed message unpacks to.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1_000),
@@ -30,12 +33,14 @@ class GrpcSockets(NamedTuple):
 
     reuse_port: bool = False
     """Share the port with other receivers that do; gRPC's own default would share it in silence."""
-    handshake: timedelta = timedelta(seconds=10)
-    """How long a client may take until its connection stands."""
+    patience: timedelta = timedelta(seconds=10)
+    """How long a client may take until its connection stands, and then until the message of a call has come."""
     tls: tuple[bytes, bytes] | None = None
     """The private key and the certificate chain in PEM; plain text where there is none."""
+    stream_lifetime: timedelta = timedelta(minutes=5)
+    """How long a health watch or a reflection stream lasts; its client asks again."""
 
     def options(self) -> tuple[tuple[str, int], ...]:
         """As arguments of a gRPC server."""
-        handshake_ms = max(1, self.handshake // timedelta(milliseconds=1))
+        handshake_ms = max(1, self.patience // timedelta(milliseconds=1))
         return (("grpc.so_reuseport", int(self.reuse_port)), ("grpc.server_handshake_timeout_ms", handshake_ms))

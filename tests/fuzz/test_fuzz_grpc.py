@@ -1,5 +1,6 @@
 """Bad inputs over gRPC: random bytes as messages, hostile fields, strange metadata."""
 
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -67,3 +68,20 @@ def test_no_fields_and_no_metadata_break_the_receiver(call, message, metadata):
     code, said = call(method, message.SerializeToString(), metadata)
     assert code in ANSWERS
     assert said or code == "OK"
+
+
+def test_a_message_that_unpacks_to_much_is_refused_in_little_memory(receiver, call):
+    """50 MB of zeros, 50 KB on the wire: inside the bound of a message, until somebody unpacks it."""
+    call(LOGIN_METHOD, b"")
+    before = peak_mib(receiver.process.pid)
+    channel: Any = grpc.insecure_channel(f"127.0.0.1:{receiver.ports['GRPC_PORT']}")
+    with channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(LOGIN_METHOD)(bytes(50_000_000), compression=grpc.Compression.Gzip, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert peak_mib(receiver.process.pid) - before < 10
+
+
+def peak_mib(pid: int) -> int:
+    """The most memory that a process has ever held."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024

@@ -1,5 +1,6 @@
 """The door: who comes in over HTTP and gRPC, what a key of one tenant may do, and that nothing else happens."""
 
+import asyncio
 from array import array
 from collections.abc import Callable
 from datetime import timedelta
@@ -191,11 +192,18 @@ async def test_as_soon_as_there_is_a_key_nobody_is_let_in_without_and_a_revoked_
     assert house.refused()["unauthenticated"] == 9
 
 
+async def test_a_grpc_call_without_a_valid_key_is_refused_before_its_message_is_read(house):
+    house.key("t1", "ingest")
+    call = house.channel.stream_unary(LOGIN_METHOD)()
+    async with asyncio.timeout(5):
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_health_and_the_description_ask_for_no_key(house):
     house.key("t1", "admin")
     for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
         assert (await house.ask("GET", path)).status_code == 200
-    await house.grpc.health.say(serving=True)
+    house.grpc.health.say(serving=True)
     stub = health_pb2_grpc.HealthStub(house.channel)
     assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
 

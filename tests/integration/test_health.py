@@ -2,8 +2,10 @@
 
 import asyncio
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event
 
+import grpc
 import pytest
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from api.health import health_router
 from api.pulse import AWAY, FRESH_SECONDS, OK, Pulse
 from config.settings import Settings
 from ingest.grpc_health import GrpcHealth
+from ingest.grpc_keyless import Seats
 from models.cold.connection import connect_database
 from models.errors import NotReadyError, StateUnavailableError
 from models.hot.connection import connect_state
@@ -232,8 +235,9 @@ def test_grpc_health_follows_the_state_redis(tmp_path, stack, database_url):
     async def watch(url, stop_redis):
         settings = Settings(state_url=url, broker_url=url, shards=SHARDS)
         engine = connect_database(database_url)
-        pulse = Pulse(*receiver_checks(settings, engine, fine, stack.records, stack.clock))
-        server, health = aio.server(), GrpcHealth(["a.Service"])
+        pulse = Pulse(*receiver_checks(settings, engine, {}, stack.records, stack.clock))
+        streams = Seats(1, timedelta(minutes=1), late=grpc.StatusCode.UNAVAILABLE)
+        server, health = aio.server(), GrpcHealth(["a.Service"], timedelta(seconds=10), streams)
         health.add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

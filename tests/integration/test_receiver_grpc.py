@@ -3,7 +3,6 @@
 import asyncio
 import struct
 from datetime import timedelta
-from typing import Any, Self
 
 import grpc
 import pytest
@@ -11,76 +10,21 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ingest.ags import AgsReader
-from ingest.committer import GroupCommitter
-from ingest.group import CommitLimits
-from ingest.grpc_server import GrpcReceiver
-from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from models.errors import ServiceFailedError
-from models.events import MAX_EXACT, Event, unpack_batch
+from models.events import MAX_EXACT, Event
 from models.hot.connection import connect_state
-from models.hot.journal import Journal, JournalBounds
-from models.hot.keys import shard_keys
-from models.hot.meters import Meters
-from worker.services.ports import free_port
+from tests.grpc_server import LOGIN, NOW, SHARDS, STATISTIC, Server
 
 pytestmark = pytest.mark.anyio
-SHARDS = 4
-NOW = 1_762_770_600_000_000
 OUTER = "payload id version name namespace parent_namespace timestamp client_id user_id"
 VALUES = "namespace stat_code user_id latest_value inc"
 SETTINGS = "default_value request_value update_strategy"
-LOGIN = "/accelbyte.iam.account.v1.UserAuthenticationUserLoggedInService/OnMessage"
-STATISTIC = "/accelbyte.social.statistic.v1.StatisticStatItemUpdatedService/OnMessage"
 
 
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-class Server:
-    """A running gRPC receiver and a channel to it."""
-
-    def __init__(self, redis: Any, *, namespace: str | None = None, max_bytes: int = 64 * 1024 * 1024) -> None:
-        self.redis = redis
-        self.meters = Meters(redis)
-        journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
-        limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
-        self.committer = GroupCommitter(journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW)
-        intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
-        self.receiver = GrpcReceiver(intake, AgsReader(namespace))
-        self.port = free_port()
-        self.is_ready = True
-
-    async def __aenter__(self) -> Self:
-        self.committer.start()
-        await self.receiver.start("127.0.0.1", self.port)
-        self.following = asyncio.create_task(self.receiver.health.follow(lambda: self.is_ready, interval_s=0.01))
-        self.channel: Any = aio.insecure_channel(f"127.0.0.1:{self.port}")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.following.cancel()
-        await self.channel.close()
-        await self.receiver.stop(timedelta(seconds=1))
-        self.committer.close()
-
-    async def send(self, method: str, message: Any) -> bytes:
-        """Send a message, or bytes as they are; returns the reply's bytes."""
-        body = message if isinstance(message, bytes) else message.SerializeToString()
-        reply: bytes = await self.channel.unary_unary(method)(body, timeout=10)
-        return reply
-
-    async def refused(self, method: str, message: Any) -> tuple[grpc.StatusCode, str]:
-        with pytest.raises(aio.AioRpcError) as caught:
-            await self.send(method, message)
-        return caught.value.code(), caught.value.details() or ""
-
-    def journaled(self) -> list[Event]:
-        journals = [self.redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
-        return [event for journal in journals for packed in journal for event in unpack_batch(packed)]
 
 
 @pytest.fixture
@@ -245,8 +189,8 @@ async def test_a_redis_that_is_away_is_unavailable():
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_message_over_a_mebibyte_is_refused(server):
-    code, _ = await server.refused(LOGIN, account_pb2.UserLoggedIn(user_id="ada", name="x" * 1024 * 1024))
+async def test_a_message_over_64_kibibytes_is_refused(server):
+    code, _ = await server.refused(LOGIN, account_pb2.UserLoggedIn(user_id="ada", name="x" * 64 * 1024))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -268,7 +212,7 @@ async def test_health_says_serving_only_while_events_can_be_accepted(server, ser
     away = await said.read()
     server.is_ready = True
     back = await said.read()
-    await server.receiver.health.end()
+    server.receiver.health.end()
     stopped = await said.read()
 
     assert [reply.status for reply in (away, back, stopped)] == [
@@ -276,6 +220,18 @@ async def test_health_says_serving_only_while_events_can_be_accepted(server, ser
         answers.SERVING,
         answers.NOT_SERVING,
     ]
+
+
+async def test_health_says_not_serving_while_readiness_cannot_be_told_and_goes_on_asking(server):
+    answers = health_pb2.HealthCheckResponse
+    said = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
+    while (await said.read()).status != answers.SERVING:
+        pass
+    server.readiness_breaks = True
+    away = await asyncio.wait_for(said.read(), 5)
+    server.readiness_breaks = False
+    back = await asyncio.wait_for(said.read(), 5)
+    assert [away.status, back.status] == [answers.NOT_SERVING, answers.SERVING]
 
 
 async def test_reflection_lists_the_services(server):

@@ -25,7 +25,7 @@ from models.hot.batches import Appended
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from tests.servers import wait_until
-from worker.receiver.process import Receiver
+from worker.receiver.process import Receiver, make_committer
 from worker.receiver.serving import listen
 from worker.services.ports import free_port
 
@@ -37,14 +37,16 @@ PROGRAM = textwrap.dedent("""
     from models.hot.connection import connect_state
     from models.hot.journal import Journal, JournalBounds
     from models.hot.meters import Meters
-    from worker.receiver.process import Receiver, Stopping
+    from worker.receiver.process import Receiver, Stopping, make_committer
 
     settings = Settings()
     redis = connect_state(settings.state)
     journal = Journal(redis, shards=settings.shards, bounds=JournalBounds(settings.journal_max_bytes),
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
-    Receiver(settings=settings, append=journal.append, publish=lambda batches: None, meters=Meters(redis),
+    meters = Meters(redis)
+    committer = make_committer(settings, journal.append, lambda batches: None, meters)
+    Receiver(settings=settings, committer=committer, meters=meters,
              routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)],
              stopping=stopping).run()
 """)
@@ -173,13 +175,8 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
     with listen("127.0.0.1", 0, setting) as taken:
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
+        settings, meters = Settings(**ports), Meters(redis)
+        committer = make_committer(settings, lambda *_: Appended([], {}), lambda _: None, meters)
         with pytest.raises(ServiceFailedError) as caught:
-            asyncio.run(
-                Receiver(
-                    settings=Settings(**ports),
-                    append=lambda *_: Appended([], {}),
-                    publish=lambda _: None,
-                    meters=Meters(redis),
-                ).serve()
-            )
+            asyncio.run(Receiver(settings=settings, committer=committer, meters=meters).serve())
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

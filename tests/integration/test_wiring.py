@@ -142,6 +142,16 @@ def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
     assert shown["daily-login"].rule_version == 1
 
 
+def test_a_receiver_whose_writing_thread_ended_is_not_ready(stack, settings, monkeypatch):
+    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts.keys.refresh()
+    monkeypatch.setattr(parts.committer, "_next_group", lambda: 1 / 0)
+    parts.committer.start()
+    parts.committer._thread.join(5)
+    assert not parts.pulse.is_ready()
+    assert parts.pulse.answers()["commit"] == "the thread that writes events has ended: start the receiver again"
+
+
 def test_a_challenges_file_that_is_missing_or_wrong_stops_the_start(settings, tmp_path):
     missing = settings.model_copy(update={"challenges_file": tmp_path / "none.json"})
     with pytest.raises(ConfigurationError, match=r"CHALLENGES_FILE.*none\.json"):

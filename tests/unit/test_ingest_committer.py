@@ -13,7 +13,7 @@ from redis import Redis
 from config.shards import shard_for
 from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
-from models.errors import Bound, BrokerUnavailableError, JournalFullError, StateUnavailableError
+from models.errors import Bound, BrokerUnavailableError, JournalFullError, NotReadyError, StateUnavailableError
 from models.events import Event, unpack_batch
 from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters
@@ -182,6 +182,61 @@ async def test_an_unforeseen_error_asks_for_another_try_and_the_thread_lives_on(
         await committer.commit([event(1)])
     outlets.append_error = None
     await committer.commit([event(2)])
+
+
+@pytest.mark.parametrize("broken", ["observe", "count"])
+async def test_meters_that_break_end_neither_the_thread_nor_the_wait_of_callers(
+    make, outlets, meters, monkeypatch, broken
+):
+    def breaks(*_args: Any, **_more: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    committer = make()
+    outlets.publish_error = BrokerUnavailableError("the broker is away")
+    with monkeypatch.context() as patched:
+        patched.setattr(meters, broken, breaks)
+        async with asyncio.timeout(5):
+            await asyncio.gather(committer.commit([event(1)]), return_exceptions=True)
+    outlets.publish_error = None
+    async with asyncio.timeout(5):
+        await committer.commit([event(2)])
+    committer.check()
+
+
+async def test_callers_whose_answer_breaks_are_asked_for_another_try(make, outlets, monkeypatch):
+    def breaks(*_args: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    committer = make(max_held_bytes=10_000)
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest.group._failure_of", breaks)
+        async with asyncio.timeout(5):
+            with pytest.raises(StateUnavailableError, match="a bug"):
+                await committer.commit([event(1, payload=b"x" * 9_000)])
+    async with asyncio.timeout(5):
+        await committer.commit([event(2, payload=b"x" * 9_000)])
+
+
+async def test_a_committer_whose_thread_ended_says_so_and_refuses_at_once(make, outlets, monkeypatch):
+    committer = make()
+    committer.check()
+
+    def breaks() -> None:
+        with committer._changed:
+            assert committer._changed.wait_for(lambda: committer._gathering, 10)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(committer, "_next_group", breaks)
+    await committer.commit([event(0)])  # the wait for this group had begun before
+    async with asyncio.timeout(5):
+        with pytest.raises(StateUnavailableError):
+            await committer.commit([event(1)])
+    await asyncio.to_thread(committer._thread.join, 5)
+    with pytest.raises(NotReadyError, match="ended"):
+        committer.check()
+    async with asyncio.timeout(5):
+        with pytest.raises(StateUnavailableError):
+            await committer.commit([event(2)])
 
 
 async def test_past_the_memory_bound_callers_are_refused_at_once_and_taken_again_later(make, outlets):

@@ -25,8 +25,7 @@ def receiver() -> None:
     try:
         Receiver(
             settings=settings,
-            append=parts.journal.append,
-            publish=parts.publisher.ring,
+            committer=parts.committer,
             meters=parts.meters,
             ready=parts.pulse.is_ready,
             routers=lambda intake: [

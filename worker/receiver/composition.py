@@ -12,6 +12,7 @@ from api.metrics import FleetCollector
 from api.progress import ProgressService
 from api.pulse import Pulse
 from config.settings import Settings
+from ingest.committer import GroupCommitter
 from ingest.intake import Intake
 from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
@@ -21,7 +22,6 @@ from models.cold.reading import ProgressReader
 from models.cold.refused_rows import RowRewriter
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.hot.connection import connect_state
-from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
 from worker.publications import PublicationsWatcher, watch_publications
@@ -29,6 +29,7 @@ from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
 from worker.receiver.health_checks import receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.process import make_committer
 from worker.receiver.redriving import Redriver
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
@@ -37,8 +38,7 @@ from worker.wiring import make_journal, make_records, make_user_attributes, now_
 class ReceiverParts:
     """What the receiver process is made of."""
 
-    journal: Journal
-    publisher: BatchPublisher
+    committer: GroupCommitter
     meters: Meters
     watcher: PublicationsWatcher
     keys: KeysWatcher
@@ -61,10 +61,11 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     watcher = watch_publications(engine, settings, document, now_us)
     keys = KeysWatcher(engine, redis)
     meters = Meters(redis)
+    committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)
+    own = {"commit": committer.check, "keys": lambda: _known(keys)}
     attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
-        journal=journal,
-        publisher=BatchPublisher(app),
+        committer=committer,
         meters=meters,
         watcher=watcher,
         keys=keys,
@@ -80,7 +81,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
             now_us=now_us,
         ),
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        pulse=Pulse(*receiver_checks(settings, engine, lambda: _known(keys), records, now_us)),
+        pulse=Pulse(*receiver_checks(settings, engine, own, records, now_us)),
         dead_letters=lambda intake: make_dead_letters_router(engine, intake),
     )
 

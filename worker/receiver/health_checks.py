@@ -118,13 +118,17 @@ class Backlog:
 
 
 def receiver_checks(
-    settings: Settings, engine: Engine, keys: Callable[[], None], records: Records, now_us: Callable[[], int]
+    settings: Settings, engine: Engine, own: Mapping[str, Check], records: Records, now_us: Callable[[], int]
 ) -> tuple[Mapping[str, Check], Mapping[str, Check]]:
-    """What the receiver needs, and what may be away for a while; contacts no server."""
+    """What the receiver needs, ``own`` included, and what may be away for a while; contacts no server."""
     state = connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS)
     broker = connect_state(settings.broker, socket_timeout=_TIMEOUT_SECONDS)
     backlog = Backlog(settings, state, records, now_us)
-    needed: dict[str, Check] = {"state": lambda: write_probe(state), "journal": backlog.journal, "keys": keys}
+    needed: dict[str, Check] = {
+        "state": lambda: write_probe(state),
+        "journal": backlog.journal,
+        **own,
+    }
     useful: dict[str, Check] = {
         "broker": lambda: write_probe(broker),
         "database": lambda: database_probe(engine),

@@ -1,6 +1,6 @@
 """The receiver as a process: HTTP and gRPC in one event loop, over one group committer.
 
-The journal, the publisher and the meters are handed in ready for use; nothing here reads the environment. On
+The committer and the meters are handed in ready for use; nothing here reads the environment. On
 SIGTERM or SIGINT the receiver calls itself not ready, ends connections after their next answer, then takes no
 more calls, writes what is held, and returns.
 """
@@ -64,6 +64,12 @@ class Stopping:
         self.asked = False
 
 
+def make_committer(settings: Settings, append: Append, publish: Publish, meters: Meters) -> GroupCommitter:
+    """Group commit as the settings bound it; its thread is started by ``Receiver.serve``."""
+    limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
+    return GroupCommitter(append, publish, meters, limits)
+
+
 def _always() -> bool:
     return True
 
@@ -77,8 +83,8 @@ class Receiver:
     """A receiver over parts that are ready for use."""
 
     settings: Settings
-    append: Append
-    publish: Publish
+    committer: GroupCommitter
+    """Not started yet."""
     meters: Meters
     routers: Routers = _no_routers
     door: Door | None = None
@@ -100,8 +106,7 @@ class Receiver:
             ServiceFailedError: a port is already taken; the text names it and its setting.
         """
         settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
-        limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
-        committer = GroupCommitter(self.append, self.publish, self.meters, limits)
+        committer = self.committer
         intake = Intake(committer, self.meters, max_lateness=settings.max_lateness)
         ags = AgsReader(settings.ab_namespace)
         app = build_app(intake, ags, self.routers(intake), self.door)
@@ -148,7 +153,7 @@ async def _serve_until(
     await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     log.info("receiver_stopping")
     http_server.finish()
-    await grpc_receiver.finish()
+    grpc_receiver.finish()
     await asyncio.wait({serving, hastened}, timeout=LAME_DUCK.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
     http_server.should_exit = True
     ending = asyncio.create_task(grpc_receiver.stop(GRACE))
