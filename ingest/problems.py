@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from ingest.caller_words import words_for_caller
 from ingest.intake import Rejection
 from models.errors import AccessDeniedError, JournalFullError, RetryableError
 
@@ -92,9 +93,9 @@ def _try_again(_request: Request, error: Exception) -> Response:
 
 
 def unavailable(error: Exception) -> Response:
-    """The 503 of an error that passes."""
+    """The 503 of an error that passes, in words that are fit for callers."""
     kind = "journal-full" if isinstance(error, JournalFullError) else "unavailable"
-    return problem(503, str(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return problem(503, words_for_caller(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _broken(request: Request, error: Exception) -> Response:
