@@ -23,6 +23,8 @@ from models.errors import AccessDeniedError, JournalFullError, RetryableError
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 """When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
+_FAULTS, _PLACE = 10, 200
+"""How many faults of a request are told, and how many characters of the place of each."""
 
 log = structlog.get_logger()
 
@@ -80,8 +82,16 @@ def _http_exception(_request: Request, error: Exception) -> Response:
 def _invalid_request(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+    found = error.errors()
+    faults = [f"{_shortened('.'.join(str(part) for part in one['loc']))}: {one['msg']}" for one in found[:_FAULTS]]
+    if len(found) > _FAULTS:
+        faults.append(f"and {len(found) - _FAULTS} more")
     return problem(422, "; ".join(faults), kind="invalid-request")
+
+
+def _shortened(place: str) -> str:
+    """A name may be as long as a body."""
+    return place if len(place) <= _PLACE else f"{place[:_PLACE]}…"
 
 
 def _denied(_request: Request, error: Exception) -> Response:
