@@ -14,6 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.durations import Duration
+from config.redis_urls import RedisUrl
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -23,7 +24,8 @@ _RETENTION_MARGIN = timedelta(days=2)
 class Settings(BaseSettings):
     """The settings of one process. Field names are the environment's names in lower case."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+    # Inputs are hidden in errors because some are secrets, and a traceback would show them.
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
     # Where the servers are. An empty DB_HOST or URL means: the embedded one that `questline up` starts.
     db_host: str | None = None
@@ -31,8 +33,8 @@ class Settings(BaseSettings):
     db_name: str = "challenge_db"
     db_user: str = "postgres"
     db_password: str = "postgres"  # noqa: S105 - the default of the system this replaces; `up` makes its own
-    broker_url: str | None = None
-    state_url: str | None = None
+    broker_url: RedisUrl | None = None
+    state_url: RedisUrl | None = None
 
     # Where we listen.
     http_host: str = "127.0.0.1"
@@ -104,7 +106,10 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """PostgreSQL as a libpq URL, which SQLAlchemy and psql both read."""
         credentials = f"{quote(self.db_user, safe='')}:{quote(self.db_password, safe='')}"
-        return f"postgresql://{credentials}@{self.db_host or '127.0.0.1'}:{self.db_port}/{quote(self.db_name, safe='')}"
+        host = self.db_host or "127.0.0.1"
+        if ":" in host and not host.startswith("["):
+            host = f"[{host}]"
+        return f"postgresql://{credentials}@{host}:{self.db_port}/{quote(self.db_name, safe='')}"
 
     @property
     def broker(self) -> str:

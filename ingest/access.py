@@ -69,7 +69,7 @@ class KeyCheck:
 def install_door(app: FastAPI, door: Door) -> None:
     """Ask for keys at every route that is not free of them, and count what keys do not allow."""
 
-    def denied(_request: Request, error: Exception) -> Response:
+    async def denied(_request: Request, error: Exception) -> Response:
         door.denied()
         return problem(403, str(error), kind="access-denied")
 

@@ -17,6 +17,7 @@ from grpc import aio
 
 from ingest.access import Door, shown_in_metadata
 from ingest.ags import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsReader, AgsSignal
+from ingest.caller_words import words_for_caller
 from ingest.grpc_calls import Context, one_answer, read_message
 from ingest.grpc_health import SERVICE_NAME, GrpcHealth
 from ingest.grpc_keyless import MAX_STREAMS, Seats, add_reflection
@@ -112,7 +113,7 @@ class GrpcReceiver:
         except JournalFullError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except RetryableError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
         for refusal in receipt.rejected:
             code = (("questline-code", refusal.code),)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.message, code)
@@ -130,7 +131,7 @@ class GrpcReceiver:
             wait = (("retry-after", str(error.retry_after)),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), wait)
         except RetryableError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
 
     def _read_login(self, message: account_pb2.UserLoggedIn, tenant: str, window: Window) -> Event | Fault | None:
         if not message.user_id:

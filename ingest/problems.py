@@ -16,12 +16,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from ingest.caller_words import words_for_caller
 from ingest.intake import Rejection
 from models.errors import AccessDeniedError, JournalFullError, RetryableError
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 """When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
+_FAULTS, _PLACE = 10, 200
+"""How many faults of a request are told, and how many characters of the place of each."""
 
 log = structlog.get_logger()
 
@@ -62,7 +65,11 @@ def problem(
 
 
 def install_problems(app: FastAPI) -> None:
-    """Make every error answer of the app a problem."""
+    """Make every error answer of the app a problem.
+
+    The handlers are coroutines, though they wait for nothing: others would need a thread, and those of requests may all
+    be waiting for a server that is away.
+    """
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RetryableError, _try_again)
@@ -70,33 +77,41 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _broken)
 
 
-def _http_exception(_request: Request, error: Exception) -> Response:
+async def _http_exception(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return problem(error.status_code, str(error.detail), headers=error.headers)
 
 
-def _invalid_request(_request: Request, error: Exception) -> Response:
+async def _invalid_request(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+    found = error.errors()
+    faults = [f"{_shortened('.'.join(str(part) for part in one['loc']))}: {one['msg']}" for one in found[:_FAULTS]]
+    if len(found) > _FAULTS:
+        faults.append(f"and {len(found) - _FAULTS} more")
     return problem(422, "; ".join(faults), kind="invalid-request")
 
 
-def _denied(_request: Request, error: Exception) -> Response:
+def _shortened(place: str) -> str:
+    """A name may be as long as a body."""
+    return place if len(place) <= _PLACE else f"{place[:_PLACE]}…"
+
+
+async def _denied(_request: Request, error: Exception) -> Response:
     return problem(403, str(error), kind="access-denied")
 
 
-def _try_again(_request: Request, error: Exception) -> Response:
+async def _try_again(_request: Request, error: Exception) -> Response:
     return unavailable(error)
 
 
 def unavailable(error: Exception) -> Response:
-    """The 503 of an error that passes."""
+    """The 503 of an error that passes, in words that are fit for callers."""
     kind = "journal-full" if isinstance(error, JournalFullError) else "unavailable"
-    return problem(503, str(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return problem(503, words_for_caller(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _broken(request: Request, error: Exception) -> Response:
+async def _broken(request: Request, error: Exception) -> Response:
     log.error("request_broke", method=request.method, path=request.url.path, error=repr(error))
     return problem(500, "The server failed to answer this request; its log says why.")

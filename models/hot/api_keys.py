@@ -2,11 +2,12 @@
 
 Whoever may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is. It
 holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while no
-receiver ran is not taken for longer than that.
+receiver ran is not taken for longer than that. A copy without keys is no copy: the first key may have been made since,
+and a receiver on loopback would let everybody in.
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 
@@ -15,6 +16,14 @@ from models.hot.connection import state_errors
 from models.hot.keys import API_KEYS
 
 COPY_TTL = timedelta(hours=1)
+
+
+class CopiedRing(NamedTuple):
+    """Keys as they stood some time ago."""
+
+    ring: KeyRing
+    left: timedelta
+    """How much longer they may be believed."""
 
 
 class KeyRingCopy:
@@ -32,15 +41,21 @@ class KeyRingCopy:
         with state_errors():
             self._redis.set(API_KEYS, ring.pack(), ex=COPY_TTL)
 
-    def read(self) -> KeyRing | None:
-        """The ring; None where there is no copy, it has lapsed, or another release wrote it.
+    def read(self) -> CopiedRing | None:
+        """The ring; None where there is no copy, it has lapsed or holds no key, or another release wrote it.
 
         Raises:
             StateUnavailableError: Redis did not answer.
         """
-        with state_errors():
-            packed: Any = self._redis.get(API_KEYS)
+        with state_errors(), self._redis.pipeline() as pipeline:
+            pipeline.get(API_KEYS)
+            pipeline.pttl(API_KEYS)
+            found: Any = pipeline.execute()
+        packed, left_ms = found
+        if packed is None or left_ms <= 0:  # negative also where somebody took its end away
+            return None
         try:
-            return None if packed is None else KeyRing.unpack(packed)
+            ring = KeyRing.unpack(packed)
         except (TypeError, ValueError):
             return None
+        return None if ring.is_empty else CopiedRing(ring, timedelta(milliseconds=left_ms))

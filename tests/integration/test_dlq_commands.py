@@ -1,6 +1,7 @@
 """``questline dlq`` on a real PostgreSQL."""
 
 import json
+import unicodedata
 from base64 import b64decode
 
 import pytest
@@ -61,6 +62,22 @@ def test_one_letter_is_shown_whole_and_a_wrong_id_is_said(run, letters, engine):
     assert json.loads(run("show", row, "--json"))["contents"]["row"]["goal_id"] == "logins"
     with pytest.raises(PermanentError, match="there is no dead letter 999"):
         run("show", 999)
+
+
+@pytest.mark.parametrize("words", [("show", 1), ("list",), ("groups",)])
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_nothing_that_a_sender_wrote_commands_the_terminal(run, engine, stack, words, as_json):
+    event = stack.event(user="u\x9b1m", payload='{"a":"\\u001b]0;x\\u0007\x9b2J"}'.encode())
+    letter = batch_letter(event)._replace(error="\x1b[31m\x9b2J\x7f", traceback="one\n\ttwo\x9b\r")
+    (letter_id,) = bury(engine, letter)
+    shown = run(*(letter_id if word == 1 else word for word in words), *as_json)
+    assert not [one for one in shown if unicodedata.category(one) == "Cc" and one not in "\n\t"]
+    assert ("\\u009b2J" if as_json else "\\x9b2J") in shown
+    if words == ("show", 1) and not as_json:
+        assert "one\n\ttwo\\x9b" in shown
+    if as_json:
+        assert "\\x1b[31m\\x9b2J\\x7f" in repr(json.loads(shown))  # what was written is what a program reads
+    assert "\x9b" not in run("export")
 
 
 def test_letters_are_exported_with_their_bytes(run, letters, tmp_path):

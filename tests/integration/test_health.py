@@ -18,6 +18,7 @@ from api.pulse import AWAY, FRESH_SECONDS, OK, Pulse
 from config.settings import Settings
 from ingest.grpc_health import GrpcHealth
 from ingest.grpc_keyless import Seats
+from ingest.problems import install_problems
 from models.cold.connection import connect_database
 from models.errors import NotReadyError, StateUnavailableError
 from models.hot.connection import connect_state
@@ -58,8 +59,9 @@ def test_readiness_says_what_is_wrong_by_dependency_and_nothing_of_the_inside():
     assert unavailable == (503, {"status": "unavailable", "checks": {"state": AWAY, "database": OK}})
 
 
-def test_readiness_is_told_while_all_threads_of_requests_wait():
+def test_readiness_and_errors_are_told_while_all_threads_of_requests_wait():
     app, waiting, go_on = FastAPI(), [], Event()
+    install_problems(app)
     app.include_router(health_router(Pulse({"state": fine}, {})))
 
     @app.get("/wait")
@@ -73,7 +75,8 @@ def test_readiness_is_told_while_all_threads_of_requests_wait():
             while len(waiting) < threads:
                 await asyncio.sleep(0.01)
             try:
-                return (await asyncio.wait_for(client.get("/readyz"), 5)).status_code
+                answers = [await asyncio.wait_for(client.get(path), 5) for path in ("/readyz", "/nowhere")]
+                return [answer.status_code for answer in answers]
             finally:
                 go_on.set()
                 await asyncio.gather(*held)
@@ -81,7 +84,7 @@ def test_readiness_is_told_while_all_threads_of_requests_wait():
     async def with_all_threads():
         return await ask_beside(int(current_default_thread_limiter().total_tokens))
 
-    assert asyncio.run(with_all_threads()) == 200
+    assert asyncio.run(with_all_threads()) == [200, 404]
 
 
 def test_a_process_that_stops_is_alive_but_not_ready_and_asks_nobody():

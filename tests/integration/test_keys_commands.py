@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from models.cold.api_keys import Rights, create_key, note_uses, read_keys, revoke_key
 from models.cold.connection import connect_database
-from models.errors import ConfigurationError, DatabaseUnavailableError, PermanentError
+from models.errors import ConfigurationError, DatabaseUnavailableError, PermanentError, UnauthenticatedError
 from models.hot.connection import connect_state
 from models.hot.keys import API_KEYS
 from models.rules.calendar import microseconds
@@ -134,7 +134,7 @@ def test_the_watcher_goes_on_with_what_it_knows_and_leaves_a_copy_that_lapses(en
         watcher.ring()
     watcher.refresh()
     assert 3500 < redis.ttl(API_KEYS) <= 3600
-    assert made.text.split("_")[2].encode() not in redis.get(API_KEYS)
+    assert made.text.split("_", 2)[2].encode() not in redis.get(API_KEYS)
     watcher._engine = connect_database(AWAY)
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
@@ -164,6 +164,62 @@ def test_the_watcher_keeps_the_copy_fresh_and_does_without_redis(engine, redis):
     watcher.refresh()
     assert redis.get(API_KEYS) is not None
     KeysWatcher(engine, connect_state("redis://127.0.0.1:1/0")).refresh()
+
+
+def test_what_a_copy_told_is_forgotten_an_hour_after_postgresql_was_read(engine, redis):
+    made, _ = create_key(engine, Rights("t1", "read"))
+    KeysWatcher(engine, redis).refresh()
+    redis.pexpire(API_KEYS, 600_000)  # the receiver that left the copy stopped fifty minutes ago
+    seconds = [0.0]
+    watcher = KeysWatcher(connect_database(AWAY), redis, clock=lambda: seconds[0])
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    seconds[0] = 590.0
+    assert watcher.ring().check(made.text, 0)
+    redis.delete(API_KEYS)
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    assert watcher.ring().check(made.text, 0)
+    seconds[0] = 601.0
+    with pytest.raises(DatabaseUnavailableError, match="not known"):
+        watcher.ring()
+
+
+def test_a_newer_copy_takes_the_place_of_an_older_one(engine, redis):
+    made, _ = create_key(engine, Rights("t1", "read"))
+    other = KeysWatcher(engine, redis)
+    other.refresh()
+    watcher = KeysWatcher(connect_database(AWAY), redis)
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    revoke_key(engine, made.key_id)
+    other.refresh()  # another receiver reaches PostgreSQL
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    with pytest.raises(UnauthenticatedError):
+        watcher.ring().check(made.text, microseconds(NOON))
+
+
+def test_what_postgresql_told_itself_holds_on_for_as_long_as_it_is_away(engine, redis):
+    made, _ = create_key(engine, Rights("t1", "read"))
+    seconds = [0.0]
+    watcher = KeysWatcher(engine, redis, clock=lambda: seconds[0])
+    watcher.refresh()
+    watcher._engine = connect_database(AWAY)
+    redis.delete(API_KEYS)
+    seconds[0] = 100_000.0
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    assert watcher.ring().check(made.text, 0)
+
+
+def test_a_copy_without_keys_opens_no_door(engine, redis):
+    KeysWatcher(engine, redis).refresh()  # the last receiver stopped before the first key was made
+    watcher = KeysWatcher(connect_database(AWAY), redis)
+    with pytest.raises(DatabaseUnavailableError):
+        watcher.refresh()
+    with pytest.raises(DatabaseUnavailableError, match="not known"):
+        watcher.ring()
 
 
 def test_uses_that_could_not_be_written_down_are_kept(engine, redis):

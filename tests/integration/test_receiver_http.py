@@ -8,6 +8,7 @@ import httpx
 import orjson
 import pytest
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
 
 from config.shards import shard_for
 from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader
@@ -69,12 +70,20 @@ class Receiver:
         }
 
 
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
 def broken_router() -> APIRouter:
     router = APIRouter()
 
     @router.get("/broken")
     def broken() -> None:
         raise ZeroDivisionError
+
+    @router.post("/counted")
+    def counted(body: Strict) -> None:
+        pass
 
     @router.get("/typed/{number}")
     def typed(number: int) -> int:
@@ -224,6 +233,7 @@ async def test_a_redis_that_is_away_asks_to_come_again():
     answer = await receiver.post(GOOD)
     assert assert_problem(answer, 503)["type"] == "urn:questline:problem:unavailable"
     assert int(answer.headers["retry-after"]) > 0
+    assert "127.0.0.1" not in answer.text  # where it is, is for the log
     receiver.committer.close()
 
 
@@ -234,6 +244,16 @@ async def test_every_error_of_the_app_is_a_problem(receiver):
     assert not_allowed.headers["allow"] == "POST"
     assert "number" in assert_problem(await receiver.client.get("/typed/one"), 422)["detail"]
     assert "ZeroDivisionError" not in assert_problem(await receiver.client.get("/broken"), 500)["detail"]
+
+
+async def test_a_body_with_many_faults_is_told_of_a_few(receiver):
+    answer = await receiver.client.post("/counted", json={"a" * 5_000 + str(n): 1 for n in range(30)})
+    detail = assert_problem(answer, 422)["detail"]
+    assert detail.count("Extra inputs are not permitted") == 10
+    assert detail.endswith("; and 20 more")
+    assert len(detail) < 5_000
+    one = await receiver.client.post("/counted", json={"a": 1})
+    assert assert_problem(one, 422)["detail"] == "body.a: Extra inputs are not permitted"
 
 
 async def test_everything_is_counted(receiver):

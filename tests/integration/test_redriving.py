@@ -314,3 +314,17 @@ async def test_openapi_describes_the_routes(door):
         "/v1/dead-letters", "/v1/dead-letters/groups", "/v1/dead-letters/{letter_id}",
         "/v1/dead-letters/redrive", "/v1/dead-letters/discard",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["redrive", "discard"])
+async def test_who_is_no_operator_is_refused_before_a_body_is_looked_at(door, verb):
+    wrong = {str(number): 1 for number in range(1_000)}
+    for scope in ("read", "ingest"):
+        door.caller = Caller("k1", "t1", scope)
+        answer = await door.client.post(f"/v1/dead-letters/{verb}", json=wrong)
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:questline:problem:access-denied")
+        assert (await door.get(limit=0)).status_code == 403
+    door.caller = Caller("k1", "t1", "admin")
+    answer = await door.client.post(f"/v1/dead-letters/{verb}", json=wrong)
+    assert answer.status_code == 422
+    assert len(answer.content) < 5_000

@@ -6,8 +6,9 @@ import pytest
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
+from models.cold.api_keys import Rights, create_key, revoke_key
 from models.cold.publishing import PICK_UP_US, Document, publish
-from models.errors import ConfigurationError, InvalidChallengesError
+from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
 from models.hot.batches import Batch
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
@@ -150,6 +151,22 @@ def test_a_receiver_whose_writing_thread_ended_is_not_ready(stack, settings, mon
     parts.committer._thread.join(5)
     assert not parts.pulse.is_ready()
     assert parts.pulse.answers()["commit"] == "the thread that writes events has ended: start the receiver again"
+
+
+def test_callers_who_hold_every_connection_delay_neither_the_keys_nor_the_readiness(stack, settings):
+    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    pool = parts.progress.reader._engine.pool
+    held = [pool.connect() for _ in range(8)]
+    made, _ = create_key(stack.engine, Rights("t1", "read"))
+    parts.keys.refresh()
+    assert parts.keys.ring().check(made.text, 0)
+    revoke_key(stack.engine, made.key_id)
+    parts.keys.refresh()
+    with pytest.raises(UnauthenticatedError):
+        parts.keys.ring().check(made.text, now_us())
+    assert parts.pulse.answers()["database"] == "ok"
+    for connection in held:
+        connection.close()
 
 
 def test_a_challenges_file_that_is_missing_or_wrong_stops_the_start(settings, tmp_path):

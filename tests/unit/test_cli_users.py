@@ -1,13 +1,14 @@
 """The commands about one user: what they ask the receiver, and what they show."""
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from models.errors import InvalidAttributesError, PermanentError, ReceiverUnavailableError
-from worker.cli import app
+from worker.cli import app, main
 
 GOAL: dict[str, Any] = {
     "challenge_id": "c",
@@ -159,3 +160,24 @@ def test_an_attribute_without_a_value_is_refused(receiver):
 
     assert isinstance(answer.exception, InvalidAttributesError)
     assert receiver.calls == []
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_what_a_sender_wrote_does_not_command_the_terminal(receiver, as_json):
+    receiver.answer = (200, {"plan": "\x9b2J\x1b[31m"})
+    attributes = run("attributes", "get", "ada", *as_json).output
+    receiver.answer = (200, {"user_id": "a\x9b2J", "tenant_id": "t1", "goals": [GOAL | {"name": "\x1b[2Jall"}]})
+    for shown in (attributes, run("progress", "ada", *as_json).output):
+        assert not [one for one in shown if unicodedata.category(one) == "Cc" and one != "\n"]
+        assert "9b2J" in shown
+
+
+def test_a_refusal_does_not_command_the_terminal(receiver, monkeypatch, capsys):
+    receiver.answer = (403, {"detail": "no\x9b2J\x1b[31m"})
+    monkeypatch.setattr("sys.argv", ["questline", "progress", "ada"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert said.endswith("\n")
+    assert "9b2J" in said
+    assert not [one for one in said if unicodedata.category(one) == "Cc" and one != "\n"]

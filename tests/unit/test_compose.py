@@ -86,7 +86,7 @@ def test_every_variable_is_a_setting(name):
 
 
 def test_the_values_the_file_falls_back_to_are_valid_settings(monkeypatch):
-    for name, value in OURS["flower"]["environment"].items():
+    for name, value in (OURS["flower"]["environment"] | OURS["receiver"]["environment"]).items():
         text = VARIABLE.sub(lambda found: "secret" if found[2] == ":?" else found[3], str(value))
         monkeypatch.setenv(name, text)
     settings = Settings()
@@ -94,6 +94,42 @@ def test_the_values_the_file_falls_back_to_are_valid_settings(monkeypatch):
     assert settings.database_url == "postgresql://questline:secret@postgres:5432/challenge_db"
     for name in {name.lower() for name in set(EXAMPLE) - SECRETS} & set(Settings.model_fields):
         assert getattr(settings, name) == Settings.model_fields[name].default, name
+
+
+def test_an_empty_value_is_as_good_as_none(monkeypatch):
+    for name in set(EXAMPLE) & {name.upper() for name in Settings.model_fields}:
+        monkeypatch.setenv(name, "")
+    assert Settings().model_fields_set == set()
+
+
+@pytest.mark.parametrize(
+    ("setting", "readers"),
+    [
+        ("TLS_CERT", {"receiver", "flower"}),
+        ("TLS_KEY", {"receiver", "flower"}),
+        ("REQUEST_TIMEOUT", {"receiver"}),
+        ("FLOWER_USER", {"flower"}),
+        ("FLOWER_CONTROL", {"flower"}),
+        ("JOURNAL_MAX_BYTES", set(OURS)),
+        ("DIRTY_MAX_USERS", set(OURS)),
+        ("EVENT_RETENTION", set(OURS)),
+    ],
+)
+def test_a_setting_of_the_example_reaches_those_that_read_it(setting, readers):
+    told = {name: service["environment"].get(setting) for name, service in OURS.items()}
+    assert told == {name: f"${{{setting}:-{EXAMPLE[setting]}}}" if name in readers else None for name in OURS}
+
+
+def test_certificates_reach_those_that_listen_and_git_and_the_image_hold_none():
+    folder, mounted = "./deploy/certificates", "/etc/questline/certificates"
+    with_them = {name for name, one in OURS.items() if f"{folder}:{mounted}:ro" in one["volumes"]}
+    assert (
+        with_them == {name for name, one in OURS.items() if "TLS_CERT" in one["environment"]} == {"receiver", "flower"}
+    )
+    assert mounted in (ROOT / ".env.example").read_text()
+    # The folder is there without a file in it, and what is put there stays there.
+    assert (ROOT / folder / ".gitignore").read_text().splitlines()[-2:] == ["*", "!.gitignore"]
+    assert not any(source.startswith("deploy/certificates") for source in _copied())
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -168,11 +204,11 @@ def test_workers_can_be_scaled():
     assert not {"ports", "container_name", "hostname"} & set(SERVICES["worker"])
 
 
-def test_named_volumes_are_declared_and_mounted_files_exist():
+def test_named_volumes_are_declared_and_what_is_mounted_exists():
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], volume
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], volume
 
 
 def test_redis_keeps_everything_on_disk_and_evicts_nothing():

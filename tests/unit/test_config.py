@@ -1,5 +1,6 @@
 """Durations, shards and settings as people write them."""
 
+import re
 from contextlib import suppress
 from datetime import timedelta
 from zlib import crc32
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 
 from config.durations import parse_duration
 from config.settings import Settings
 from config.shards import parse_shards, queue_for, shard_for, share_of
+from worker.cli import main
 
 
 @pytest.mark.parametrize(
@@ -103,3 +106,50 @@ def test_a_wrong_setting_is_refused_by_name(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+@pytest.mark.parametrize("name", ["BROKER_URL", "STATE_URL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://:se#cret@host:6379/0",
+        "redis://:se/cret@host:6379/0",
+        "redis://:12#secret@host:6379/0",
+        "redis://:12?secret@host:6379/0",
+        "redis://:se cret@host:6379/0",
+        "redis://:secret@[host:6379/0",
+        "redis://:secret@host:port/0",
+        "redis://:secret@host:99999/0",
+        "redis://:secret@",
+        "secret@host:6379",
+        "http://:secret@host",
+    ],
+)
+def test_a_url_that_is_none_is_refused_by_name_and_never_shown(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert not re.search("se.?cret|host:", str(caught.value))  # a traceback shows no more
+    monkeypatch.setattr("sys.argv", ["questline", "urls"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert len(said.splitlines()) == 1
+    assert said.startswith(f"questline: {name}: ")
+    assert not re.search("se.?cret|host:", said)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["redis://h", "rediss://user:p%40ss%23@h:6380/1?ssl_cert_reqs=none", "redis://:p@ss'w@h/0", "redis://[::1]:6379/0"],
+)
+def test_every_url_that_redis_takes_is_a_setting(monkeypatch, value):
+    monkeypatch.setenv("BROKER_URL", value)
+    assert Settings().broker == value
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_of_postgresql_stands_in_brackets(monkeypatch, host):
+    monkeypatch.setenv("DB_HOST", host)
+    assert make_url(Settings().database_url).host == "::1"

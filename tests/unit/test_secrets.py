@@ -2,14 +2,17 @@
 
 import json
 import logging
+from traceback import format_exception
 
 import pytest
 import structlog
 from typer.testing import CliRunner
 
+from models.errors import ConfigurationError
 from models.secrets import without_passwords
 from worker.cli import app
 from worker.logs import configure_logs
+from worker.services.embedded_redis import redis_fault
 
 PASSWORD = "hunter2"
 DATABASE = f"postgresql://questline:{PASSWORD}@db:5432/challenge_db"
@@ -23,6 +26,13 @@ BROKER = f"redis://:{PASSWORD}@redis:6379/0"
         (f"cannot reach {DATABASE}, nor {BROKER}.", "cannot reach postgresql://questline:****@db:5432/challenge_db, nor redis://:****@redis:6379/0."),
         ("rediss://user:p%40ss@h", "rediss://user:****@h"),
         ("redis://:not@quoted/at#all@h:1/0", "redis://:****@h:1/0"),
+        ("redis://:it's@h", "redis://:****@h"),
+        ("ConnectionError('redis://:it\"s\\'@h:1/0')", "ConnectionError('redis://:****@h:1/0')"),
+        ("redis://o'neil:secret@h", "redis://o'neil:****@h"),
+        ("redis://:a',b@h", "redis://:****@h"),
+        ("redis://h/0?password=x", "redis://h/0?password=****"),
+        ("'redis://h?db=1&password=it's&ssl_password=y', or", "'redis://h?db=1&password=****&ssl_password=****', or"),
+        ('{"a":"redis://:s@h","b":"x@y"}', '{"a":"redis://:****@h","b":"x@y"}'),
         ("redis://h:6379/0 and mail to ada@example.com", "redis://h:6379/0 and mail to ada@example.com"),
         ("{'url': 'redis://:secret@h', 'x': '@'}", "{'url': 'redis://:****@h', 'x': '@'}"),
     ],
@@ -77,3 +87,10 @@ def test_urls_mask_passwords_unless_asked(ask, words):
 def test_asking_for_one_address_is_asking_for_its_password(ask):
     assert ask("database_url") == f"postgresql://postgres:{PASSWORD}@db:5432/challenge_db\n"
     assert json.loads(ask("broker_url", "--json")) == {"broker_url": BROKER}
+
+
+def test_a_url_that_redis_py_refuses_is_told_by_its_setting_only():
+    with pytest.raises(ConfigurationError) as caught:
+        redis_fault(f"redis://:{PASSWORD}@h:1/0?max_connections={PASSWORD}", setting="BROKER_URL")
+    assert str(caught.value) == "BROKER_URL: is no Redis URL"
+    assert PASSWORD not in "".join(format_exception(caught.value))

@@ -1,5 +1,9 @@
 """TLS_CERT and TLS_KEY: what is wrong with them is said in one line that names the setting."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -8,10 +12,16 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from fastapi import FastAPI
 
+from api.health import health_router
+from api.pulse import Pulse
 from config.settings import Settings
 from models.errors import ConfigurationError
+from tests.http_server import serving
 from worker.receiver.tls import certificate_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +72,18 @@ def test_what_cannot_be_used_is_said_in_one_line(files, cert, key, names):
         certificate_of(settings)
     assert str(caught.value).startswith(names)
     assert "\n" not in str(caught.value)
+
+
+def test_the_health_check_of_the_containers_speaks_tls_where_the_receiver_does(files):
+    certificate = certificate_of(Settings(tls_cert=files / "ours.pem", tls_key=files / "ours.key"))
+    assert certificate is not None
+    app = FastAPI()
+    app.include_router(health_router(Pulse({}, {})))
+    with serving(app, tls=certificate.context()) as server:
+        told = {"PYTHONPATH": str(ROOT), "HTTP_PORT": str(server.address[1])}
+        for cert, code in ((str(files / "ours.pem"), 0), ("", 1)):  # an empty value speaks plain text
+            asked = subprocess.run(
+                [sys.executable, ROOT / "deploy/healthcheck.py", "receiver"],
+                env=told | {"TLS_CERT": cert, "TLS_KEY": ""}, capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert asked.returncode == code, asked.stderr

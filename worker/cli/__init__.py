@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from models.errors import ConfigurationError, QuestlineError
+from worker.cli.plain_text import escaped
 
 
 class Verb(NamedTuple):
@@ -104,7 +105,7 @@ def main() -> None:
 
 def _say(lines: list[str]) -> None:
     for line in lines or ["failed"]:
-        print(f"questline: {line}", file=sys.stderr)  # noqa: T201 - stderr is this program's voice
+        print(f"questline: {escaped(line)}", file=sys.stderr)  # noqa: T201 - stderr is this program's voice
 
 
 def _setting_faults(error: ValueError) -> list[str]:

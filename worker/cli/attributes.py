@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from config.settings import Settings
 from models.errors import InvalidAttributesError
 from worker.cli.client import call, user_url
+from worker.cli.plain_tables import print_table
+from worker.cli.plain_text import json_text
 from worker.services.running import running_settings
 
 attributes = typer.Typer(help="Show or replace what rules know of a user.", no_args_is_help=True, add_completion=False)
@@ -63,7 +64,7 @@ def _attribute(text: str) -> tuple[str, Any]:
 
 def _show(known: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(known, indent=2, ensure_ascii=False))
+        typer.echo(json_text(known, indent=2))
         return
     if not known:
         typer.echo("no attributes")
@@ -73,4 +74,4 @@ def _show(known: dict[str, Any], *, as_json: bool) -> None:
     table.add_column("Value")
     for name, value in known.items():
         table.add_row(Text(name), Text(json.dumps(value, ensure_ascii=False)))
-    Console().print(table)
+    print_table(table)

@@ -12,6 +12,7 @@ from config.settings import Settings
 from worker.audit.auditing import Auditor, AuditReport
 from worker.audit.comparing import MISSING, Difference
 from worker.cli.log_database import log_database, published_rules
+from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
 from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
 from worker.services.running import running_settings
@@ -41,7 +42,7 @@ def audit(
             on_events=lambda events: progress.advance(bar, events),
         )
         report = auditor.run(scope, settle=patience)
-    typer.echo(json.dumps(_as_data(report)) if as_json else "\n".join(_lines(report)))
+    typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))
     if report.difference_count:
         raise typer.Exit(1)
 

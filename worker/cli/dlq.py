@@ -20,7 +20,9 @@ from models.errors import PermanentError
 from worker.cli.database import open_database
 from worker.cli.letter_export import export_letters
 from worker.cli.letter_options import takes_filter
-from worker.cli.letter_views import groups_table, head_data, letter_data, letter_text, letters_table, print_table
+from worker.cli.letter_views import groups_table, head_data, letter_data, letter_text, letters_table
+from worker.cli.plain_tables import print_table
+from worker.cli.plain_text import escaped, json_text
 from worker.cli.progress_bars import progress_bars
 from worker.services.running import running_settings
 
@@ -44,7 +46,7 @@ def list_letters(
     with _letters() as (reader, _):
         heads, total = list(_newest(reader, wanted, limit)), reader.count(wanted)
     if as_json:
-        typer.echo(json.dumps({"letters": [head_data(head) for head in heads], "total": total}, ensure_ascii=False))
+        typer.echo(json_text({"letters": [head_data(head) for head in heads], "total": total}))
         return
     print_table(letters_table(heads))
     typer.echo(f"{len(heads)} of {total} dead letters")
@@ -60,7 +62,7 @@ def list_groups(*, wanted: LetterFilter, as_json: _Json = False) -> None:
         found = [group._asdict() | {"count": group.number} for group in groups]
         for one in found:
             del one["number"]
-        typer.echo(json.dumps(found, default=_spelled, ensure_ascii=False))
+        typer.echo(json_text(found, default=_spelled))
         return
     print_table(groups_table(groups))
     typer.echo(f"{sum(group.number for group in groups)} dead letters of {len(groups)} causes")
@@ -75,7 +77,7 @@ def show_letter(
         letter = reader.letter(letter_id)
     if letter is None:
         raise PermanentError(f"there is no dead letter {letter_id}")
-    typer.echo(json.dumps(letter_data(letter), ensure_ascii=False) if as_json else letter_text(letter))
+    typer.echo(json_text(letter_data(letter)) if as_json else escaped(letter_text(letter)))
 
 
 @dlq.command("export")
@@ -141,9 +143,7 @@ def redrive(*, wanted: LetterFilter, limit: _Limit = None, dry_run: _DryRun = Fa
             dry_run=dry_run,
             on_done=lambda done, total: bars.update(bar, completed=done, total=total),
         )
-    typer.echo(
-        json.dumps(report.as_data(), ensure_ascii=False) if as_json else "\n".join(report.lines(dry_run=dry_run))
-    )
+    typer.echo(json_text(report.as_data()) if as_json else escaped("\n".join(report.lines(dry_run=dry_run))))
     if report.refused:
         raise typer.Exit(1)
 

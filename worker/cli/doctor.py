@@ -15,6 +15,7 @@ from models.cold.connection import connect_database
 from models.errors import PermanentError
 from models.hot.connection import connect_state
 from worker.celery_app import make_app
+from worker.cli.plain_tables import print_table
 from worker.doctor.examination import Finding, examine
 from worker.doctor.registry import Installation
 from worker.logs import configure_logs
@@ -80,7 +81,6 @@ def _show(findings: Sequence[Finding]) -> None:
         says = f"{finding.says}\n[dim]→ {finding.advice}[/dim]" if finding.advice else finding.says
         table.add_row(f"[{_STYLES[finding.level]}]{finding.level}[/]", finding.check, says)
     counts = Counter(finding.level for finding in findings)
-    console = Console()
-    console.print(table)
+    print_table(table)
     checks = len({finding.check for finding in findings})
-    console.print(f"{checks} checks, {counts['error']} errors, {counts['warning']} warnings")
+    Console().print(f"{checks} checks, {counts['error']} errors, {counts['warning']} warnings")

@@ -10,6 +10,7 @@ import typer
 from config.settings import Settings
 from models.errors import PermanentError
 from models.events import Event
+from worker.cli.plain_text import json_text
 from worker.services.running import addresses, running_settings
 
 events = typer.Typer(help="Send single events to the running product.", no_args_is_help=True, add_completion=False)
@@ -82,9 +83,9 @@ def _send(settings: Settings, event: Event, topic: str, facts: dict[str, Any], *
     """Send an event; ``facts`` are the payload's own, and ``topic`` is without its namespace."""
     answer = _by_grpc(settings, event) if grpc else _by_http(settings, event, topic, facts)
     if as_json:
-        typer.echo(json.dumps({"event_id": event.event_id, "answer": answer}, ensure_ascii=False))
+        typer.echo(json_text({"event_id": event.event_id, "answer": answer}))
     else:
-        typer.echo(f"sent {event.event_id}: {json.dumps(answer, ensure_ascii=False)}")
+        typer.echo(f"sent {event.event_id}: {json_text(answer)}")
 
 
 def _by_http(settings: Settings, event: Event, topic: str, facts: dict[str, Any]) -> Any:

@@ -20,6 +20,8 @@ from models.api_keys import NewKey
 from models.cold.api_keys import KeyRow, Rights, create_key, read_keys, revoke_key, rotate_key
 from models.rules.calendar import microseconds
 from worker.cli.database import open_database
+from worker.cli.plain_tables import print_table
+from worker.cli.plain_text import json_text
 from worker.services.running import running_settings
 
 keys = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True, add_completion=False)
@@ -90,11 +92,11 @@ def list_keys(*, as_json: _Json = False) -> None:
         rows = read_keys(engine)
     now = datetime.now(UTC)
     if as_json:
-        typer.echo(json.dumps([_facts(row, now) for row in rows], indent=2, ensure_ascii=False))
+        typer.echo(json_text([_facts(row, now) for row in rows], indent=2))
     elif not rows:
         typer.echo("there are no keys: everybody on this machine is let in")
     else:
-        Console().print(_table([_facts(row, now) for row in rows]))
+        print_table(_table([_facts(row, now) for row in rows]))
 
 
 def _database() -> AbstractContextManager[Engine]:

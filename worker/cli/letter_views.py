@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -62,11 +61,6 @@ def groups_table(groups: Sequence[LetterGroup]) -> Table:
         example, error = str(group.example), _error(group.exception, group.error)
         table.add_row(str(group.number), seen, _cause(group), example, error)
     return table
-
-
-def print_table(table: Table) -> None:
-    """Print a table, as wide as the terminal."""
-    Console().print(table)
 
 
 def _table(*columns: str) -> Table:

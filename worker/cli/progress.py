@@ -1,6 +1,5 @@
 """``questline progress USER``: a user's progress on every goal, as a table with bars."""
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -18,6 +17,8 @@ from rich.text import Text
 
 from config.settings import Settings
 from worker.cli.client import call, user_url
+from worker.cli.plain_tables import Plain, print_table
+from worker.cli.plain_text import json_text
 from worker.services.running import running_settings
 
 _WATCH_SECONDS = 0.5
@@ -38,19 +39,19 @@ def progress(
     url = user_url(settings, user, tenant, "progress") + ("&reveal=true" if reveal else "")
     ask = partial(_ask, url, settings.api_key)
     if as_json:
-        typer.echo(json.dumps(ask(), indent=2, ensure_ascii=False))
+        typer.echo(json_text(ask(), indent=2))
     elif watch:
         _watch(ask)
     else:
-        Console().print(_table(ask()))
+        print_table(_table(ask()))
 
 
 def _watch(ask: Callable[[], Any]) -> None:
     """Show the newest state until Ctrl-C, which ends the program elsewhere."""
-    with Live(_table(ask()), refresh_per_second=4) as live:
+    with Live(Plain(_table(ask())), refresh_per_second=4) as live:
         while True:
             sleep(_WATCH_SECONDS)
-            live.update(_table(ask()))
+            live.update(Plain(_table(ask())))
 
 
 def _ask(url: str, key: str | None) -> Any:

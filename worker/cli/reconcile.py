@@ -21,6 +21,7 @@ from worker.audit.reconcile_report import ReconcileReport
 from worker.audit.reconciling import Reconciler
 from worker.cli.audit import said
 from worker.cli.log_database import log_database, published_rules
+from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
 from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
 from worker.logs import configure_logs
@@ -46,7 +47,7 @@ def reconcile(
         engine = stack.enter_context(log_database(settings))
         progress = stack.enter_context(progress_bars())
         report = _reconciler(settings, engine, progress, stack).run(scope, dry_run=dry_run)
-    typer.echo(json.dumps(_as_data(report)) if as_json else "\n".join(_lines(report)))
+    typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))
     if not report.is_right:
         raise typer.Exit(1)
 

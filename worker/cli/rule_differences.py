@@ -14,6 +14,7 @@ from models.errors import PermanentError
 from models.rules.calendar import moment
 from models.rules.goals import Goal, Rulebook
 from models.rules.rule_text import json_of
+from worker.cli.plain_text import escaped
 from worker.cli.rule_database import read_document, rules_database
 from worker.publications import parse_stored
 
@@ -45,7 +46,7 @@ def diff(
     elif not found:
         typer.echo("no differences")
     else:
-        typer.echo("\n".join(_lines(found)))
+        typer.echo(escaped("\n".join(_lines(found))))
 
 
 def fields_of_version(record: VersionRecord) -> Fields:

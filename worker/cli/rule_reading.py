@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,8 @@ from models.errors import PermanentError
 from models.rules.calendar import moment
 from models.rules.goals import Goal
 from models.rules.rule_text import expression_of, json_of
+from worker.cli.plain_tables import print_table
+from worker.cli.plain_text import json_text
 from worker.cli.rule_database import rules_database
 from worker.cli.rule_differences import Difference, differences, fields_of_version, in_words
 from worker.publications import parse_stored
@@ -34,9 +35,9 @@ def list_rules(*, as_json: _AsJson = False) -> None:
     goals = [_listed(goal) for goal in parse_stored(record.document).with_versions(record.versions).goals]
     if as_json:
         said = {"revision": record.revision, "active_from": record.active_from.isoformat(), "source": record.source}
-        typer.echo(json.dumps(said | {"goals": goals}, ensure_ascii=False))
+        typer.echo(json_text(said | {"goals": goals}))
     else:
-        Console().print(_table(record, goals))
+        print_table(_table(record, goals))
 
 
 def show(
@@ -51,7 +52,7 @@ def show(
         raise PermanentError(f"goal {goal!r} has no version {version}, only 1 to {known[-1].version}")
     said = _shown(found[-1])
     if as_json:
-        typer.echo(json.dumps(said, ensure_ascii=False))
+        typer.echo(json_text(said))
     else:
         typer.echo(
             "\n".join(f"{name + ':':<14} {_plain(value)}" for name, value in said.items() if value not in (None, ""))

@@ -55,11 +55,13 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     """The receiver's parts; contacts no server."""
     redis = connect_state(settings.state)
     engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
+    # Slow requests may hold every connection of theirs, and must not delay the revocation of a key or the readiness.
+    watch_engine = connect_database(settings.database_url, application="questline-receiver-watch", pool_size=1)
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
     watcher = watch_publications(engine, settings, document, now_us)
-    keys = KeysWatcher(engine, redis)
+    keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
     committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)
     own = {"commit": committer.check, "keys": lambda: _known(keys)}
@@ -81,7 +83,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
             now_us=now_us,
         ),
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        pulse=Pulse(*receiver_checks(settings, engine, own, records, now_us)),
+        pulse=Pulse(*receiver_checks(settings, watch_engine, own, records, now_us)),
         dead_letters=lambda intake: make_dead_letters_router(engine, intake),
     )
 

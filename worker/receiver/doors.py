@@ -157,10 +157,10 @@ def _ring(settings: Settings) -> KeyRing:
     try:
         return read_ring(engine)
     except DatabaseUnavailableError:
-        ring = KeyRingCopy(redis).read()
-        if ring is None:
+        copied = KeyRingCopy(redis).read()
+        if copied is None:
             raise
-        return ring
+        return copied.ring
     finally:
         engine.dispose()
         redis.close()

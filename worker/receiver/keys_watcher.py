@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 import structlog
 from redis import Redis
@@ -21,11 +22,19 @@ _NOTE_USES_S = 60.0
 log = structlog.get_logger()
 
 
+class _Known(NamedTuple):
+    """Keys, and until when they are believed on the watcher's clock; None for those PostgreSQL itself told."""
+
+    ring: KeyRing
+    until: float | None = None
+
+
 class KeysWatcher:
     """Reads the keys every second and writes down every minute which ones were used.
 
-    What is known holds on while PostgreSQL is away. A process that starts then takes the copy in Redis, if another
-    receiver left one; else it knows nothing, and ``ring`` says so. Safe to use from several threads.
+    What PostgreSQL told holds on while it is away. A process that starts then takes the copy in Redis, if another
+    receiver left one, for as long as the copy may live; else it knows nothing, and ``ring`` says so. Safe to use from
+    several threads.
     """
 
     def __init__(self, engine: Engine, redis: Redis, *, clock: Callable[[], float] = monotonic) -> None:
@@ -33,7 +42,7 @@ class KeysWatcher:
         self._engine = engine
         self._copy = KeyRingCopy(redis)
         self._clock = clock
-        self._ring: KeyRing | None = None
+        self._known: _Known | None = None  # replaced as a whole, since requests read it from other threads
         self._copy_due = self._uses_due = clock()
         self._uses: dict[str, int] = {}
         self._noted: dict[str, int] = {}
@@ -49,11 +58,12 @@ class KeysWatcher:
         """The keys as far as they are known; asks nobody.
 
         Raises:
-            DatabaseUnavailableError: nothing is known yet.
+            DatabaseUnavailableError: nothing is known yet, or only what a copy told too long ago.
         """
-        if self._ring is None:
+        known = self._known
+        if known is None or (known.until is not None and self._clock() >= known.until):
             raise DatabaseUnavailableError("whether API keys are asked for is not known yet: PostgreSQL did not answer")
-        return self._ring
+        return known.ring
 
     def check(self) -> None:
         """Raise ``DatabaseUnavailableError`` while nothing is known: every request is answered 503 then."""
@@ -64,7 +74,7 @@ class KeysWatcher:
         self._uses[key_id] = now_us
 
     def refresh(self) -> None:
-        """Read the keys, from the copy where PostgreSQL does not answer and nothing is known.
+        """Read the keys, from the copy where PostgreSQL does not answer and has not yet.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer; what was known holds on.
@@ -72,11 +82,11 @@ class KeysWatcher:
         try:
             ring = read_ring(self._engine)
         except DatabaseUnavailableError:
-            if self._ring is None:
-                self._ring = self._copied()
+            if self._known is None or self._known.until is not None:
+                self._take_copy()
             raise
-        changed = self._ring is None or ring.keys != self._ring.keys
-        self._ring = ring
+        changed = self._differs(ring)
+        self._known = _Known(ring)
         if changed:
             log.info("keys_picked_up", keys=len(ring.keys))
         if changed or self._clock() >= self._copy_due:
@@ -107,14 +117,20 @@ class KeysWatcher:
         except QuestlineError as error:
             log.warning("key_uses_not_noted", error=str(error))
 
-    def _copied(self) -> KeyRing | None:
+    def _take_copy(self) -> None:
+        """Know what the copy tells; a receiver that reaches PostgreSQL may have made it anew since the last look."""
         try:
-            ring = self._copy.read()
+            copied = self._copy.read()
         except StateUnavailableError:
-            return None
-        if ring is not None:
-            log.warning("keys_read_from_copy", keys=len(ring.keys))
-        return ring
+            return
+        if copied is None:
+            return
+        if self._differs(copied.ring):
+            log.warning("keys_read_from_copy", keys=len(copied.ring.keys))
+        self._known = _Known(copied.ring, self._clock() + copied.left.total_seconds())
+
+    def _differs(self, ring: KeyRing) -> bool:
+        return self._known is None or ring.keys != self._known.ring.keys
 
     def _write_copy(self, ring: KeyRing) -> None:
         try:

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from models.errors import ServiceFailedError
+from models.errors import ConfigurationError
 from worker.services.data_folder import DataFolder, read_json, write_private
 from worker.services.discovery import Server, choose_redis, find_redis_servers
 from worker.services.ports import LOOPBACK
@@ -60,13 +60,18 @@ def prepare_redis(data: DataFolder, *, taken: set[int]) -> EmbeddedRedis:
     return EmbeddedRedis(server, folder, port, password)
 
 
-def redis_fault(url: str) -> str | None:
-    """Why the Redis at this URL cannot be used now; ``None`` where it answers."""
+def redis_fault(url: str, *, setting: str = "STATE_URL") -> str | None:
+    """Why the Redis at this URL cannot be used now; ``None`` where it answers.
+
+    Raises:
+        ConfigurationError: the URL, of this setting, cannot be read.
+    """
     try:
         with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
             client.ping()
     except (RedisError, OSError) as error:  # also while it still loads its data
         return str(error)
-    except ValueError as error:
-        raise ServiceFailedError(f"{url!r} is no Redis URL: {error}") from error
+    except ValueError:
+        # From None: the URL holds a password, and the error may show a part of it.
+        raise ConfigurationError(f"{setting}: is no Redis URL") from None
     return None

@@ -90,7 +90,7 @@ class Servers:
         """Each server with the question whether it answers, by the label shown to people."""
         for setting, url in {"STATE_URL": self.settings.state, "BROKER_URL": self.settings.broker}.items():
             if self._redis is None:
-                yield Question(f"the Redis of {setting}", partial(redis_fault, url), _GIVEN_PATIENCE_S)
+                yield Question(f"the Redis of {setting}", partial(redis_fault, url, setting=setting), _GIVEN_PATIENCE_S)
         if self._redis is not None:
             url = self._redis.url
             yield Question(self._redis.server.label, partial(redis_fault, url), _EMBEDDED_PATIENCE_S)
