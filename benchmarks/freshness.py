@@ -25,7 +25,7 @@ from config.shards import shard_for
 from models.rules.goals import Rulebook
 from worker.load.generate import Plan, Shape, make_plan
 from worker.load.kinds import Kind, kinds_of
-from worker.load.send import Pace, send
+from worker.load.send import Pace, SendReport, send
 from worker.load.targets import HttpTarget
 from worker.load.wire import EVENTS_PATH, http_requests
 
@@ -50,10 +50,15 @@ WHERE tenant_id = %s AND user_id = ANY(%s) AND occurred_at >= %s
 class Freshness:
     """Seconds from accepted until seen, one of each for every probe."""
 
-    readable: list[float] = field(default_factory=list)
-    in_postgresql: list[float] = field(default_factory=list)
-    load_rate: float = 0.0
-    """Events a second that the load really had."""
+    sent: SendReport = field(repr=False)
+    """The load."""
+    readable: list[float]
+    in_postgresql: list[float]
+
+    @property
+    def load_rate(self) -> float:
+        """Events a second that the load really had."""
+        return self.sent.sent / self.sent.seconds
 
 
 class _Probes:
@@ -172,9 +177,9 @@ async def _measure(product: Product, rulebook: Rulebook, plan: Plan, spared: int
             watching.cancel()
             await asyncio.gather(loading, watching, return_exceptions=True)
     return Freshness(
+        sent=sent,
         readable=[at - probes.accepted[user_id] for user_id, at in probes.readable.items()],
         in_postgresql=[at - probes.accepted[user_id] for user_id, at in probes.in_postgresql.items()],
-        load_rate=sent.sent / sent.seconds,
     )
 
 

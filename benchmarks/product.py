@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
+from worker.load.tally import write_with_tally
 from worker.services.data_folder import DataFolder, read_json
 from worker.services.ports import free_port
 from worker.services.running import addresses
@@ -60,10 +61,13 @@ class Product:
 
 
 @contextmanager
-def running_product(settings: Mapping[str, str] | None = None) -> Iterator[Product]:
+def running_product(settings: Mapping[str, str] | None = None, *, with_tally: bool = False) -> Iterator[Product]:
     """A product of our own while the ``with`` lasts, with these settings of its environment.
 
+    ``with_tally``: its goals are those of the challenges file and a tally, which ``benchmarks.exactness`` needs.
+
     Raises:
+        ConfigurationError, InvalidChallengesError: the challenges file cannot be read, or has faults.
         ServiceFailedError: it did not start; the text ends with what it said.
     """
     folder = Path(tempfile.mkdtemp(prefix="questline-bench-"))
@@ -75,6 +79,9 @@ def running_product(settings: Mapping[str, str] | None = None) -> Iterator[Produ
         names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT")
         environment = {**(settings or {}), **{name: str(port) for name, port in zip(names, ports, strict=True)}}
         environment["QUESTLINE_DATA_DIR"] = str(folder)
+        if with_tally:
+            tallied = write_with_tally(Settings().challenges_file, folder / "challenges.json")
+            environment["CHALLENGES_FILE"] = str(tallied)
         with child([sys.executable, "-m", "worker.cli", "up"], environment, said) as process:
             _wait_until_ready(process, said)
             yield _product(folder)

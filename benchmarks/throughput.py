@@ -46,12 +46,17 @@ GRPC = Load("grpc", "gRPC, one event a call", batch=1, concurrency=64, grpc=True
 class Repetition:
     """One measured run. Times are in seconds."""
 
-    events: int
+    sent: SendReport
     seconds: float
     """From the first request until PostgreSQL had everything."""
     send_seconds: float
     before: CpuReading
     after: CpuReading
+
+    @property
+    def events(self) -> int:
+        """How many there were, all of them accepted."""
+        return self.sent.plan.distinct
 
     @property
     def rate(self) -> float:
@@ -101,7 +106,7 @@ def run(
     sent = uvloop.run(send(plan, requests, target, Pace(concurrency=load.concurrency, patience=_PATIENCE)))
     _check(sent)
     finished = _wait(count, expected, sent.started)
-    return Repetition(plan.distinct, finished - sent.started, sent.seconds, before, read_cpu(pids))
+    return Repetition(sent, finished - sent.started, sent.seconds, before, read_cpu(pids))
 
 
 def _check(sent: SendReport) -> None:

@@ -12,21 +12,27 @@ import pytest
 
 from tests.conftest import long_only
 from tests.servers import wait_until
-from worker.chaos.report import is_good
+from worker.chaos.report import MOST_UNKNOWN, is_good
+from worker.chaos.running import draw_steps
+from worker.chaos.schedule import WIPE
 
-SECONDS = 15
+SECONDS = 23
+SEED = 458
+"""Of the first six thousand seeds three draw every fault within so few seconds, and none within fewer."""
 PATIENCE = 280
-FAULTS = (
+CHOSEN = (
     "journal.appended:kill",
     "message.received:kill",
     "batches.taken:kill-parent",
-    "batch.applied:kill",
+    "batch.applied:kill",  # which kill-parent has in its name
+    "batch.applied:kill-parent",
     "flush.committed:kill",
-    "worker-frozen",
+    "worker-frozen-in-brpop-and-killed",
     "redis-killed",
     "redis-reply-cut",
     "redis-disk-full",
     "postgres-reply-cut",
+    WIPE,
 )
 
 
@@ -46,24 +52,32 @@ def processes_of(folder: Path):
     return found
 
 
+def test_the_short_run_draws_every_fault_that_is_chosen_for_it():
+    assert {step.name for step in draw_steps(SEED, SECONDS, CHOSEN)} == {*CHOSEN}
+
+
 @pytest.mark.timeout(300)
 def test_a_short_run_loses_nothing_and_doubles_nothing(tmp_path):
     folder = tmp_path / "kept"
-    chosen = [part for fault in FAULTS for part in ("--only", fault)]
+    chosen = [part for fault in CHOSEN for part in ("--only", fault)]
     # Settings of this environment must not reach it: these would bring it to its knees.
     environment = {**os.environ, "STATE_URL": "redis://127.0.0.1:1/0", "JOURNAL_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
-        command("--minutes", str(SECONDS / 60), "--seed", "7", *chosen, "--keep", str(folder), "--json"),
+        command("--minutes", str(SECONDS / 60), "--seed", str(SEED), *chosen, "--keep", str(folder), "--json"),
         env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     said = json.loads(ended.stdout)
-    assert [said[name] for name in ("seed", "lost", "doubled", "rows_wrong", "audit_differences")] == [7, 0, 0, 0, 0]
+    figures = ("seed", "lost", "doubled", "rows_wrong", "audit_differences", "audit_skipped")
+    assert [said[name] for name in figures] == [SEED, 0, 0, 0, 0, 0]
     assert said["acknowledged"] == said["counted"] > 100
     assert said["rows_compared"] > 100
     assert said["unlocks_compared"] > 50
-    assert said["faults"] >= 5
-    assert "seed 7" in ended.stderr
+    survived, missed = said["faults_by_name"], said["faults_missed"]
+    assert {*survived, *missed} == {*CHOSEN}
+    # A fault misses where its process is just being started again, which takes longer on a busy machine.
+    assert len(survived) > len({*missed} - {*survived}), f"too many missed: {missed}"
+    assert f"seed {SEED}" in ended.stderr
     assert processes_of(folder) == []
 
 
@@ -84,16 +98,34 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(tmp_path):
 
 GOOD = {
     "counted": 10, "lost": 0, "doubled": 0, "stray": 0, "rejected": 0, "rows_wrong": 0, "audit_differences": 0,
-    "dead_letters": {},
+    "audit_skipped": 0, "dead_letters": {}, "acknowledged": 990, "unknown": 0,
+    "faults_by_name": {"redis-killed": 1, WIPE: 1}, "faults_missed": {"redis-reply-cut": 1},
 }  # fmt: skip
+BAD = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences", "audit_skipped")
 
 
 def test_zero_and_zero_are_the_only_good_figures():
     assert is_good(GOOD)
     assert not is_good({**GOOD, "counted": 0})
     assert not is_good({**GOOD, "dead_letters": {"out_of_attempts": 1}})
-    for name in set(GOOD) - {"counted", "dead_letters"}:
+    for name in BAD:
         assert not is_good({**GOOD, name: 1}), name
+
+
+@pytest.mark.parametrize("survived", [{}, {WIPE: 1}])
+def test_a_run_in_which_no_fault_took_hold_proves_nothing(survived):
+    assert not is_good({**GOOD, "faults_by_name": survived})
+
+
+def test_a_run_of_wipes_alone_is_good_if_there_was_one():
+    assert is_good({**GOOD, "faults_by_name": {WIPE: 1}, "faults_missed": {}})
+    assert not is_good({**GOOD, "faults_by_name": {}, "faults_missed": {WIPE: 1}})
+
+
+def test_a_run_in_which_many_events_had_no_answer_proves_nothing():
+    assert MOST_UNKNOWN == 0.01
+    assert is_good({**GOOD, "unknown": 10})
+    assert not is_good({**GOOD, "unknown": 11})
 
 
 def test_a_name_that_no_fault_has_is_refused():

@@ -8,7 +8,7 @@ import pytest
 
 from worker.chaos.fault import Lane
 from worker.chaos.moment_faults import MOMENTS
-from worker.chaos.running import FAULTS
+from worker.chaos.running import FAULTS, draw_steps
 from worker.chaos.schedule import WIPE, draw_schedule
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,25 @@ def test_faults_of_a_lane_follow_one_another(lane):
 def test_faults_of_different_lanes_meet():
     steps = [step for step in draw() if step.name != WIPE]
     assert any(before.until > after.at for before, after in pairwise(steps))
+
+
+@pytest.mark.parametrize(
+    ("part", "drawn"),
+    [
+        (WIPE, {WIPE}),
+        ("redis", {"redis-killed", "redis-restarted", "redis-reply-cut", "redis-disk-full", WIPE}),
+        ("postgres-frozen", {"postgres-frozen"}),
+        ("", {*FAULTS, WIPE}),
+        ("earthquake", set()),
+    ],
+)
+def test_a_part_of_a_name_chooses_the_faults_that_have_it_the_wipe_like_any_other(part, drawn):
+    assert {step.name for step in draw_steps(1, 600.0, [part])} == drawn
+
+
+def test_a_schedule_without_wipes_is_the_same_otherwise():
+    with_wipes = [step for step in draw() if step.name != WIPE]
+    assert draw_schedule(1, 600.0, FAULTS.values(), wipes=False) == with_wipes
 
 
 def test_every_step_is_within_the_run_and_in_order():

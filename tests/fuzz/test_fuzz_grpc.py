@@ -14,6 +14,8 @@ from tests.fuzz.bad_inputs import METADATA
 from tests.fuzz.test_fuzz_http import fuzz
 from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD
 
+GRPC_INPUTS = 3_000
+"""At least so many in a long run."""
 ANSWERS = {"OK", "INVALID_ARGUMENT"}
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 """protobuf's strings hold no surrogates; the random bytes do what it would not."""
@@ -85,3 +87,9 @@ def peak_mib(pid: int) -> int:
     """The most memory that a process has ever held."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def test_after_all_of_them_a_good_message_is_taken(receiver, call):
+    """The last of the file: it looks back on the others, which a receiver that refuses everything would pass."""
+    receiver.was_sent(at_least=GRPC_INPUTS)
+    assert call(LOGIN_METHOD, UserLoggedIn(id="good", user_id="ada").SerializeToString()) == ("OK", "")

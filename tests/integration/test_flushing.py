@@ -1,6 +1,8 @@
 """Read, write, settle: what a flush guarantees, on a real Redis and a real PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import event as sa_event
@@ -9,7 +11,6 @@ from models.cold.connection import connect_database
 from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.hot.keys import FLUSH_LOCK
-from tasks.flushing import FlushReport
 from tests.stack import NOON, SHARDS, Stack
 
 
@@ -110,12 +111,40 @@ def test_overlapping_flushes_return_at_once(stack, redis):
     assert stack.flusher.flush().rows == 2
 
 
-def test_two_flushers_without_the_lock_write_the_same(stack):
-    stack.post(*(stack.event("login", f"u{n}") for n in range(50)))
-    while stack.flusher._pass(FlushReport()):
-        pass
-    assert stack.count("events") == 50
-    assert all(stack.rows(f"u{n}")[("logins", "")] == (1, False) for n in range(50))
+def test_of_two_flushers_without_the_lock_the_one_that_read_later_wins_whoever_commits_first(stack):
+    users = [f"u{n}" for n in range(50)]
+    other = Stack(stack.redis, stack.engine, clock=stack.clock).flusher
+    stack.post(*(stack.event("login", user) for user in users))
+    older = list(stack.flusher._groups())
+    stack.post(*(stack.event("login", user) for user in users))
+    newer = list(other._groups())
+    for flusher, groups in ((other, newer), (stack.flusher, older)):
+        for group in groups:
+            flusher._commit(group)
+    assert stack.count("events") == 100
+    assert stack.count("unlocks") == 50
+    assert {stack.rows(user)[("logins", "")] for user in users} == {(2, False)}
+    assert stack.flusher.flush().transactions == 0
+
+
+def test_two_flushers_without_the_lock_at_the_same_moment_write_everything_once(stack):
+    users = [f"u{n}" for n in range(50)]
+    others = [Stack(stack.redis, stack.engine, clock=stack.clock).flusher for _ in range(2)]
+    stack.post(*(stack.event("login", user) for user in users))
+    read = [(flusher, list(flusher._groups())) for flusher in others]
+    together = Barrier(2, timeout=20)
+
+    def commit(flusher, groups):
+        together.wait()
+        for group in groups:
+            flusher._commit(group)
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(commit, *one) for one in read]:
+            done.result()
+    assert (stack.count("events"), stack.count("unlocks")) == (50, 50)
+    assert {stack.rows(user)[("logins", "")] for user in users} == {(1, False)}
+    assert stack.flusher.flush().transactions == 0
 
 
 def test_a_flush_drains_more_than_one_batch(redis, engine):

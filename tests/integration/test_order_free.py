@@ -18,6 +18,7 @@ from tests.conftest import examples
 from tests.stack import GOALS, NOON, SHARDS
 
 EVENTS = 12
+USERS = ("u1", "u2", "u:3")
 
 amounts = st.one_of(
     st.integers(-(2**53), 2**53),
@@ -27,7 +28,7 @@ amounts = st.one_of(
 drawn = st.lists(
     st.tuples(
         st.sampled_from(["login", "workout", "statistic:level", "nobody.cares"]),
-        st.sampled_from(["u1", "u2", "u:3"]),
+        st.sampled_from(USERS),
         st.integers(0, 5 * 24 * 60),
         amounts,
         st.one_of(st.none(), st.integers(-5, 5)),
@@ -35,6 +36,8 @@ drawn = st.lists(
     min_size=1,
     max_size=EVENTS,
 )
+LOSSES = {"wipe", "evict"}
+"""Steps after which Redis may have no record of a user."""
 steps = st.lists(st.sampled_from(["batch", "flush", "wipe", "evict"]), max_size=6)
 
 
@@ -70,19 +73,24 @@ def test_any_order_duplicates_cuts_and_losses_give_the_rows_of_the_reference(sta
     cuts = sorted(extra.draw(st.lists(st.integers(0, len(arrivals)), max_size=3)))
     for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
         stack.post(*arrivals[start:end])
+        last = {event.user_id for event in arrivals[start:end]}
+        shown = {user: _in_redis(stack, user) for user in USERS}
         for step in plan:
             _disturb(stack, step)
     stack.flusher.flush()
-    for user in ("u1", "u2", "u:3"):
+    for user in USERS:
         expected = apply_all(GOALS, [event for event in events if event.user_id == user])
-        in_redis = stack.records.read(shard_for("t1", user, SHARDS), "t1", user) or []
-        assert {(row.goal_id, row.period): _meaning(row) for row in in_redis} in (
-            {key: _meaning(row) for key, row in expected.items()},
-            {},
-        )
+        # A record leaves Redis by a loss only, and the next event of its user brings it back whole.
+        if shown[user] or user in last or not LOSSES.intersection(plan):
+            assert shown[user] == {key: _meaning(row) for key, row in expected.items()}
         assert stack.rows(user) == {
             key: (Decimal(str(progress_of(row))), bool(row.completed_at)) for key, row in expected.items()
         }
+
+
+def _in_redis(stack, user):
+    rows = stack.records.read(shard_for("t1", user, SHARDS), "t1", user) or []
+    return {(row.goal_id, row.period): _meaning(row) for row in rows}
 
 
 def _empty(stack):

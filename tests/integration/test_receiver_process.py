@@ -21,10 +21,12 @@ from ingest.grpc_server import LOGIN_SERVICE
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
-from models.hot.batches import Appended
+from models.hot.batches import Appended, Batch
 from models.hot.keys import shard_keys
 from models.hot.meters import Meters
 from tests.servers import wait_until
+from tests.stack import SHARDS as STACK_SHARDS
+from tests.stack import Clock, Stack
 from worker.receiver.process import Receiver, make_committer
 from worker.receiver.serving import listen
 from worker.services.ports import free_port
@@ -55,14 +57,14 @@ PROGRAM = textwrap.dedent("""
 class Process:
     """A receiver with a linger so long that only the end of the process writes what it holds."""
 
-    def __init__(self, redis_url: str, *, linger: str) -> None:
+    def __init__(self, redis_url: str, *, linger: str, shards: int = SHARDS) -> None:
         self.http, self.grpc = free_port(), free_port()
         settings = {
             "STATE_URL": redis_url,
             "HTTP_PORT": str(self.http),
             "GRPC_PORT": str(self.grpc),
             "COMMIT_LINGER": linger,
-            "SHARDS": str(SHARDS),
+            "SHARDS": str(shards),
         }
         command = [sys.executable, "-c", PROGRAM]
         self.process = Popen(command, env={**os.environ, **settings})
@@ -95,8 +97,8 @@ class Process:
 def start(redis_url):
     started = []
 
-    def _start(linger):
-        started.append(Process(redis_url, linger=linger))
+    def _start(linger, **options):
+        started.append(Process(redis_url, linger=linger, **options))
         return started[-1]
 
     yield _start
@@ -157,6 +159,27 @@ def test_a_second_signal_hastens_the_end_and_loses_nothing_that_is_held(redis, s
         with suppress(httpx.TransportError):  # who hastens the end accepts that callers are cut off
             post.result()
     assert journaled(redis) == {"h1"}
+
+
+def test_what_was_answered_before_a_sigkill_counts_once_and_what_was_not_is_sent_again(start, redis, engine):
+    stack = Stack(redis, engine, clock=Clock(time.time_ns() // 1000))
+    receiver = start("1s", shards=STACK_SHARDS)
+    with ThreadPoolExecutor(1) as pool:
+        assert receiver.post(1).status_code == 202
+        held = pool.submit(receiver.post, 2)
+        time.sleep(0.3)  # it is held now
+        receiver.process.kill()
+        with pytest.raises(httpx.TransportError):
+            held.result()
+    assert receiver.process.wait(timeout=15) == -signal.SIGKILL
+    again = start("5ms", shards=STACK_SHARDS)
+    assert [again.post(number).status_code for number in (1, 2)] == [202] * 2
+    for shard in range(STACK_SHARDS):
+        for batch_id, packed in redis.hgetall(shard_keys(shard).journal).items():
+            stack.apply(Batch(shard, batch_id.decode(), packed))
+    stack.flusher.flush()
+    assert stack.count("events") == 2
+    assert [stack.rows(f"user-{number}", "default")["logins", ""] for number in (1, 2)] == [(1, False)] * 2
 
 
 def test_answers_say_nothing_about_the_server(redis, start):

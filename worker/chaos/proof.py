@@ -42,5 +42,5 @@ def prove(sent: SendReport, settings: Settings, on_count: Callable[[int], None])
         audit = Auditor(engine, lambda: rules).run(Scope(), settle=timedelta(seconds=_SETTLE_S))
         with database_errors(), engine.connect() as connection:
             rows = connection.execute(select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason))
-            letters: Counter[str] = Counter(dict(rows.tuples().all()))
+            letters: Counter[str] = Counter({row[0]: row[1] for row in rows})
     return Proof(stored, audit, letters)

@@ -1,7 +1,7 @@
 """One chaos run from the first process to the verdict."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from worker.chaos.moment_faults import MOMENT_FAULTS
 from worker.chaos.process_faults import PROCESS_FAULTS
 from worker.chaos.proof import prove
 from worker.chaos.report import Damage, as_data
-from worker.chaos.schedule import Step
+from worker.chaos.schedule import WIPE, Step, draw_schedule
 from worker.chaos.server_faults import SERVER_FAULTS
 from worker.load.send import SendReport
+from worker.load.tally import write_with_tally
 from worker.services.interrupts import Interrupts, StoppedError
 from worker.services.running import addresses
 from worker.wiring import load_rulebook
@@ -26,6 +27,12 @@ FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*PROCESS_FAULTS, *MO
 """Every fault but the wipe, by its name."""
 _LAST_S = 400.0
 """A request's patience, and some more."""
+
+
+def draw_steps(seed: int, seconds: float, parts: Collection[str]) -> list[Step]:
+    """The schedule of the faults, the wipe among them, whose names contain one of these parts."""
+    names = [name for name in (*FAULTS, WIPE) if any(part in name for part in parts)]
+    return draw_schedule(seed, seconds, [FAULTS[name] for name in names if name != WIPE], wipes=WIPE in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,14 @@ class Run:
     def go(self, folder: Path, challenges_file: Path, interrupts: Interrupts, progress: Progress) -> dict[str, Any]:
         """Do it in an empty folder; returns what ``worker.chaos.report`` says of it.
 
+        The goals are those of the challenges file and a tally of each kind of event (``worker.load.tally``).
+
         Raises:
+            ConfigurationError, InvalidChallengesError: the challenges file cannot be read, or has faults.
             ServiceFailedError: the installation did not start, or did not come back.
             StoppedError: a stop was asked for.
         """
+        challenges_file = write_with_tally(challenges_file, folder / "challenges.json")
         progress.doing("starting an installation")
         with running_installation(folder, challenges_file, interrupts) as installation:
             return self._break(installation, interrupts, progress)

@@ -46,15 +46,19 @@ class Step(NamedTuple):
     """Draws what the fault leaves open."""
 
 
-def draw_schedule(seed: int, seconds: float, faults: Collection[Breakable]) -> list[Step]:
-    """A schedule of so many seconds, in order of time. Each fault comes once before any of its lane comes again."""
+def draw_schedule(seed: int, seconds: float, faults: Collection[Breakable], *, wipes: bool = True) -> list[Step]:
+    """A schedule of so many seconds, in order of time. Each fault comes once before any of its lane comes again.
+
+    ``wipes``: whether Redis is wiped as well; the other steps are the same without.
+    """
     random = Random(seed)  # noqa: S311 - drawn to be the same again; nothing here is secret
     steps = [
         step
         for lane in Lane
         for step in _lane(random, seconds, [fault for fault in faults if fault.lane is lane], _GAPS[lane])
     ]
-    steps += _wipes(random, seconds)
+    if wipes:
+        steps += _wipes(random, seconds)
     return sorted(steps)
 
 

@@ -23,7 +23,9 @@ def chaos(
     minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="How long things are broken.")] = 10,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed draws the same faults and events.")] = None,
     rate: Annotated[float, typer.Option(min=1, help="Events sent a second, while the machine keeps up.")] = 100,
-    only: Annotated[list[str] | None, typer.Option(help="Only faults whose names contain this.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only faults whose names contain this, `redis-wiped` included.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="Keep data and logs in this new folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
@@ -32,15 +34,13 @@ def chaos(
     It starts an installation of its own in a temporary folder, on free ports, and touches no other. A run that fails
     leaves the folder and says where.
     """
-    from worker.chaos.running import FAULTS, Progress, Run  # noqa: PLC0415 - brings what --help does not need
-    from worker.chaos.schedule import draw_schedule  # noqa: PLC0415 - the same
+    from worker.chaos.running import Progress, Run, draw_steps  # noqa: PLC0415 - brings what --help does not need
 
-    faults = [fault for name, fault in FAULTS.items() if not only or any(part in name for part in only)]
-    if not faults:
-        raise ConfigurationError(f"--only {' '.join(only or [])}: no fault has such a name")
     seed = SystemRandom().randrange(_SEEDS) if seed is None else seed
+    steps = draw_steps(seed, 60 * minutes, only or [""])
+    if not steps:
+        raise ConfigurationError(f"--only {' '.join(only or [])}: no fault has such a name, or none is so short")
     typer.echo(f"questline: seed {seed}", err=True)
-    steps = draw_schedule(seed, 60 * minutes, faults)
     folder = _folder(keep)
     interrupts = Interrupts()
     with interrupts.caught(), progress_bars() as bars:

@@ -13,11 +13,10 @@ from random import Random
 
 from models.events import Event
 from models.rules.goals import Rulebook
-from worker.load.kinds import STATISTIC, Kind, kinds_of
+from worker.load.kinds import GROWING, STATISTIC, Kind, kinds_of
 
 _GAINS = (nan, 1.0, 1.0, 2.0, 5.0, 12.5, 30.0, 0.1)
 """Amounts for ``sum`` goals. None at all counts 1; a tenth shows whether sums are exact."""
-_GROWING = frozenset({"latest", "max", "min"})
 _RECENT_US = 10 * 60 * 1_000_000
 _DAY_US = 24 * 60 * 60 * 1_000_000
 
@@ -143,7 +142,7 @@ def _age(random: Random, spread: int) -> int:
 
 def _value(kind: Kind, youth: float, random: Random) -> float:
     """A value as the goals on this kind of event expect it; ``youth`` runs from 0 (oldest) to 1 (now)."""
-    if not _GROWING.isdisjoint(kind.operators):
+    if not GROWING.isdisjoint(kind.operators):
         # It grows with time, but one in ten falls back, so that the newest is not always the highest.
         grown = kind.top * youth
         return float(round(grown * random.random() if random.random() < 0.1 else grown))

@@ -11,6 +11,8 @@ from models.rules.rule import Condition, Operator, Rule, Scalar, leaves
 LOGIN = "login"
 STATISTIC = "statistic:"
 
+GROWING = frozenset({"latest", "max", "min"})
+"""Operators whose events carry a value that grows with time."""
 _PAYLOAD = "payload."
 _AMOUNTS: tuple[Scalar, ...] = (1, 2, 5, 12.5, 30, 0.1)
 _MISS = "another"
@@ -66,7 +68,8 @@ def kinds_of(rulebook: Rulebook, *, platform_only: bool) -> tuple[Kind, ...]:
 
 
 def _kind(event_type: str, rules: list[Rule], *, with_payload: bool) -> Kind:
-    top = max(-MAX_EXACT + 1, min(2 * max(rule.target for rule in rules), MAX_EXACT - 1))
+    highest = max((rule.target for rule in rules if rule.op in GROWING), default=1)
+    top = max(-MAX_EXACT + 1, min(2 * highest, MAX_EXACT - 1))
     return Kind(event_type, frozenset(rule.op for rule in rules), top, _fields(rules) if with_payload else ())
 
 

@@ -15,6 +15,7 @@ from models.rules.operators import progress_of
 from models.rules.reference import UserEngine
 from worker.load.send import SendReport
 from worker.load.stored import RowKey, RowValue, StoredEvent, StoredRun
+from worker.load.tally import is_tally
 
 _MAX_EXAMPLES = 10
 
@@ -26,9 +27,9 @@ class Difference:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, example: str) -> None:
-        """Count one, and keep it as an example while there are few."""
-        self.count += 1
+    def add(self, example: str, times: int = 1) -> None:
+        """Count one or more, and keep what is said of them as an example while there are few."""
+        self.count += times
         if len(self.examples) < _MAX_EXAMPLES:
             self.examples.append(example)
 
@@ -52,6 +53,9 @@ class VerifyReport:
     stray_events: Difference = field(default_factory=Difference)
     """In PostgreSQL although they were refused."""
     wrong_rows: Difference = field(default_factory=Difference)
+    doubled_effects: Difference = field(default_factory=Difference)
+    """How often events counted once more than they were accepted, by the rows of the tally; these are wrong rows as
+    well. Without ``worker.load.tally`` in the rules nothing can be said, and it stays empty."""
 
     @property
     def exact(self) -> bool:
@@ -115,7 +119,7 @@ def _verify_progress(run: StoredRun, what: tuple[dict[RowKey, RowValue], set[str
     report.expected_rows, report.skipped_users = len(expected), len(unknown)
     for asked, rows in run.progress():
         found = {key: value for key, value in rows.items() if key.user_id not in unknown}
-        report.wrong_rows = compare_rows(expected, found)
+        report.wrong_rows, report.doubled_effects = compare_rows(expected, found), _doubled_effects(expected, found)
         if not report.wrong_rows.count:
             report.exact_at = asked
             return
@@ -155,6 +159,17 @@ def compare_rows(expected: dict[RowKey, RowValue], found: dict[RowKey, RowValue]
     for key in found.keys() - expected.keys():
         wrong.add(f"{_row_name(key)}: must not exist, is {_row_text(found[key])}")
     return wrong
+
+
+def _doubled_effects(expected: Mapping[RowKey, RowValue], found: Mapping[RowKey, RowValue]) -> Difference:
+    """By how much the rows of the tally are too high."""
+    doubled = Difference()
+    for key, value in found.items():
+        right = expected.get(key)
+        excess = int(value.progress - (right.progress if right else 0)) if is_tally(key.goal_id) else 0
+        if excess > 0:
+            doubled.add(f"{_row_name(key)}: counted {excess} more than accepted", excess)
+    return doubled
 
 
 def _compare_events(found: Mapping[str, StoredEvent], sent: SendReport, report: VerifyReport) -> bool:
