@@ -38,7 +38,7 @@ class PoisonList:
             StateUnavailableError: the broker did not answer; whether it is kept is not known.
         """
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(POISON, msgpack.packb(poison))
+            pipeline.lpush(POISON, pack_poison(poison))
             pipeline.ltrim(POISON, 0, MAX_KEPT - 1)
             length: int = pipeline.execute()[0]
         return max(length - MAX_KEPT, 0)
@@ -63,6 +63,12 @@ class PoisonList:
             for packed in entries:
                 pipeline.lrem(POISON, -1, packed)  # type: ignore[arg-type]  # bytes are what it holds
             pipeline.execute()
+
+
+def pack_poison(poison: Poison) -> bytes:
+    """The bytes of an entry. No text makes this fail, for nobody would be left to keep the entry."""
+    packed: bytes = msgpack.packb(poison, unicode_errors="backslashreplace")
+    return packed
 
 
 def unpack_poison(packed: bytes) -> Poison:

@@ -137,6 +137,10 @@ ENVELOPES = {
     "pickle": pickled,
     "json": in_json,
     "plain data": with_("application/data", "content-type"),
+    "task of half a character": with_("\ud800", "headers", "task"),
+    "delivery_tag of half a character": with_("\ud800", "properties", "delivery_tag"),
+    "routing_key of half a character": with_("events.\udfff", "properties", "delivery_info", "routing_key"),
+    "half a character where nobody looks": with_({"\ud800": [1]}, "headers", "note"),
 }
 FOR_CELERY = {
     "unknown task": ("unknown_task", with_("questline.nothing", "headers", "task")),
@@ -185,6 +189,14 @@ def test_what_we_publish_is_sound(installation, crowd):
     check_envelope("events.3", json.dumps(sound(installation, crowd)).encode())
 
 
+def test_escapes_of_whole_characters_are_sound(installation, crowd):
+    envelope = sound(installation, crowd)
+    envelope["headers"]["origin"] = "gen1@bücher-😀"
+    item = json.dumps(envelope).encode()
+    assert b"\\ud83d\\ude00" in item
+    check_envelope("events.3", item)
+
+
 def test_replies_to_remote_control_are_no_tasks(installation, crowd):
     envelope = sound(installation, crowd)
     del envelope["headers"]["task"]
@@ -219,6 +231,13 @@ def test_poison_becomes_letters_in_its_order(stack, drain):
     stack.meters.push()
     assert float(stack.redis.hget(METERS, "questline_dead_letters_total{undecodable_message}")) == 3
     assert stack.redis.hget(METERS, "challenge_event_handler_events_failed_total") is None  # no event among them
+
+
+def test_no_text_keeps_poison_from_being_kept(stack, drain):
+    drain.poison.add(Poison("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'"))
+    assert drain.drain() == 1
+    [letter] = letters(stack)
+    assert (letter.error, letter.task, letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
 
 
 def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):
