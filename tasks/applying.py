@@ -21,6 +21,7 @@ from models.errors import (
     HydrationRacedError,
     MalformedBatchError,
     RetryableError,
+    RulesUnreadableError,
     StateUnavailableError,
 )
 from models.events import Event, pack_batch
@@ -130,7 +131,7 @@ class BatchApplier:
             return self._evaluate_or_bisect(shard, merged, may_load=may_load, is_last=is_last)
         except AttributesUnknownError:  # some users' are: those of the others need not wait
             return self._each(shard, merged, may_load=False)
-        except (DatabaseUnavailableError, HydrationRacedError) as error:
+        except (DatabaseUnavailableError, HydrationRacedError, RulesUnreadableError) as error:
             self._put_back(shard, merged, error)
             return may_load and not isinstance(error, DatabaseUnavailableError)
 
