@@ -58,13 +58,19 @@ class FlushWriter:
         return refused
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Commit dead letters.
+        """Commit dead letters. One that PostgreSQL refuses is kept with its bytes, and without what else it says.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         with database_errors(), self._engine.begin() as connection:
-            insert_dead_letters(connection, letters)
+            try:
+                with connection.begin_nested():
+                    insert_dead_letters(connection, letters)
+            except REFUSED as error:
+                if refuses_everything(error):
+                    raise
+                _insert_one_by_one(connection, letters)
 
     def _layer(self, connection: Connection, layer: Layer[T], items: Sequence[T]) -> list[DeadLetter]:
         ordered, refused = _in_order(items, layer), []
@@ -115,6 +121,18 @@ def _isolating(connection: Connection, items: Sequence[T], layer: Layer[T]) -> l
         half = len(items) // 2
         return _isolating(connection, items[:half], layer) + _isolating(connection, items[half:], layer)
     return []
+
+
+def _insert_one_by_one(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        try:
+            with connection.begin_nested():
+                insert_dead_letters(connection, [letter])
+        except REFUSED as error:
+            if refuses_everything(error):
+                raise
+            bare = DeadLetter(letter.kind, letter.reason, f"{words_of(error)}; {letter.error}", letter.raw, [])
+            insert_dead_letters(connection, [bare])
 
 
 def words_of(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """What no worker can take for a task, kept in the broker's Redis until the maintenance sweep has made letters of it."""
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -74,6 +75,10 @@ def pack_poison(poison: Poison) -> bytes:
 def unpack_poison(packed: bytes) -> Poison:
     """Read an entry; bytes that are none become an entry of their own."""
     try:
-        return Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        poison = Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         return Poison("undecodable_message", f"not an entry of {POISON}: {error}", packed)
+    kinds = [*map(type, poison)]
+    if kinds[:3] != [str, str, bytes] or not {str, NoneType}.issuperset(kinds[3:]):
+        return Poison("undecodable_message", f"not an entry of {POISON}: a value is of the wrong type", packed)
+    return poison
