@@ -4,6 +4,7 @@ from zlib import crc32
 
 MAINTENANCE_QUEUE = "maintenance"
 _EVENTS = "events."
+_DIGITS = 9
 
 
 def shard_for(tenant_id: str, user_id: str, shards: int) -> int:
@@ -19,7 +20,8 @@ def queue_for(shard: int) -> str:
 def shard_of_queue(queue: str) -> int | None:
     """The shard whose batches a queue carries; None where it carries none."""
     shard = queue.removeprefix(_EVENTS)
-    return int(shard) if shard != queue and shard.isdecimal() else None
+    # Stray messages name queues too: int() raises at thousands of digits.
+    return int(shard) if shard != queue and shard.isdecimal() and len(shard) <= _DIGITS else None
 
 
 def carries_tasks(queue: str) -> bool:

@@ -7,6 +7,7 @@ QuestlineError
 │   ├── BrokerUnavailableError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
+│   ├── RulesUnreadableError
 │   ├── RateLimitedError
 │   ├── NotReadyError
 │   └── ReceiverUnavailableError
@@ -100,6 +101,10 @@ class NotReadyError(RetryableError):
 
 class HydrationRacedError(RetryableError):
     """A user's record kept changing while it was being loaded from PostgreSQL."""
+
+
+class RulesUnreadableError(RetryableError):
+    """PostgreSQL holds no publication of rules that this release can read; a newer one may."""
 
 
 class AttributesUnknownError(RetryableError):

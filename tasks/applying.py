@@ -21,6 +21,7 @@ from models.errors import (
     HydrationRacedError,
     MalformedBatchError,
     RetryableError,
+    RulesUnreadableError,
     StateUnavailableError,
 )
 from models.events import Event, pack_batch
@@ -41,7 +42,8 @@ TAKEN_BATCHES, TAKEN_BYTES = 200, 128 * 1024
 MERGED_EVENTS = 250
 """Events of one call of the apply script, so that Redis is never busy with it for more than some milliseconds."""
 EVENT_ATTEMPTS = 3
-"""How often an event may break its evaluation before it becomes a dead letter."""
+"""How often an event may break its evaluation before it becomes a dead letter; once more where the sweep made its batch
+ready again, for a try among the ready ones is not counted."""
 
 log = structlog.get_logger()
 
@@ -86,7 +88,7 @@ class BatchApplier:
             tried = self.retries(self.tries.begin, shard, batch.batch_id, name)
             if tried in {READY, FINISHED} or (tried == GONE and self._has_restored(shard, batch)):
                 return True
-            # The first try was as one of the ready batches, and uncounted. What is lost for good does not come back.
+            # A try as one of the ready batches came before, uncounted. What is lost for good does not come back.
             is_last = tried == GONE or tried + 1 >= EVENT_ATTEMPTS
             return self._apply(shard, [batch], may_load=True, is_last=is_last)
         except SoftTimeLimitExceeded as error:
@@ -130,7 +132,7 @@ class BatchApplier:
             return self._evaluate_or_bisect(shard, merged, may_load=may_load, is_last=is_last)
         except AttributesUnknownError:  # some users' are: those of the others need not wait
             return self._each(shard, merged, may_load=False)
-        except (DatabaseUnavailableError, HydrationRacedError) as error:
+        except (DatabaseUnavailableError, HydrationRacedError, RulesUnreadableError) as error:
             self._put_back(shard, merged, error)
             return may_load and not isinstance(error, DatabaseUnavailableError)
 

@@ -18,6 +18,7 @@ class PoisonDrain:
     poison: PoisonList
     burials: Burials
     retries: Retries
+    shards: int
 
     def drain(self) -> int:
         """Make letters of all entries; returns how many.
@@ -28,21 +29,21 @@ class PoisonDrain:
         """
         drained = 0
         while entries := self.retries(self.poison.oldest, AT_ONCE):
-            self.burials.bury([_letter(unpack_poison(packed)) for packed in entries])
+            self.burials.bury([self._letter(unpack_poison(packed)) for packed in entries])
             self.retries(self.poison.remove, entries)
             drained += len(entries)
         return drained
 
-
-def _letter(poison: Poison) -> DeadLetter:
-    return DeadLetter(
-        kind="message",
-        reason=poison.reason,
-        error=poison.error,
-        raw=poison.raw,
-        event_ids=[],
-        shard=shard_of_queue(poison.queue) if poison.queue else None,
-        task=poison.task,
-        exception=poison.exception,
-        traceback=poison.traceback,
-    )
+    def _letter(self, poison: Poison) -> DeadLetter:
+        shard = shard_of_queue(poison.queue) if poison.queue else None  # of a queue that a stray message names
+        return DeadLetter(
+            kind="message",
+            reason=poison.reason,
+            error=poison.error,
+            raw=poison.raw,
+            event_ids=[],
+            shard=shard if shard is not None and shard < self.shards else None,
+            task=poison.task,
+            exception=poison.exception,
+            traceback=poison.traceback,
+        )

@@ -24,7 +24,7 @@ class Evaluator:
     """Applies events to users' records. Applying the same events again changes nothing."""
 
     matcher: Callable[[], Matcher]
-    """The rules as published by now; raises DatabaseUnavailableError while they are not known."""
+    """The rules as published by now; raises DatabaseUnavailableError, RulesUnreadableError while they are not known."""
     stamp: Stamp
     """Writes users' attributes into their events."""
     records: Records
@@ -47,6 +47,7 @@ class Evaluator:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
             AttributesUnknownError: of several batches, some need attributes that only PostgreSQL has, which is away.
             HydrationRacedError: a record would not load.
+            RulesUnreadableError: there are no rules that this release can read.
         """
         started = self.now_us()
         plan = self._plan(shard, events, packed, batch_ids, may_ask=may_load)

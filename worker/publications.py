@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.publications import load, newest_revision
 from models.cold.publishing import Document, publish
-from models.errors import ConfigurationError, DatabaseUnavailableError
+from models.errors import ConfigurationError, DatabaseUnavailableError, RulesUnreadableError
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Publications, Rulebook
@@ -124,11 +124,17 @@ def watch_publications(
 
 
 def matchers(watcher: PublicationsWatcher, settings: Settings) -> Callable[[], Matcher]:
-    """Gives what matches events to the rules as published by now; made anew when there is something new."""
+    """Gives what matches events to the rules as published by now; made anew when there is something new.
+
+    What it gives raises DatabaseUnavailableError and RulesUnreadableError while the rules are not known.
+    """
     made: list[Matcher] = []
 
     def current() -> Matcher:
-        publications = watcher.current()
+        try:
+            publications = watcher.current()
+        except ConfigurationError as error:  # permanent for this release, and no fault of the events in hand
+            raise RulesUnreadableError(str(error)) from error
         if not made or made[0].publications is not publications:
             made[:] = [Matcher(publications, lateness_us=reach_us(settings))]
         return made[0]

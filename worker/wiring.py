@@ -114,7 +114,7 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
         applier=_make_applier(parts, matchers(watcher, settings)),
         flusher=make_flusher(settings, parts.redis, parts.writer, parts.meters),
         sweeper=_make_sweeper(parts),
-        poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries),
+        poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries, settings.shards),
         make_partitions=lambda: prepare_database(parts.engine, settings),
         drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
         count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,

@@ -106,9 +106,8 @@ def _bury_evaluation(item: Evaluation, why: str) -> DeadLetter:
 
 def _bury(kind: str, item: tuple[Any, ...], event: Event, why: str, shard: int | None = None) -> DeadLetter:
     raw = msgpack.packb(item, default=str)  # a Decimal as text
-    return DeadLetter(
-        kind, Reason.REFUSED_BY_POSTGRESQL, why, raw, [event.event_id], event.tenant_id, event.user_id, shard
-    )
+    whose = (str(event.tenant_id), str(event.user_id))  # as texts: what was refused may be no text
+    return DeadLetter(kind, Reason.REFUSED_BY_POSTGRESQL, why, raw, [str(event.event_id)], *whose, shard)
 
 
 PROGRESS: Layer[ProgressRow] = Layer(

@@ -9,7 +9,7 @@ import orjson
 
 from models.cold.refused_rows import ROW_KINDS, read_refused
 from models.errors import MalformedBatchError, MalformedLetterError
-from models.events import unpack_batch
+from models.events import unpack_unchecked
 from models.rules.calendar import moment
 
 _JSON_FIELDS = frozenset({"payload", "attributes"})
@@ -21,7 +21,7 @@ def contents_of(kind: str, raw: bytes) -> Any:
     """The events of a batch, or the refused row, as JSON values; None where the bytes are neither."""
     try:
         if kind == "batch":
-            return [_fields(event) for event in unpack_batch(raw)]
+            return [_fields(event) for event in unpack_unchecked(raw)]
         return _fields(read_refused(kind, raw)) if kind in ROW_KINDS else None
     except (MalformedBatchError, MalformedLetterError, RecursionError):
         return None

@@ -27,7 +27,6 @@ from models.rules.rows import Evaluation, Row, Unlock
 T = TypeVar("T")
 Day = tuple[str, int]
 """A partitioned table, and a moment (microseconds since the epoch) of the day that is written to."""
-_UNWRITABLE = (*REFUSED, OverflowError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class RowRewriter:
             with database_errors(), self._engine.begin() as connection:
                 kept.layer.write(connection, [item])
                 settle(connection, letter.head)
-        except _UNWRITABLE as error:
+        except REFUSED as error:
             self._changes.refuse_again(letter.head, words_of(error))
             return words_of(error)
         return None

@@ -5,6 +5,7 @@ alone, and it becomes a dead letter with the server's words, in the same transac
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from time import monotonic
 from typing import TypeVar
@@ -21,7 +22,10 @@ from models.rules.calendar import moment
 
 T = TypeVar("T")
 
-REFUSED = (DataError, IntegrityError, InternalError, ProgrammingError, ValueError)
+REFUSED = (
+    *(DataError, IntegrityError, InternalError, ProgrammingError),
+    *(ValueError, TypeError, OverflowError, AttributeError),  # a field of an older release may be of any type
+)
 """What is raised where PostgreSQL, or the way to it, does not take an item as it is."""
 _REMEMBERED_SECONDS = 600
 """How long a partition counts as there without asking: another process may drop old ones."""
@@ -54,16 +58,22 @@ class FlushWriter:
         return refused
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Commit dead letters.
+        """Commit dead letters. One that PostgreSQL refuses is kept with its bytes, and without what else it says.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         with database_errors(), self._engine.begin() as connection:
-            insert_dead_letters(connection, letters)
+            try:
+                with connection.begin_nested():
+                    insert_dead_letters(connection, letters)
+            except REFUSED as error:
+                if refuses_everything(error):
+                    raise
+                _insert_one_by_one(connection, letters)
 
     def _layer(self, connection: Connection, layer: Layer[T], items: Sequence[T]) -> list[DeadLetter]:
-        ordered, refused = sorted(items, key=layer.key), []
+        ordered, refused = _in_order(items, layer), []
         for at in range(0, len(ordered), self._batch_size):
             chunk = ordered[at : at + self._batch_size]
             refused += [layer.bury(item, why) for item, why in _isolating(connection, chunk, layer)]
@@ -77,10 +87,26 @@ class FlushWriter:
 
     def _ensure(self, table: str, moments: set[int]) -> None:
         made = self._made.setdefault(table, set())
-        missing = {moment(at).date() for at in moments} - made
+        missing = _days(moments) - made
         if missing:
             partitions.ensure_partitions(self._engine, missing, table)
             made |= missing
+
+
+def _days(moments: set[int]) -> set[date]:
+    """Without what is no moment, whose row is refused when it is written."""
+    days = set()
+    for at in moments:
+        with suppress(TypeError, OverflowError):
+            days.add(moment(at).date())
+    return days
+
+
+def _in_order(items: Sequence[T], layer: Layer[T]) -> list[T]:
+    try:
+        return sorted(items, key=layer.key)
+    except TypeError:  # an id that is no text: any order will do until it has become a letter
+        return sorted(items, key=lambda item: [str(part) for part in layer.key(item)])
 
 
 def _isolating(connection: Connection, items: Sequence[T], layer: Layer[T]) -> list[tuple[T, str]]:
@@ -95,6 +121,18 @@ def _isolating(connection: Connection, items: Sequence[T], layer: Layer[T]) -> l
         half = len(items) // 2
         return _isolating(connection, items[:half], layer) + _isolating(connection, items[half:], layer)
     return []
+
+
+def _insert_one_by_one(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        try:
+            with connection.begin_nested():
+                insert_dead_letters(connection, [letter])
+        except REFUSED as error:
+            if refuses_everything(error):
+                raise
+            bare = DeadLetter(letter.kind, letter.reason, f"{words_of(error)}; {letter.error}", letter.raw, [])
+            insert_dead_letters(connection, [bare])
 
 
 def words_of(error: Exception) -> str:

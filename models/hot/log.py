@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 from redis import Redis
 
-from models.events import Event, unpack_batch
+from models.events import Event, unpack_unchecked
 from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
 from models.hot.scripts import register
@@ -71,7 +71,7 @@ class ShardLog:
 
 
 def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
-    batch = unpack_batch(fields[b"batch"])
+    batch = unpack_unchecked(fields[b"batch"])
     places: list[int] = msgpack.unpackb(fields[b"places"])
     unlocks: list[list[Any]] = msgpack.unpackb(fields.get(b"unlocks", b"\x90"))
     return LogEntry(

@@ -1,6 +1,7 @@
 """What no worker can take for a task, kept in the broker's Redis until the maintenance sweep has made letters of it."""
 
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -39,7 +40,7 @@ class PoisonList:
             StateUnavailableError: the broker did not answer; whether it is kept is not known.
         """
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(POISON, msgpack.packb(poison))
+            pipeline.lpush(POISON, pack_poison(poison))
             pipeline.ltrim(POISON, 0, MAX_KEPT - 1)
             length: int = pipeline.execute()[0]
         return max(length - MAX_KEPT, 0)
@@ -66,9 +67,19 @@ class PoisonList:
             pipeline.execute()
 
 
+def pack_poison(poison: Poison) -> bytes:
+    """The bytes of an entry. No text makes this fail, for nobody would be left to keep the entry."""
+    packed: bytes = msgpack.packb(poison, unicode_errors="backslashreplace")
+    return packed
+
+
 def unpack_poison(packed: bytes) -> Poison:
     """Read an entry; bytes that are none become an entry of their own."""
     try:
-        return Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        poison = Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         return Poison(Reason.UNDECODABLE_MESSAGE, f"not an entry of {POISON}: {error}", packed)
+    kinds = [*map(type, poison)]
+    if kinds[:3] != [str, str, bytes] or not {str, NoneType}.issuperset(kinds[3:]):
+        return Poison(Reason.UNDECODABLE_MESSAGE, f"not an entry of {POISON}: a value is of the wrong type", packed)
+    return poison

@@ -10,6 +10,7 @@ from sqlalchemy import event as sa_event
 from models.cold.connection import connect_database
 from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError
+from models.events import pack_batch
 from models.hot.keys import FLUSH_LOCK
 from tests.stack import NOON, SHARDS, Stack
 
@@ -101,6 +102,40 @@ def test_a_row_postgresql_refuses_is_kept_aside_and_the_others_land(stack):
     }
     assert "ck_test_bad" in letters[0].error
     assert stack.flusher.flush().transactions == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"occurred_at": "no time"},
+        {"occurred_at": None},
+        {"occurred_at": 10**18},
+        {"occurred_at": -(2**63)},
+        {"payload": "{}"},
+        {"attributes": 1},
+        {"value": "much"},
+        {"value": {}},
+    ],
+)
+def test_an_event_of_an_older_release_that_is_none_is_kept_aside_and_the_others_land(stack, wrong):
+    events = [stack.event("nobody-asks", "good"), stack.event("nobody-asks", "bad")._replace(**wrong)]
+    [shard] = {batch.shard for batch in stack.batches(events[0])}
+    stack.evaluator.evaluate(shard, events, pack_batch(events), [], may_load=True)
+    assert stack.flusher.flush().refused == 1
+    assert stack.shard_log.lengths(SHARDS) == [0] * SHARDS
+    with stack.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT user_id FROM events").scalars().all() == ["good"]
+        [letter] = connection.exec_driver_sql("SELECT kind, reason FROM dead_letters").all()
+    assert tuple(letter) == ("event", "refused_by_postgresql")
+
+
+def test_ids_that_cannot_be_put_in_order_do_not_stop_a_flush(stack):
+    events = [stack.event("nobody-asks"), stack.event("nobody-asks")._replace(tenant_id=5)]
+    [shard] = {batch.shard for batch in stack.batches(events[0])}
+    stack.evaluator.evaluate(shard, events, pack_batch(events), [], may_load=True)
+    stack.flusher.flush()
+    assert stack.shard_log.lengths(SHARDS) == [0] * SHARDS
+    assert (stack.count("events"), stack.count("dead_letters")) == (2, 0)
 
 
 def test_overlapping_flushes_return_at_once(stack, redis):

@@ -7,9 +7,16 @@ from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch, unpack_batch
 from models.hot.batches import Batch
 from models.hot.keys import METERS
+from models.rules.goals import Rulebook
 from tasks.applying import EVENT_ATTEMPTS
 from tasks.retrying import ATTEMPTS
-from tests.stack import SHARDS, Stack
+from tests.stack import GOALS, SHARDS, Stack, goal
+
+
+@pytest.fixture
+def stack(redis, engine):
+    cities = goal("cities", "distinct", "visit", field="payload.city")
+    return Stack(redis, engine, Rulebook((*GOALS.goals, cities)))
 
 
 def journaled(stack):
@@ -36,7 +43,8 @@ def come_back(stack):
 
 
 def bad(stack, event_id="bad"):
-    return stack.event("statistic:level", event_id=event_id, value="not a number")
+    """No receiver of ours takes such a payload; only a rule that asks for it finds out."""
+    return stack.event("visit", event_id=event_id, payload=b"{nothing")
 
 
 def test_good_events_of_a_bad_batch_count_at_once(stack):
@@ -111,7 +119,7 @@ def test_a_batch_of_garbage_ends_as_letters_whatever_is_in_it(stack, garbage):
     for _ in range(EVENT_ATTEMPTS):
         come_back(stack)
     assert journaled(stack) == 0
-    assert [letter.reason for letter in letters(stack)] == ["evaluation_failed"]
+    assert [letter.reason for letter in letters(stack)] == ["malformed_batch"]
 
 
 def test_while_letters_cannot_be_written_the_batch_stays_in_the_journal(stack, monkeypatch):

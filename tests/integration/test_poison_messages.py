@@ -17,6 +17,7 @@ from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
 from tests.servers import wait_until
+from tests.stack import SHARDS
 from worker.queues.envelopes import BadEnvelopeError, check_envelope
 
 
@@ -137,6 +138,10 @@ ENVELOPES = {
     "pickle": pickled,
     "json": in_json,
     "plain data": with_("application/data", "content-type"),
+    "task of half a character": with_("\ud800", "headers", "task"),
+    "delivery_tag of half a character": with_("\ud800", "properties", "delivery_tag"),
+    "routing_key of half a character": with_("events.\udfff", "properties", "delivery_info", "routing_key"),
+    "half a character where nobody looks": with_({"\ud800": [1]}, "headers", "note"),
 }
 FOR_CELERY = {
     "unknown task": ("unknown_task", with_("questline.nothing", "headers", "task")),
@@ -185,6 +190,14 @@ def test_what_we_publish_is_sound(installation, crowd):
     check_envelope("events.3", json.dumps(sound(installation, crowd)).encode())
 
 
+def test_escapes_of_whole_characters_are_sound(installation, crowd):
+    envelope = sound(installation, crowd)
+    envelope["headers"]["origin"] = "gen1@bücher-😀"
+    item = json.dumps(envelope).encode()
+    assert b"\\ud83d\\ude00" in item
+    check_envelope("events.3", item)
+
+
 def test_replies_to_remote_control_are_no_tasks(installation, crowd):
     envelope = sound(installation, crowd)
     del envelope["headers"]["task"]
@@ -196,7 +209,7 @@ def test_replies_to_remote_control_are_no_tasks(installation, crowd):
 
 @pytest.fixture
 def drain(stack):
-    return PoisonDrain(PoisonList(stack.redis), stack.burials, stack.retries)
+    return PoisonDrain(PoisonList(stack.redis), stack.burials, stack.retries, SHARDS)
 
 
 def letters(stack):
@@ -219,6 +232,49 @@ def test_poison_becomes_letters_in_its_order(stack, drain):
     stack.meters.push()
     assert float(stack.redis.hget(METERS, "questline_dead_letters_total{undecodable_message}")) == 3
     assert stack.redis.hget(METERS, "challenge_event_handler_events_failed_total") is None  # no event among them
+
+
+@pytest.mark.parametrize("entry", [["a", 1, 2], ["a", "b", "c"], [b"a", "b", b"c"], ["a", "b", b"c", 7], {"a": 1}, 5])
+def test_an_entry_of_wrong_types_is_a_letter_of_its_own_and_holds_up_nothing(stack, drain, entry):
+    stack.redis.lpush(POISON, msgpack.packb(entry))
+    drain.poison.add(Poison("undecodable_message", "bad", b"next"))
+    assert drain.drain() == 2
+    assert [bytes(letter.raw) for letter in letters(stack)] == [msgpack.packb(entry), b"next"]
+    assert {letter.reason for letter in letters(stack)} == {"undecodable_message"}
+
+
+@pytest.mark.parametrize(
+    "queue", ["events.99999", f"events.{SHARDS}", f"events.{2**70}", "events." + 5000 * "9", "events.\u0663", "nobody"]
+)
+def test_a_queue_of_no_shard_holds_up_nothing(stack, drain, queue):
+    drain.poison.add(Poison("unknown_task", "bad", b"x", queue))
+    drain.poison.add(Poison("unknown_task", "bad", b"y", f"events.{SHARDS - 1}"))
+    assert drain.drain() == 2
+    assert [letter.shard for letter in letters(stack)][1:] == [SHARDS - 1]
+    assert letters(stack)[0].shard in {None, 3}
+
+
+def test_a_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
+    with stack.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dead_letters ADD CONSTRAINT ck_test_bad CHECK (task <> 'bad')")
+    try:
+        for task in ("good", "bad", "fine"):
+            drain.poison.add(Poison("unknown_task", task, task.encode(), "events.1", task))
+        assert drain.drain() == 3
+    finally:
+        with stack.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE dead_letters DROP CONSTRAINT ck_test_bad")
+    found = {bytes(letter.raw): letter for letter in letters(stack)}
+    assert set(found) == {b"good", b"bad", b"fine"}
+    assert found[b"bad"].task is None
+    assert "ck_test_bad" in found[b"bad"].error
+
+
+def test_no_text_keeps_poison_from_being_kept(stack, drain):
+    drain.poison.add(Poison("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'"))
+    assert drain.drain() == 1
+    [letter] = letters(stack)
+    assert (letter.error, letter.task, letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
 
 
 def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):

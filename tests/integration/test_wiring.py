@@ -10,8 +10,10 @@ from models.cold.api_keys import Rights, create_key, revoke_key
 from models.cold.publishing import PICK_UP_US, Document, publish
 from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
 from models.hot.batches import Batch
+from models.hot.keys import METERS
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
+from tasks.applying import EVENT_ATTEMPTS
 from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
@@ -20,6 +22,8 @@ from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
 from worker.receiver.composition import make_receiver_parts
 from worker.wiring import backlog, build_runtime, load_rulebook, now_us, read_challenges
+
+DAY_US = 86_400_000_000
 
 
 @pytest.fixture
@@ -124,6 +128,28 @@ def _changed(settings, goal_id):
 def _apply(stack, runtime, event):
     batch = stack.accept(event)[0]
     runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+
+
+def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, settings):
+    own, long_ago = read_challenges(settings), now_us() - 30 * DAY_US
+    publish(stack.engine, own, now_us=long_ago)
+    publish(stack.engine, Document(b"of a newer release", own.rulebook, "newer"), now_us=long_ago + DAY_US)
+    runtime = build_runtime(settings, make_app(settings), own)
+    try:
+        batches = [stack.accept(stack.event("login", event_id=name))[0] for name in ("e1", "e2")]
+        for batch in batches * (EVENT_ATTEMPTS + 1):  # as the sweep would bring them back
+            runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+        runtime.meters.push()
+        assert (stack.count("dead_letters"), stack.progress()) == (0, {})
+        assert [known.tries for known in stack.tries.of(batches[0].shard, [one.batch_id for one in batches])] == [0, 0]
+        assert float(stack.redis.hget(METERS, "questline_batches_postponed_total{RulesUnreadableError}")) > 0
+        publish(stack.engine, Document(own.content + b" ", own.rulebook, "own"), now_us=long_ago + 2 * DAY_US)
+        for batch in batches:
+            runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+        assert ("daily-login", "2026-11-21") in stack.progress()
+    finally:
+        runtime.stop_watching()
+        runtime.meters.stop()
 
 
 def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack, settings):

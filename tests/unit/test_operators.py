@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.errors import MalformedBatchError
-from models.events import Event, identity_hash, pack_batch, unpack_batch
+from models.events import EARLIEST, MAX_EXACT, MAX_TEXT_BYTES, Event, identity_hash, pack_batch, unpack_batch
 from models.hot.keys import generation_at, member, record_key, seen_key
 from models.rules.calendar import microseconds, moment, period_key
 from models.rules.goals import Rulebook
@@ -73,17 +75,65 @@ def test_a_goals_digest_changes_with_its_meaning_only():
         assert first.digest != replace(first, **change).digest
 
 
-@given(st.lists(st.tuples(st.text(min_size=1), st.floats(allow_nan=False) | st.none()), max_size=5))
+@given(st.lists(st.tuples(st.text(min_size=1), st.floats(-MAX_EXACT, MAX_EXACT) | st.none()), min_size=1, max_size=5))
 def test_a_batch_survives_packing(data):
     data = [(name.encode("utf-8", "ignore").decode(), value) for name, value in data]
     events = [Event(name, "e", "t", "u", NOON, NOON, value, None, None, b"{}") for name, value in data]
     assert unpack_batch(pack_batch(events)) == events
 
 
-@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x01", b"\x91\x01", b"\x91\x91\x01", b"{}"])
+@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x01", b"\x91\x01", b"\x91\x91\x01", b"{}", b"\x90", b"\x91\x80"])
 def test_bytes_that_are_no_batch_are_named_so(junk):
     with pytest.raises(MalformedBatchError):
         unpack_batch(junk)
+
+
+EVENT = Event("e1", "login", "t1", "u1", NOON, NOON, 1.5, None, "test", b"{}", None, b"")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=300) | st.binary(),
+    lambda inner: st.lists(inner, max_size=13) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=20,
+)
+
+
+def is_event(event):
+    texts = (event.event_id, event.event_type, event.tenant_id, event.user_id, event.source or "", event.timezone or "")
+    return (
+        all(type(text) is str and len(text.encode()) <= MAX_TEXT_BYTES for text in texts)
+        and all(type(at) is int and EARLIEST <= at <= MAX_EXACT for at in (event.occurred_at, event.accepted_at))
+        and all(one is None or -MAX_EXACT <= one <= MAX_EXACT for one in (event.value, event.increment))
+        and type(event.payload) is type(event.attributes) is bytes
+    )
+
+
+@given(ANYTHING | st.lists(st.tuples(*(st.just(value) | ANYTHING for value in EVENT)), max_size=2))
+@example([["e1", "x", "t", "u", "no time", 0]])
+@example([[*EVENT[:4], True, NOON]])
+@example([[*EVENT[:5], 10**16]])
+@example([[*EVENT[:6], float("inf")]])
+@example([[*EVENT[:6], float("nan")]])
+@example([["e" * (MAX_TEXT_BYTES + 1), *EVENT[1:]]])
+@example([EVENT, EVENT[:5]])
+@example([EVENT, EVENT[:6]])
+@example([(*EVENT, "of a newer receiver")])
+def test_any_value_is_a_batch_of_events_or_named_malformed(value):
+    try:
+        events = unpack_batch(msgpack.packb(value))
+    except MalformedBatchError:
+        return
+    assert events
+    assert all(map(is_event, events))
+
+
+@pytest.mark.parametrize("number", range(len(EVENT)))
+def test_a_value_of_the_wrong_type_makes_a_batch_malformed_in_whatever_field(number):
+    wrong: list[Any] = [*EVENT[:number], [], *EVENT[number + 1 :]]
+    with pytest.raises(MalformedBatchError, match="not a batch"):
+        unpack_batch(msgpack.packb([EVENT, wrong]))
+
+
+def test_rows_of_older_and_newer_receivers_are_events():
+    assert unpack_batch(msgpack.packb([EVENT[:6], (*EVENT, "newer")])) == [Event(*EVENT[:6]), EVENT]
 
 
 @given(st.text(min_size=1))

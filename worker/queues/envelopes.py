@@ -11,6 +11,7 @@ from typing import Any
 
 from celery.utils.time import maybe_iso8601
 from kombu.serialization import loads as load_body
+from kombu.utils.json import dumps as dump_json
 from kombu.utils.json import loads as load_json
 
 from config.shards import carries_tasks
@@ -34,6 +35,7 @@ def check_envelope(queue: str, item: bytes) -> None:
     """
     try:
         message = load_json(item.decode())
+        _check_texts(item, message)
         _check_message(message)
         if carries_tasks(queue):
             _check_headers(message["headers"])
@@ -42,6 +44,12 @@ def check_envelope(queue: str, item: bytes) -> None:
         raise
     except Exception as error:
         raise BadEnvelopeError(f"{type(error).__name__}: {error}") from error
+
+
+def _check_texts(item: bytes, message: Any) -> None:
+    """Only an escape can bring half a surrogate pair, which is in no UTF-8: neither Redis nor a log would take it."""
+    if b"\\u" in item:
+        dump_json(message, ensure_ascii=False).encode()
 
 
 def _check_message(message: Any) -> None:

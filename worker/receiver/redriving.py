@@ -18,7 +18,7 @@ from models.cold.letter_filter import LetterFilter
 from models.cold.letter_reading import LetterHead, LetterReader, StoredLetter
 from models.cold.refused_rows import ROW_KINDS, RowRewriter, read_refused
 from models.errors import MalformedBatchError, MalformedLetterError
-from models.events import Event, unpack_batch
+from models.events import Event, unpack_unchecked
 
 _ID_SHOWN = 256
 _LANES = 4
@@ -96,7 +96,7 @@ class Redriver:
     async def _batch(self, letter: StoredLetter, *, dry_run: bool) -> Refusal | None:
         head = letter.head
         try:
-            events = unpack_batch(letter.raw)
+            events = unpack_unchecked(letter.raw)
         except MalformedBatchError as error:
             return Refusal(id=head.id, code="malformed_batch", reason=str(error))
         faults = await self.take_again(events, dry_run=dry_run)
