@@ -142,9 +142,19 @@ class Records:
 
     def dirty_members(self, shard: int, limit: int) -> list[bytes]:
         """Users of a shard that PostgreSQL is behind on, those waiting longest first."""
+        if limit <= 0:
+            return []
         with state_errors():
             members: Any = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
         return list(members)
+
+    def dirty_among(self, shard: int, members: Sequence[bytes]) -> list[bytes]:
+        """Those of these users that PostgreSQL is behind on."""
+        if not members:
+            return []
+        with state_errors():
+            scores: Any = self._redis.zmscore(shard_keys(shard).dirty, list(members))
+        return [name for name, score in zip(members, scores, strict=True) if score is not None]
 
     def read_dirty(self, shard: int, members: Sequence[bytes], *, oldest: Mapping[int, str]) -> list[DirtyRecord]:
         """What must be flushed of these users.
