@@ -58,32 +58,35 @@ class ShardReader:
         read_us = self.now_us()
         oldest = oldest_periods(read_us, microseconds_of(self.window))
         records = self.records.read_dirty(shard, members, oldest=oldest)
-        if len(records) < len(members) and (lost := self.records.forget_lost(shard, members)):
+        lost = sum(record.is_lost for record in records)
+        if len(records) < len(members):
+            lost += self.records.forget_lost(shard, members)
+        if lost:
             log.error("dirty_records_lost", shard=shard, users=lost)
         if self._may_be_gone(users, records) and not self.shard_log.holds(shard, entries[-1]):
             entries = []
         return ShardWork(shard, entries, records, read_us, not is_whole or len(members) >= self.users)
 
-    def _entries(self, shard: int) -> tuple[list[LogEntry], list[bytes], bool]:
+    def _entries(self, shard: int) -> tuple[list[LogEntry], list[str], bool]:
         """Entries until they are of so many users, which the last may pass; their users; whether these are all."""
         entries: list[LogEntry] = []
-        users: dict[bytes, None] = {}  # a set that keeps its order
+        users: dict[str, None] = {}  # a set that keeps its order
         while len(entries) < LOG_ENTRIES:
             page = self.shard_log.read(shard, LOG_PAGE, after=entries[-1].entry_id if entries else None)
             for entry in page:
                 if len(users) >= self.users:
                     return entries, list(users), False
                 entries.append(entry)
-                users |= dict.fromkeys(member(event.tenant_id, event.user_id).encode() for event in entry.events)
+                users |= dict.fromkeys(member(event.tenant_id, event.user_id) for event in entry.events)
             if len(page) < LOG_PAGE:
                 return entries, list(users), True
         return entries, list(users), False
 
     @staticmethod
-    def _may_be_gone(users: list[bytes], records: list[DirtyRecord]) -> bool:
+    def _may_be_gone(users: list[str], records: list[DirtyRecord]) -> bool:
         """Whether another flush may have committed the entries, or Redis have been wiped, since they were read.
 
         Who is clean, and whose entry is in the log still, was committed with it by a flush that was cut off then.
         """
-        found = {record.member.encode() for record in records}
+        found = {record.member for record in records}
         return any(user not in found for user in users)
