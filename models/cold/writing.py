@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
+from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
 
 from models.cold import layers, partitions
 from models.cold.connection import database_errors, refuses_everything
@@ -21,8 +21,8 @@ from models.rules.calendar import moment
 
 T = TypeVar("T")
 
-REFUSED = (DataError, IntegrityError, InternalError, ProgrammingError, ValueError)
-"""What is raised where PostgreSQL, or the way to it, does not take an item as it is."""
+REFUSED = (DataError, IntegrityError, InternalError, OperationalError, ProgrammingError, ValueError)
+"""What is raised where PostgreSQL, or the way to it, does not take an item as it is; unless it refuses everything."""
 _REMEMBERED_SECONDS = 600
 """How long a partition counts as there without asking: another process may drop old ones."""
 
