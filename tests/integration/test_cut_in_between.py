@@ -199,6 +199,21 @@ def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
     assert stack.progress()[("logins", "")] == (1, False)
 
 
+def test_a_clock_that_is_weeks_behind_a_record_is_not_the_fault_of_events(stack):
+    stack.clock.advance(days=20)
+    stack.post(stack.event("login"))
+    stack.clock.advance(days=-20)
+    [batch] = stack.accept(stack.event("login"))
+    for _ in range(2 * stack.max_attempts):
+        with pytest.raises(StateUnavailableError, match="the clock is behind"):
+            stack.apply(batch)
+    assert stack.count("dead_letters") == 0
+    stack.clock.advance(days=20)
+    stack.sweeper.sweep()
+    stack.apply(batch)
+    assert stack.progress()[("logins", "")] == (2, False)
+
+
 def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
     garbage = stack.event("login")._replace(tenant_id=["t"], user_id={"u": 1})
     stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000)

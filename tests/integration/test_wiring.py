@@ -86,6 +86,28 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
         runtime.meters.stop()
 
 
+@pytest.mark.parametrize("days", [-20, 20])
+def test_a_worker_whose_own_clock_is_weeks_off_counts_like_the_others(stack, settings, monkeypatch, days):
+    stack.clock.now = now_us()
+    healthy = build_runtime(settings, make_app(settings), read_challenges(settings))
+    monkeypatch.setattr("worker.wiring.now_us", lambda: now_us() + days * 86_400_000_000)
+    wrong = build_runtime(settings, make_app(settings), read_challenges(settings))
+    try:
+        events = [stack.event("login", event_id=f"e{number}") for number in range(3)]
+        for runtime, event in zip((healthy, wrong, healthy), events, strict=True):
+            _apply(stack, runtime, event)
+        for runtime in (healthy, wrong):  # all of them come again
+            for event in events:
+                _apply(stack, runtime, event)
+            runtime.flusher.flush()
+        assert (stack.count("events"), stack.count("dead_letters")) == (3, 0)
+        assert max(progress for progress, _ in stack.rows().values()) == 3
+    finally:
+        for runtime in (healthy, wrong):
+            runtime.stop_watching()
+            runtime.meters.stop()
+
+
 def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, settings, tmp_path):
     runtime = build_runtime(settings, make_app(settings), read_challenges(settings))
     try:
