@@ -48,6 +48,7 @@ class FlushReport:
     more: bool = False
     """Whether a shard held more than was read."""
     overlapped: bool = False
+    """Whether another flush was at work meanwhile, so that this was not one whole flush."""
 
     def add(self, other: "FlushReport") -> bool:
         """Count in what another transaction did; tells whether it left more to do."""
@@ -103,19 +104,23 @@ class Flusher:
                 with state_errors():
                     lock.reacquire()
         except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
+            report.overlapped = True
             log.warning("flush_lock_lost")
         finally:
-            self._release(lock)
+            report.overlapped = not self._release(lock) or report.overlapped
         if report.transactions:
             log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
         return report
 
-    def _release(self, lock: Lock) -> None:
+    def _release(self, lock: Lock) -> bool:
+        """Release the lock; tells whether it was held until now, as far as is known."""
         try:
             with state_errors():
                 lock.release()
         except (LockError, StateUnavailableError) as error:
             log.warning("flush_lock_not_released", error=str(error), seconds=LOCK_SECONDS)
+            return False
+        return True
 
     def _pass(self, report: FlushReport) -> bool:
         """Flush every shard once; tells whether any held more than was read."""

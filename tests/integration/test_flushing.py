@@ -119,6 +119,14 @@ def test_overlapping_flushes_return_at_once(stack, redis):
     assert stack.flusher.flush().rows == 2
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_flush_that_lost_its_lock_was_no_whole_flush(stack, redis, monkeypatch, passes):
+    stack.post(stack.event("login"))
+    left = [True] * (passes - 1) + [False]
+    monkeypatch.setattr(type(stack.flusher), "_pass", lambda *_: (redis.set(FLUSH_LOCK, "another"), left.pop(0))[1])
+    assert stack.flusher.flush().overlapped
+
+
 def test_two_flushers_without_the_lock_write_the_same(stack):
     stack.post(*(stack.event("login", f"u{n}") for n in range(50)))
     while stack.flusher._pass(FlushReport()):

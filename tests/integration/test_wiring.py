@@ -9,6 +9,7 @@ from config.shards import MAINTENANCE_QUEUE
 from models.cold.publishing import PICK_UP_US, Document, publish
 from models.errors import ConfigurationError, InvalidChallengesError
 from models.hot.batches import Batch
+from models.hot.connection import connect_state
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from tests.servers import wait_until
@@ -52,6 +53,12 @@ def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack
     check = flush_trigger(away, BatchPublisher(make_app(away)), redis, records)
     stack.post(*(stack.event("login", f"u{n}") for n in range(30)))
     check(30)
+
+
+def test_a_redis_that_blinks_does_not_fail_the_batch_that_wanted_a_flush(settings):
+    away = connect_state("redis://127.0.0.1:1/0")
+    records = Records(away, window=WINDOW, record_ttl=settings.record_ttl)
+    flush_trigger(settings, BatchPublisher(make_app(settings)), away, records)(30)
 
 
 def test_the_backlog_is_what_postgresql_lacks(stack, settings):
