@@ -1,7 +1,8 @@
 """The flush: read what changed, write it to PostgreSQL, settle it (promise P6).
 
-For each shard the log is read before the records, so that in one transaction PostgreSQL gets events together with
-progress that already contains them. Nothing leaves Redis before the commit, and then only what has not changed since.
+For each shard the log is read before the records (``flush_reading.py``), so that in one transaction PostgreSQL gets
+events together with progress that already contains them. Nothing leaves Redis before the commit, and then only what
+has not changed since.
 """
 
 from collections import deque
@@ -22,30 +23,17 @@ from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import failpoint
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
-from models.hot.log import LogEntry, ShardLog
+from models.hot.log import ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
-from models.hot.records import DirtyRecord, Records
-from models.rules.calendar import microseconds_of, oldest_periods
+from models.hot.records import Records
+from tasks.flush_reading import ShardReader, ShardWork
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
 LANES = 2
 """Transactions under way at once: while PostgreSQL works on one, the next is prepared. They share no shard."""
-LOG_ENTRIES = 40
-"""Applied batches read of a shard at a time: up to 10,000 events."""
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class ShardWork:
-    """What was read of one shard. ``more`` tells that the shard held more than was read."""
-
-    shard: int
-    entries: list[LogEntry]
-    records: list[DirtyRecord]
-    read_us: int
-    more: bool
 
 
 @dataclass(slots=True)
@@ -60,6 +48,7 @@ class FlushReport:
     more: bool = False
     """Whether a shard held more than was read."""
     overlapped: bool = False
+    """Whether another flush was at work meanwhile, so that this was not one whole flush."""
 
     def add(self, other: "FlushReport") -> bool:
         """Count in what another transaction did; tells whether it left more to do."""
@@ -115,19 +104,23 @@ class Flusher:
                 with state_errors():
                     lock.reacquire()
         except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
+            report.overlapped = True
             log.warning("flush_lock_lost")
         finally:
-            self._release(lock)
+            report.overlapped = not self._release(lock) or report.overlapped
         if report.transactions:
             log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
         return report
 
-    def _release(self, lock: Lock) -> None:
+    def _release(self, lock: Lock) -> bool:
+        """Release the lock; tells whether it was held until now, as far as is known."""
         try:
             with state_errors():
                 lock.release()
         except (LockError, StateUnavailableError) as error:
             log.warning("flush_lock_not_released", error=str(error), seconds=LOCK_SECONDS)
+            return False
+        return True
 
     def _pass(self, report: FlushReport) -> bool:
         """Flush every shard once; tells whether any held more than was read."""
@@ -145,8 +138,9 @@ class Flusher:
     def _groups(self) -> Iterator[_Group]:
         """Shards with work, gathered into transactions of about ``batch_size`` rows."""
         group = _Group()
+        reader = ShardReader(self.records, self.shard_log, self.batch_size, self.window, self.now_us)
         for shard in self._busy_shards():
-            group.add(self._read(shard))
+            group.add(reader.read(shard))
             if group.rows >= self.batch_size or group.events >= 2 * self.batch_size:
                 yield group
                 group = _Group()
@@ -156,17 +150,6 @@ class Flusher:
     def _busy_shards(self) -> list[int]:
         dirty, logged = self.records.dirty_counts(self.shards), self.shard_log.lengths(self.shards)
         return [shard for shard in range(self.shards) if dirty[shard] or logged[shard]]
-
-    def _read(self, shard: int) -> ShardWork:
-        entries = self.shard_log.read(shard, LOG_ENTRIES)
-        members = self.records.dirty_members(shard, self.batch_size)
-        read_us = self.now_us()
-        oldest = oldest_periods(read_us, microseconds_of(self.window))
-        records = self.records.read_dirty(shard, members, oldest=oldest)
-        if len(records) < len(members) and (lost := self.records.forget_lost(shard, members)):
-            log.error("dirty_records_lost", shard=shard, users=lost)
-        more = len(entries) == LOG_ENTRIES or len(members) == self.batch_size
-        return ShardWork(shard, entries, records, read_us, more)
 
     def _commit(self, group: _Group) -> FlushReport:
         failpoint("flush.read", DatabaseUnavailableError)

@@ -47,6 +47,8 @@ def _robustness() -> dict[str, object]:
         # A killed child repeats its task a few times; after that the journal's sweep counts the attempts.
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        # Of the children that apply batches. Celery ignores both in a pool of threads, as the maintenance worker has
+        # it: a flush is bounded by the time limits of its connections (connection.py in models/cold and models/hot).
         "task_time_limit": 60,
         "task_soft_time_limit": 45,
         "worker_max_tasks_per_child": 100_000,

@@ -17,6 +17,7 @@ from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
 from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
+from models.hot.clock import StateClock
 from models.hot.connection import connect_state
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
@@ -144,16 +145,17 @@ def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier
 
 
 def _make_evaluator(parts: _Parts, matcher: Callable[[], Matcher]) -> Evaluator:
+    clock = StateClock(parts.redis)
     return Evaluator(
         matcher=matcher,
         stamp=AttributeStamper(make_user_attributes(parts.settings, parts.redis, parts.engine)).stamp,
         records=parts.records,
         reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),
         retries=parts.retries,
-        reporter=Reporter(parts.meters, now_us),
+        reporter=Reporter(parts.meters, clock),
         meters=parts.meters,
         buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
-        now_us=now_us,
+        now_us=clock,
     )
 
 
@@ -168,7 +170,7 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: 
         shard_log=ShardLog(redis),
         writer=writer,
         meters=meters,
-        now_us=now_us,
+        now_us=StateClock(redis),
     )
 
 

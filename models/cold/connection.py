@@ -14,8 +14,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from models.errors import DatabaseUnavailableError
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
-_WRONG_STATEMENT, _READ_ONLY = "42", "25006"
-"""PostgreSQL's class of errors of syntax and access rules; its code for writing where it only reads."""
+SERVER_TIMEOUT = timedelta(seconds=30)
+"""How long PostgreSQL's host may leave what was sent to it unacknowledged before a connection counts as broken."""
+_WRONG_STATEMENT, _READ_ONLY, _LIMIT_EXCEEDED = "42", "25006", "54"
+"""PostgreSQL's class of errors of syntax and access rules; its code for writing where it only reads; its class of what
+passes a limit of the server, as a row does that is too large for an index."""
 
 
 def connect_database(
@@ -43,6 +46,7 @@ def connect_database(
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            "tcp_user_timeout": SERVER_TIMEOUT // timedelta(milliseconds=1),  # keepalives rest while data is under way
         },
     )
 
@@ -53,6 +57,8 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        if _passes_a_limit(error):
+            raise
         raise DatabaseUnavailableError(f"PostgreSQL did not answer: {error}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
@@ -67,13 +73,24 @@ def database_errors() -> Iterator[None]:
 
 
 def refuses_everything(error: BaseException) -> bool:
-    """Whether PostgreSQL has not what a statement asks for, does not allow it, or only reads for now.
+    """Whether PostgreSQL is away, has not what a statement asks for, does not allow it, or only reads for now.
 
     That is the fault of the installation (a migration is missing, a right, a standby was reached), and passes with it:
     the data of a statement, which was made before, has no part in it.
     """
-    code = str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
+    if isinstance(error, OperationalError) and not _passes_a_limit(error):
+        return True
+    code = _code_of(error)
     return code.startswith(_WRONG_STATEMENT) or code == _READ_ONLY
+
+
+def _passes_a_limit(error: BaseException) -> bool:
+    """Whether a row is too large for the server, which psycopg2 files with the errors of a server that is away."""
+    return _code_of(error).startswith(_LIMIT_EXCEEDED)
+
+
+def _code_of(error: BaseException) -> str:
+    return str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
 
 
 @cache

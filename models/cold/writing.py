@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
+from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
 
 from models.cold import layers, partitions
 from models.cold.connection import database_errors, refuses_everything
@@ -23,10 +23,10 @@ from models.rules.calendar import moment
 T = TypeVar("T")
 
 REFUSED = (
-    *(DataError, IntegrityError, InternalError, ProgrammingError),
+    *(DataError, IntegrityError, InternalError, OperationalError, ProgrammingError),
     *(ValueError, TypeError, OverflowError, AttributeError),  # a field of an older release may be of any type
 )
-"""What is raised where PostgreSQL, or the way to it, does not take an item as it is."""
+"""What is raised where PostgreSQL, or the way to it, does not take an item as it is; unless it refuses everything."""
 _REMEMBERED_SECONDS = 600
 """How long a partition counts as there without asking: another process may drop old ones."""
 

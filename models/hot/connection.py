@@ -21,6 +21,7 @@ _NOT_NOW = frozenset(
         *("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
         *("MISCONF", "NOREPLICAS", "OOM", "READONLY"),
         *("NOAUTH", "WRONGPASS", "NOPERM"),
+        "CLOCKWRONG",  # of our own scripts: a record is from the future
     }
 )
 """Codes of answers that refuse any command, or any write, whatever is in it: the server has something else to do, no

@@ -54,6 +54,12 @@ class ShardLog:
             entries: Any = self._redis.xrange(shard_keys(shard).log, min=start, count=limit)
         return [_entry(shard, entry_id, fields) for entry_id, fields in entries]
 
+    def holds(self, shard: int, entry: LogEntry) -> bool:
+        """Whether an entry is still in the log."""
+        with state_errors():
+            found: Any = self._redis.xrange(shard_keys(shard).log, min=entry.entry_id, max=entry.entry_id)
+        return bool(found)
+
     def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:
         """Drop entries that PostgreSQL has committed."""
         keys = shard_keys(shard)

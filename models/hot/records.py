@@ -62,6 +62,8 @@ class DirtyRecord(NamedTuple):
     rows: list[Row]
     stamp: int
     """The newest stamp read; the user may be settled only while this is its newest."""
+    is_lost: bool
+    """The record was evicted and is loaded again, without the newest change: that is in PostgreSQL, or nowhere."""
     dirty_since: int
     """Microseconds since the epoch."""
     past_fields: list[str]
@@ -142,27 +144,39 @@ class Records:
 
     def dirty_members(self, shard: int, limit: int) -> list[bytes]:
         """Users of a shard that PostgreSQL is behind on, those waiting longest first."""
+        if limit <= 0:
+            return []
         with state_errors():
             members: Any = self._redis.zrange(shard_keys(shard).dirty, 0, limit - 1)
         return list(members)
 
+    def dirty_among(self, shard: int, members: Sequence[str]) -> list[bytes]:
+        """Those of these users, named by ``member``, that PostgreSQL is behind on."""
+        if not members:
+            return []
+        with state_errors():
+            scores: Any = self._redis.zmscore(shard_keys(shard).dirty, list(members))
+        return [name.encode() for name, score in zip(members, scores, strict=True) if score is not None]
+
     def read_dirty(self, shard: int, members: Sequence[bytes], *, oldest: Mapping[int, str]) -> list[DirtyRecord]:
-        """What must be flushed of these users.
+        """What must be flushed of these users; one whose record is gone, or not loaded again yet, is left out.
 
         Rows of periods before ``oldest``, which has a key for each length of keys, may leave Redis afterwards.
         """
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            if members:  # before the records: each then holds what the score stands for, unless that was evicted
+                pipeline.zmscore(shard_keys(shard).dirty, [name.decode() for name in members])
             for name in members:
                 pipeline.hgetall(record_key(shard, name.decode()))
-            records = pipeline.execute()
+            scores, *records = pipeline.execute() or [[]]
         return [
-            _dirty_record(shard, name.decode(), fields, oldest)
-            for name, fields in zip(members, records, strict=True)
-            if fields
+            _dirty_record(shard, name.decode(), int(score or 0), fields, oldest)
+            for name, score, fields in zip(members, scores, records, strict=True)
+            if fields.get(b"@loaded") == b"1"
         ]
 
     def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
-        """Let users go whose records are gone, whatever took them; returns how many those are."""
+        """Let users go whose records are gone, or not loaded again yet; returns how many those are."""
         with state_errors():
             gone: int = self._forget(
                 keys=[shard_keys(shard).dirty, *(record_key(shard, name.decode()) for name in members)],
@@ -218,7 +232,9 @@ def _packed_rows(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {field: packed for field, packed in fields.items() if FIELD_MARK in field}
 
 
-def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], oldest: Mapping[int, str]) -> DirtyRecord:
+def _dirty_record(
+    shard: int, name: str, score: int, fields: dict[bytes, bytes], oldest: Mapping[int, str]
+) -> DirtyRecord:
     flushed = int(fields.get(b"@flushed", b"0"))
     rows = _packed_rows(fields)
     stamps = {field: int(packed[:_STAMP_DIGITS]) for field, packed in rows.items()}
@@ -228,7 +244,8 @@ def _dirty_record(shard: int, name: str, fields: dict[bytes, bytes], oldest: Map
         tenant_id=fields[b"@tenant"].decode(),
         user_id=fields[b"@user"].decode(),
         rows=[unpack_row(packed) for field, packed in rows.items() if stamps[field] > flushed],
-        stamp=max(stamps.values(), default=0),
+        stamp=max([score, *stamps.values()]),
+        is_lost=score > max(stamps.values(), default=0),
         dirty_since=int(fields.get(b"@dirty", b"0")),
         past_fields=[field.decode() for field in rows if is_past(field.rpartition(FIELD_MARK)[2].decode(), oldest)],
     )

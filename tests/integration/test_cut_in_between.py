@@ -13,7 +13,7 @@ from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch
 from models.hot.batches import Batch
-from models.hot.keys import generation_at, shard_keys, tries_key
+from models.hot.keys import generation_at, member, record_key, shard_keys, tries_key
 from tests.stack import SHARDS, WINDOW, Stack
 
 WINDOW_US = WINDOW // timedelta(microseconds=1)
@@ -199,6 +199,21 @@ def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
     assert stack.progress()[("logins", "")] == (1, False)
 
 
+def test_a_clock_that_is_weeks_behind_a_record_is_not_the_fault_of_events(stack):
+    stack.clock.advance(days=20)
+    stack.post(stack.event("login"))
+    stack.clock.advance(days=-20)
+    [batch] = stack.accept(stack.event("login"))
+    for _ in range(2 * stack.max_attempts):
+        with pytest.raises(StateUnavailableError, match="the clock is behind"):
+            stack.apply(batch)
+    assert stack.count("dead_letters") == 0
+    stack.clock.advance(days=20)
+    stack.sweeper.sweep()
+    stack.apply(batch)
+    assert stack.progress()[("logins", "")] == (2, False)
+
+
 def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
     garbage = stack.event("login")._replace(tenant_id=["t"], user_id={"u": 1})
     stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000)
@@ -223,3 +238,66 @@ def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine, monke
     stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (1, False)
     assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+
+
+def passes_of(stack, monkeypatch):
+    """Counts how often a flush looks at a shard; a flush that would go on for ever fails instead."""
+    left, read = iter(range(30)), stack.shard_log.lengths
+    monkeypatch.setattr(stack.shard_log, "lengths", lambda *args: (next(left), read(*args))[1])
+
+
+def evict(stack, user="u1"):
+    shard = shard_for("t1", user, SHARDS)
+    assert stack.redis.delete(record_key(shard, member("t1", user)))
+    return shard
+
+
+def test_a_record_evicted_while_it_was_flushed_leaves_no_half_record(stack, monkeypatch):
+    stack.post(stack.event("login"))
+    write = stack.writer.write
+
+    def evicted(flush):
+        monkeypatch.undo()
+        refused = write(flush)
+        stack.post(stack.event("login"))  # so that its mark is newer than what was read
+        evict(stack)
+        return refused
+
+    monkeypatch.setattr(stack.writer, "write", evicted)
+    stack.flusher.flush()
+    stack.flusher.flush()
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (2, False)  # the change in between is lost, as the policy has it
+
+
+@pytest.mark.parametrize("fields", [{"@dirty": 1, "@flushed": 1}, {"@loaded": "?1"}])
+def test_a_record_that_is_not_loaded_holds_up_no_flush(redis, engine, monkeypatch, fields):
+    stack = Stack(redis, engine, batch_size=2)
+    shard = shard_for("t1", "u1", SHARDS)
+    for name in ("t1:a", "t1:b", "t1:c"):
+        redis.hset(record_key(shard, name), mapping=fields)
+        redis.zadd(shard_keys(shard).dirty, {name: 1})
+    stack.post(stack.event("login"))
+    passes_of(stack, monkeypatch)
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    assert redis.exists(record_key(shard, "t1:a")) == ("@loaded" in fields)  # a load under way goes on
+
+
+def test_a_record_that_was_evicted_and_loaded_again_holds_up_no_flush(redis, engine, monkeypatch):
+    stack = Stack(redis, engine, batch_size=1)
+    again = stack.event("login")
+    stack.post(again)
+    stack.flusher.flush()
+    stack.post(stack.event("login"))
+    evict(stack)
+    stack.post(again)  # loads the record and changes nothing
+    passes_of(stack, monkeypatch)
+    stack.flusher.flush()
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (2, False)

@@ -2,17 +2,26 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from random import Random
 from threading import Barrier
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from sqlalchemy import event as sa_event
 
+from ingest.schema import Identifier
 from models.cold.connection import connect_database
+from models.cold.letter_filter import LetterFilter
+from models.cold.letter_reading import LetterReader
+from models.cold.refused_rows import RowRewriter
 from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.events import pack_batch
 from models.hot.keys import FLUSH_LOCK
-from tests.stack import NOON, SHARDS, Stack
+from models.rules.file_values import Id
+from models.rules.goals import Rulebook
+from tests.stack import NOON, SHARDS, Stack, goal
 
 
 def test_a_flush_brings_rows_events_and_unlocks_to_postgresql(stack):
@@ -182,6 +191,14 @@ def test_two_flushers_without_the_lock_at_the_same_moment_write_everything_once(
     assert stack.flusher.flush().transactions == 0
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_flush_that_lost_its_lock_was_no_whole_flush(stack, redis, monkeypatch, passes):
+    stack.post(stack.event("login"))
+    left = [True] * (passes - 1) + [False]
+    monkeypatch.setattr(type(stack.flusher), "_pass", lambda *_: (redis.set(FLUSH_LOCK, "another"), left.pop(0))[1])
+    assert stack.flusher.flush().overlapped
+
+
 def test_a_flush_drains_more_than_one_batch(redis, engine):
     stack = Stack(redis, engine, batch_size=7)
     for _ in range(3):
@@ -219,3 +236,33 @@ def test_an_unlock_names_the_event_that_made_it(stack):
     with stack.engine.connect() as connection:
         unlock = connection.exec_driver_sql("SELECT * FROM unlocks").one()
     assert (unlock.goal_id, unlock.period, unlock.event_id) == ("daily-login", "2026-11-21", "first")
+
+
+def longest_id(seed, shape):
+    """An id as long as may be, of letters that take four bytes each and do not compress."""
+    letters = Random(seed)
+    return TypeAdapter(shape).validate_python("".join(chr(letters.randrange(0x20000, 0x2A6DF)) for _ in range(256)))
+
+
+def test_a_row_whose_ids_are_too_long_for_an_index_is_kept_aside_and_the_others_land(redis, engine):
+    stack = Stack(redis, engine, rulebook=Rulebook((goal(longest_id(3, Id), "count", "login"),)))
+    user = longest_id(1, Identifier)
+    stack.post(stack.event("login", user, event_id=longest_id(2, Identifier)), stack.event("login"))
+    report = stack.flusher.flush()
+    assert report.refused == 1
+    assert (stack.count("events"), stack.count("unlocks"), stack.count("evaluations")) == (2, 2, 1)
+    with stack.engine.connect() as connection:
+        letter = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").one()
+    assert (letter.kind, letter.user_id, letter.reason) == ("evaluation", user, "refused_by_postgresql")
+    assert "exceeds btree" in letter.error
+    [head] = LetterReader(engine).newest(LetterFilter())
+    stored = LetterReader(engine).letter(head.id)
+    assert stored
+    assert "exceeds btree" in (RowRewriter(engine).rewrite(stored) or "")
+    assert sum(stack.records.dirty_counts(SHARDS)) + sum(stack.shard_log.lengths(SHARDS)) == 0
+
+
+def test_a_postgresql_whose_host_has_vanished_holds_a_connection_no_longer_than_half_a_minute(engine):
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        assert driver.get_dsn_parameters()["tcp_user_timeout"] == "30000"

@@ -254,6 +254,16 @@ def test_a_user_who_never_rests_is_left_and_said_so(mixed):
     assert reconcile(mixed).is_right
 
 
+def test_a_user_who_does_not_rest_in_the_second_look_does_not_count_as_repaired(mixed, monkeypatch):
+    lessons(mixed, 5)
+    sql(mixed, "UPDATE unlocks SET goal_id = 'fast' WHERE goal_id = 'lessons'")
+    looks = [False]
+    monkeypatch.setattr(Examiner, "has_changed", lambda *_: looks.pop() if looks else True)
+    report = reconcile(mixed)
+    assert [left.reason for left in report.left] == [BUSY]
+    assert report.users_repaired == 0
+
+
 def test_changes_that_wait_for_the_flush_are_no_fault(mixed):
     lessons(mixed, 1)
     mixed.post(*(mixed.event("lesson", "ada") for _ in range(4)))

@@ -162,6 +162,17 @@ def test_a_worker_whose_clock_is_wrong_puts_no_batch_off_for_long(stack, minutes
     assert stack.progress()[("logins", "")] == (1, False)
 
 
+def test_what_a_clock_ahead_put_off_waits_for_no_others_that_are_due(stack):
+    put_off, due = (stack.accept(stack.event("login"))[0] for _ in range(2))
+    now_ms = stack.clock() // 1000
+    stack.journal.take(put_off.shard, max_batches=9, max_bytes=9999, now_ms=now_ms)
+    stack.journal.postpone(put_off.shard, [put_off.batch_id], now_ms=now_ms + 3_600_000)
+    stack.clock.advance(seconds=11)
+    stack.journal.claim_waiting(due.shard, now_ms=stack.clock() // 1000, queued=0, limit=9)
+    attempts = stack.redis.hgetall(shard_keys(due.shard).journal_attempts)
+    assert set(attempts) == {batch.batch_id.encode() for batch in (put_off, due)}
+
+
 def test_a_clock_a_little_ahead_costs_no_more_than_that(stack):
     batch = stack.accept(stack.event("login"))[0]
     stack.journal.take(batch.shard, max_batches=10, max_bytes=10_000, now_ms=stack.clock() // 1000 + 9 * 60_000)

@@ -10,6 +10,7 @@ from models.cold.api_keys import Rights, create_key, revoke_key
 from models.cold.publishing import PICK_UP_US, Document, publish
 from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
 from models.hot.batches import Batch
+from models.hot.connection import connect_state
 from models.hot.keys import METERS
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
@@ -59,6 +60,12 @@ def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack
     check(30)
 
 
+def test_a_redis_that_blinks_does_not_fail_the_batch_that_wanted_a_flush(settings):
+    away = connect_state("redis://127.0.0.1:1/0")
+    records = Records(away, window=WINDOW, record_ttl=settings.record_ttl)
+    flush_trigger(settings, BatchPublisher(make_app(settings)), away, records)(30)
+
+
 def test_the_backlog_is_what_postgresql_lacks(stack, settings):
     assert backlog(settings) == 0
     stack.post(stack.event("login"))
@@ -89,6 +96,28 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
     finally:
         runtime.stop_watching()
         runtime.meters.stop()
+
+
+@pytest.mark.parametrize("days", [-20, 20])
+def test_a_worker_whose_own_clock_is_weeks_off_counts_like_the_others(stack, settings, monkeypatch, days):
+    stack.clock.now = now_us()
+    healthy = build_runtime(settings, make_app(settings), read_challenges(settings))
+    monkeypatch.setattr("worker.wiring.now_us", lambda: now_us() + days * 86_400_000_000)
+    wrong = build_runtime(settings, make_app(settings), read_challenges(settings))
+    try:
+        events = [stack.event("login", event_id=f"e{number}") for number in range(3)]
+        for runtime, event in zip((healthy, wrong, healthy), events, strict=True):
+            _apply(stack, runtime, event)
+        for runtime in (healthy, wrong):  # all of them come again
+            for event in events:
+                _apply(stack, runtime, event)
+            runtime.flusher.flush()
+        assert (stack.count("events"), stack.count("dead_letters")) == (3, 0)
+        assert max(progress for progress, _ in stack.rows().values()) == 3
+    finally:
+        for runtime in (healthy, wrong):
+            runtime.stop_watching()
+            runtime.meters.stop()
 
 
 def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, settings, tmp_path):

@@ -156,8 +156,10 @@ class Reconciler:
         add_unlocks(engine, to_do.unlocks)
         report.unlocks_added = len(to_do.unlocks)
         for shard, users in to_do.users.items():
+            left_before = report.left_count
             wrong = {verdict.user: verdict for verdict in self._settled(shard, users, report, self._is_certain)}
-            report.users_repaired += len(users) - len(wrong)
+            busy = report.left_count - left_before  # of whom nobody knows yet
+            report.users_repaired += len(users) - len(wrong) - busy
             for user, verdict in wrong.items():
                 surplus = all(d.what == "unlock" and d.expected == MISSING for d in verdict.differences)
                 report.leave(user, SURPLUS_UNLOCK if surplus else STILL_WRONG)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from config.settings import Settings
 from models.cold.writing import FlushWriter
+from models.hot.clock import StateClock
 from models.hot.connection import connect_state
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
@@ -26,7 +27,7 @@ from worker.cli.progress_bars import progress_bars
 from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
-from worker.wiring import make_flusher, now_us
+from worker.wiring import make_flusher
 
 
 def reconcile(
@@ -69,7 +70,7 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
     repairs = RecordRepairs(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     return Reconciler(
-        Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, now_us),
+        Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, StateClock(redis)),
         make_flusher(settings, redis, writer, meters).flush,
         settings.shards,
         on_users=lambda total: progress.update(repairing, total=total),

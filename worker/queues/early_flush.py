@@ -6,7 +6,7 @@ import structlog
 from redis import Redis
 
 from config.settings import Settings
-from models.errors import BrokerUnavailableError
+from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED
 from models.hot.records import Records
@@ -18,9 +18,18 @@ log = structlog.get_logger()
 def flush_trigger(
     settings: Settings, publisher: BatchPublisher, redis: Redis, records: Records
 ) -> Callable[[int], None]:
-    """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
+    """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second.
+
+    Raises nothing where a server is away: the batch that asks was applied, and those taken with it must not suffer.
+    """
 
     def check(dirty_in_shard: int) -> None:
+        try:
+            ask(dirty_in_shard)
+        except (BrokerUnavailableError, StateUnavailableError) as error:
+            log.warning("flush_not_requested", error=str(error))
+
+    def ask(dirty_in_shard: int) -> None:
         # The total can only pass the limit when some shard passes its share of it.
         if dirty_in_shard * settings.shards <= settings.buffer_max_size:
             return
@@ -28,11 +37,7 @@ def flush_trigger(
             return
         with state_errors():
             asked = redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
-        if not asked:
-            return
-        try:
+        if asked:
             publisher.request_flush()
-        except BrokerUnavailableError as error:
-            log.warning("flush_not_requested", error=str(error))
 
     return check

@@ -17,7 +17,7 @@ KEYS[4] ready              zset     batch id by the time since when it is ready
 ARGV[1] now                int   milliseconds since the epoch
 ARGV[2] wait               int   milliseconds until the first repetition
 ARGV[3] longest_wait       int   milliseconds
-ARGV[4] limit              int   batches looked at, at most
+ARGV[4] limit              int   batches that are due looked at, at most
 ARGV[5] queued             int   messages in the shard's queue
 ARGV[6] seed               int   from 1 to 2^31 - 2, for the spread of due times
 
@@ -28,6 +28,7 @@ local journal, journal_due, journal_attempts, ready = KEYS[1], KEYS[2], KEYS[3],
 local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local worker_comes, many_wait = tonumber(ARGV[5]) > 0, tonumber(ARGV[5]) > 20
 local seed, SPREAD = tonumber(ARGV[6]), 0.25
+local FROM_AHEAD = 10 -- batches put off by a wrong clock that are looked at beside the limit
 
 -- From 0 to 1; the server's own numbers would be the same in every call. The products stay exact in a double.
 local function chance()
@@ -42,14 +43,16 @@ local function claim(batch_id, packed)
   return { batch_id, attempts, packed }
 end
 
-local function waiting_between(earliest, latest)
-  return redis.call('ZRANGEBYSCORE', journal_due, earliest, latest, 'LIMIT', 0, limit)
+local function waiting_between(earliest, latest, most)
+  return redis.call('ZRANGEBYSCORE', journal_due, earliest, latest, 'LIMIT', 0, most)
 end
 
-local batch_ids = waiting_between('-inf', '(' .. ARGV[1])
-if #batch_ids == 0 then
-  -- Nobody puts a batch off for so long: the clock of who did was ahead, and its batches must not wait for ours.
-  batch_ids = waiting_between(string.format('(%.0f', now + wait + 2 * longest_wait), '+inf')
+local batch_ids = waiting_between('-inf', '(' .. ARGV[1], limit)
+-- Nobody puts a batch off for so long: the clock of who did was ahead, and its batches must not wait for ours, nor for
+-- those of a shard that always has some that are due.
+local from_ahead = string.format('(%.0f', now + wait + 2 * longest_wait)
+for _, batch_id in ipairs(waiting_between(from_ahead, '+inf', FROM_AHEAD)) do
+  batch_ids[#batch_ids + 1] = batch_id
 end
 
 local claimed = {}

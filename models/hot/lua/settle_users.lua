@@ -19,15 +19,18 @@ local settled = 0
 for index, user in ipairs(users) do
   local record, member, stamp, past = KEYS[index + 1], user[1], user[2], user[3]
   local current = tonumber(redis.call('ZSCORE', dirty, member) or '0')
+  local is_loaded = redis.call('HGET', record, '@loaded') == '1' -- an evicted record must not come to be again by halves
   if current == stamp then
     redis.call('ZREM', dirty, member)
-    redis.call('HDEL', record, '@dirty', unpack(past))
-    redis.call('PEXPIRE', record, record_ttl)
     settled = settled + 1
-  elseif current > stamp then
+    if is_loaded then
+      redis.call('HDEL', record, '@dirty', unpack(past))
+      redis.call('PEXPIRE', record, record_ttl)
+    end
+  elseif current > stamp and is_loaded then
     redis.call('HSET', record, '@dirty', read_at)
   end
-  if redis.call('EXISTS', record) == 1 then
+  if is_loaded then
     redis.call('HSET', record, '@flushed', string.format('%.0f', stamp))
   end
 end

@@ -1,0 +1,92 @@
+"""What a flush reads of a shard: the oldest entries of its log, and then the progress of all their users.
+
+So PostgreSQL gets no event, and with it its id, without progress that contains it, however many users wait: else a
+Redis that is wiped then would take the effect with it, and sending the event again would not bring it back. A user
+whose other entries wait for a later transaction is not written ahead of them either.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from models.hot.keys import member
+from models.hot.log import LogEntry, ShardLog
+from models.hot.records import DirtyRecord, Records
+from models.rules.calendar import microseconds_of, oldest_periods
+
+LOG_ENTRIES = 40
+"""Applied batches read of a shard at a time: up to 10,000 events."""
+LOG_PAGE = 5
+"""Of those, read in one round trip: where few hold many users, little is read in vain."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ShardWork:
+    """What was read of one shard. ``more`` tells that the shard held more than was read."""
+
+    shard: int
+    entries: list[LogEntry]
+    records: list[DirtyRecord]
+    read_us: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReader:
+    """Reads shards for transactions of about ``users`` users each."""
+
+    records: Records
+    shard_log: ShardLog
+    users: int
+    window: timedelta
+    now_us: Callable[[], int]
+
+    def read(self, shard: int) -> ShardWork:
+        """Read entries and the progress of their users; that of others too, once no entry is left behind.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        entries, users, is_whole = self._entries(shard)
+        members = self.records.dirty_among(shard, users)
+        if is_whole:
+            members = list(dict.fromkeys([*members, *self.records.dirty_members(shard, self.users)]))
+        read_us = self.now_us()
+        oldest = oldest_periods(read_us, microseconds_of(self.window))
+        records = self.records.read_dirty(shard, members, oldest=oldest)
+        lost = sum(record.is_lost for record in records)
+        if len(records) < len(members):
+            lost += self.records.forget_lost(shard, members)
+        if lost:
+            log.error("dirty_records_lost", shard=shard, users=lost)
+        if self._may_be_gone(users, records) and not self.shard_log.holds(shard, entries[-1]):
+            entries = []
+        return ShardWork(shard, entries, records, read_us, not is_whole or len(members) >= self.users)
+
+    def _entries(self, shard: int) -> tuple[list[LogEntry], list[str], bool]:
+        """Entries until they are of so many users, which the last may pass; their users; whether these are all."""
+        entries: list[LogEntry] = []
+        users: dict[str, None] = {}  # a set that keeps its order
+        while len(entries) < LOG_ENTRIES:
+            page = self.shard_log.read(shard, LOG_PAGE, after=entries[-1].entry_id if entries else None)
+            for entry in page:
+                if len(users) >= self.users:
+                    return entries, list(users), False
+                entries.append(entry)
+                users |= dict.fromkeys(member(event.tenant_id, event.user_id) for event in entry.events)
+            if len(page) < LOG_PAGE:
+                return entries, list(users), True
+        return entries, list(users), False
+
+    @staticmethod
+    def _may_be_gone(users: list[str], records: list[DirtyRecord]) -> bool:
+        """Whether another flush may have committed the entries, or Redis have been wiped, since they were read.
+
+        Who is clean, and whose entry is in the log still, was committed with it by a flush that was cut off then.
+        """
+        found = {record.member for record in records}
+        return any(user not in found for user in users)
