@@ -50,6 +50,7 @@ WORKERS = "ql:workers"
 TICKS = "ql:ticks"
 PROBE = "ql:probe"
 POISON = "ql:poison"
+POISON_BYTES = "ql:poison:bytes"
 
 
 class ShardKeys(NamedTuple):

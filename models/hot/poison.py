@@ -8,11 +8,15 @@ import msgpack
 from redis import Redis
 
 from models.hot.connection import state_errors
-from models.hot.keys import POISON
+from models.hot.keys import POISON, POISON_BYTES
+from models.hot.scripts import register
 from models.letter_reasons import Reason
 
 MAX_KEPT = 10_000
-"""The list is bounded: past this the oldest entries leave, though nobody has made letters of them."""
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""The list is bounded: past either the oldest entries leave, though nobody has made letters of them."""
+
+_KEYS = (POISON, POISON_BYTES)
 
 
 class Poison(NamedTuple):
@@ -30,8 +34,11 @@ class Poison(NamedTuple):
 class PoisonList:
     """The list, oldest entries last."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, max_bytes: int = MAX_KEPT_BYTES) -> None:
         self._redis = redis
+        self._max_bytes = max_bytes
+        self._keep = register(redis, "keep_poison")
+        self._drop = register(redis, "drop_poison")
 
     def add(self, poison: Poison) -> int:
         """Keep an entry; returns how many had to leave for it.
@@ -39,11 +46,9 @@ class PoisonList:
         Raises:
             StateUnavailableError: the broker did not answer; whether it is kept is not known.
         """
-        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(POISON, pack_poison(poison))
-            pipeline.ltrim(POISON, 0, MAX_KEPT - 1)
-            length: int = pipeline.execute()[0]
-        return max(length - MAX_KEPT, 0)
+        with state_errors():
+            left: int = self._keep(keys=_KEYS, args=[pack_poison(poison), MAX_KEPT, self._max_bytes])
+        return left
 
     def oldest(self, limit: int) -> list[bytes]:
         """The oldest entries, packed.
@@ -61,10 +66,8 @@ class PoisonList:
         Raises:
             StateUnavailableError: the broker did not answer.
         """
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for packed in entries:
-                pipeline.lrem(POISON, -1, packed)  # type: ignore[arg-type]  # bytes are what it holds
-            pipeline.execute()
+        with state_errors():
+            self._drop(keys=_KEYS, args=list(entries))
 
 
 def pack_poison(poison: Poison) -> bytes:

@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from models.hot.keys import METERS, POISON
-from models.hot.poison import MAX_KEPT, Poison, PoisonList, unpack_poison
+from models.hot.poison import MAX_KEPT, Poison, PoisonList, pack_poison, unpack_poison
 from tasks.draining import PoisonDrain
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
@@ -300,6 +300,20 @@ def test_poison_is_bounded_and_bytes_of_nobody_become_a_letter_too(stack, drain)
     stack.redis.ltrim(POISON, 0, 1)
     assert drain.drain() == 2
     assert [bytes(letter.raw) for letter in letters(stack)] == [b"x", b"new"]
+
+
+def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):
+    entry = Poison("undecodable_message", "bad", b"x" * 1_000)
+    size = len(pack_poison(entry))
+    kept = PoisonList(stack.redis, max_bytes=3 * size)
+    assert [kept.add(entry._replace(raw=b"%04d" % n + entry.raw[4:])) for n in range(5)] == [0, 0, 0, 1, 1]
+    assert [unpack_poison(packed).raw[:4] for packed in kept.oldest(10)] == [b"0002", b"0003", b"0004"]
+    assert drain.drain() == 3
+    assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
+    assert kept.add(entry._replace(raw=b"x" * 10_000)) == 3
+    assert len(kept.oldest(10)) == 1
+    stack.redis.delete(POISON)
+    assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
 
 
 def test_a_broker_that_refuses_writes_for_a_while_ends_no_worker(worker, installation, crowd):
