@@ -139,14 +139,16 @@ class GroupCommitter:
 
     def _commit_safely(self, group: Group) -> None:
         """Whatever breaks beside the write, callers get an answer, and the next group its turn."""
+        fault = None
         try:
             self._commit_group(group)
         except Exception as error:
             log.exception("group_commit_broke", waiters=len(group.waiters))
-            group.give_up(f"the group commit failed: {error!r}")
-        finally:
-            with self._changed:
-                self._held_bytes -= group.bytes
+            fault = f"the group commit failed: {error!r}"
+        with self._changed:
+            self._held_bytes -= group.bytes
+        if fault is not None:  # there is room again for who tries again at once
+            group.give_up(fault)
 
     def _leave(self) -> None:
         """Nobody waits for a thread that has ended: neither those who are here, nor those who come."""

@@ -18,7 +18,7 @@ MAX_EXACT = 2**53
 MAX_TEXT_BYTES = 1024
 """Of an id or a name: 256 characters of UTF-8. PostgreSQL has no index for much longer ones."""
 EARLIEST = 86_400_000_000
-"""The earliest time (µs) of an event, a day into the epoch: no time zone brings that to a day before it."""
+"""The earliest time (µs) at which an event may happen: no time zone brings that to a day before the epoch."""
 
 
 _MARGIN = timedelta(days=1)
@@ -107,8 +107,8 @@ def _check(events: Sequence[Event]) -> None:
         "".join(names)
     for texts in (payloads, attributes):
         b"".join(texts)
-    for times in (occurred, accepted):
-        if type(sum(times)) is not int or min(times) < EARLIEST or max(times) > MAX_EXACT:
+    for times, earliest in ((occurred, EARLIEST), (accepted, 0)):
+        if type(sum(times)) is not int or min(times) < earliest or max(times) > MAX_EXACT:
             raise ValueError("a time is no count of microseconds")
     # Infinities and NaN are not within either: a progress of them could never be written.
     if not all(-MAX_EXACT <= number <= MAX_EXACT for number in {*values, *increments} - {None}):

@@ -278,7 +278,7 @@ def _loads_or_says_why(text):
 
 
 @given(_NEARLY_FILES | _VALUES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_json_loads_or_is_refused_with_one_line_a_fault(content):
     _loads_or_says_why(json.dumps(content))
 

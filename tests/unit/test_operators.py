@@ -100,7 +100,10 @@ def is_event(event):
     texts = (event.event_id, event.event_type, event.tenant_id, event.user_id, event.source or "", event.timezone or "")
     return (
         all(type(text) is str and len(text.encode()) <= MAX_TEXT_BYTES for text in texts)
-        and all(type(at) is int and EARLIEST <= at <= MAX_EXACT for at in (event.occurred_at, event.accepted_at))
+        and type(event.occurred_at) is int
+        and EARLIEST <= event.occurred_at <= MAX_EXACT
+        and type(event.accepted_at) is int
+        and 0 <= event.accepted_at <= MAX_EXACT
         and all(one is None or -MAX_EXACT <= one <= MAX_EXACT for one in (event.value, event.increment))
         and type(event.payload) is type(event.attributes) is bytes
     )
