@@ -81,11 +81,16 @@ def redis(redis_url):
 def engine(database_url):
     """An engine on empty tables."""
     engine = connect_database(database_url)
+    empty_tables(engine)
+    yield engine
+    engine.dispose()
+
+
+def empty_tables(engine):
+    """Take out whatever earlier tests left."""
     with engine.begin() as connection:
         names = ", ".join(table.name for table in metadata.sorted_tables)
         connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from models.cold.connection import connect_database
 from models.hot.connection import connect_state
-from tests.conftest import LONG
+from tests.conftest import LONG, empty_tables
 from tests.environment import database_settings
 from tests.servers import wait_until
 from worker.services.ports import free_port
@@ -76,6 +77,9 @@ def names_what_is_wrong(refusal: dict[str, Any]) -> None:
 def receiver(redis_url, database_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp("receiver")
     connect_state(redis_url).flushall()
+    engine = connect_database(database_url)
+    empty_tables(engine)  # a letter of another test has a traceback, and means to
+    engine.dispose()
     ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
     settings = {
         **{name: str(port) for name, port in ports.items()},
