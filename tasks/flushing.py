@@ -26,6 +26,7 @@ from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.hot.log import ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import Records
+from models.hot.scripts import StateLock
 from tasks.flush_reading import ShardReader, ShardWork
 
 LOCK_SECONDS = 10
@@ -93,7 +94,7 @@ class Flusher:
             StateUnavailableError, DatabaseUnavailableError: what was not settled is flushed next time.
         """
         report = FlushReport()
-        lock = self.redis.lock(FLUSH_LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        lock = StateLock(self.redis, FLUSH_LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
         with state_errors():
             if not lock.acquire():
                 report.overlapped = True

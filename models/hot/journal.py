@@ -17,7 +17,7 @@ from models.errors import Bound
 from models.hot.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
 from models.hot.connection import state_errors
 from models.hot.keys import bell_key, shard_keys, tries_key
-from models.hot.scripts import register
+from models.hot.scripts import ScriptCall, call_all, register
 
 LONGEST_WAIT = timedelta(minutes=5)
 """The sweep publishes a waiting batch about this often at least: every wait may be a quarter longer by chance."""
@@ -82,21 +82,23 @@ class Journal:
             StateUnavailableError: the state Redis did not answer; what was written is not known.
         """
         due = now_ms + self._retry_after_ms
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for batch in batches:
-                keys = shard_keys(batch.shard)
-                self._append(
-                    keys=[
-                        *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
-                        *(keys.ready, bell_key(batch.shard), keys.dirty),
-                    ],
-                    args=[
-                        *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
-                        *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard),
-                    ],
-                    client=pipeline,
-                )
-            replies = list(zip(batches, pipeline.execute(), strict=True))
+        calls = []
+        for batch in batches:
+            keys = shard_keys(batch.shard)
+            call = ScriptCall(
+                self._append,
+                keys=[
+                    *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
+                    *(keys.ready, bell_key(batch.shard), keys.dirty),
+                ],
+                args=[
+                    *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
+                    *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard),
+                ],
+            )
+            calls.append(call)
+        with state_errors():
+            replies = list(zip(batches, call_all(self._redis, calls), strict=True))
         return Appended(
             [batch for batch, reply in replies if reply == 1],
             {batch.shard: _BOUNDS[reply] for batch, reply in replies if reply in _BOUNDS},

@@ -12,7 +12,7 @@ from redis import Redis
 
 from models.hot.connection import state_errors
 from models.hot.keys import WORKERS, lease_key
-from models.hot.scripts import register
+from models.hot.scripts import Script, ScriptCall, call_all, register
 
 
 class Leases:
@@ -54,10 +54,8 @@ class Leases:
                 owners.get(lease_key(shard))
             return [shard for shard, owner in enumerate(owners.execute()) if owner in {None, self._worker.encode()}]
 
-    def _each(self, script: Any, shards: Iterable[int], args: list[Any]) -> set[int]:
+    def _each(self, script: Script, shards: Iterable[int], args: list[Any]) -> set[int]:
         asked = sorted(shards)
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for shard in asked:
-                script(keys=[lease_key(shard)], args=args, client=pipeline)
-            replies = pipeline.execute()
+        with state_errors():
+            replies = call_all(self._redis, [ScriptCall(script, [lease_key(shard)], args) for shard in asked])
         return {shard for shard, reply in zip(asked, replies, strict=True) if reply == 1}

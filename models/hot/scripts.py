@@ -1,14 +1,21 @@
-"""The Lua scripts by name, read from the package as registered redis-py scripts.
+"""The Lua scripts by name, read from the package, and the one way to run them.
 
-A registered script is sent by its digest and loaded again whenever the server has forgotten it, in pipelines too.
+A script is sent by its digest. A server that does not know it (it was restarted, a replica took over, somebody flushed
+its scripts) has run nothing, so the same call is sent again with the script's text: one command, which nothing can
+come in between. redis-py's own ``Script`` loads first and then calls again, and in a pipeline asks beforehand; both
+fail where the script goes away in between.
 """
 
 import re
+from collections.abc import Sequence
+from hashlib import sha1
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.commands.core import Script
+from redis.exceptions import NoScriptError
+from redis.lock import Lock
 
 
 def _names(folder: Traversable) -> tuple[str, ...]:
@@ -39,6 +46,67 @@ def _read(path: str) -> str:
     return (_LUA / path).read_text(encoding="utf-8")
 
 
+class Script:
+    """A script bound to a client; contacts no server until it is called."""
+
+    def __init__(self, redis: Redis, source: str) -> None:
+        self._redis = redis
+        self.source = source
+        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any], client: Redis | None = None) -> Any:
+        """What the script returns; ``client`` stands in for the one it is bound to."""
+        redis = client or self._redis
+        try:
+            return redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return redis.eval(self.source, len(keys), *keys, *args)
+
+
+class ScriptCall(NamedTuple):
+    """A call that goes to the server together with others."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+def call_all(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
+    """What each call returns, in their order, in one round trip. They do not see each other and may run in any order.
+
+    Raises:
+        ResponseError: what the first call that failed was refused for; the others were made.
+    """
+    with redis.pipeline(transaction=False) as pipeline:
+        for script, keys, args in calls:
+            pipeline.evalsha(script.sha, len(keys), *keys, *args)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        for place in unknown:
+            script, keys, args = calls[place]
+            pipeline.eval(script.source, len(keys), *keys, *args)
+        for place, reply in zip(unknown, pipeline.execute(raise_on_error=False), strict=True):
+            replies[place] = reply
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+class StateLock(Lock):
+    """redis-py's lock with scripts that outlive a server's memory of them."""
+
+    lua_release: Any = None
+    lua_extend: Any = None
+    lua_reacquire: Any = None
+
+    def register_scripts(self) -> None:
+        """Called by redis-py, once a lock."""
+        self.lua_release = Script(self.redis, self.LUA_RELEASE_SCRIPT)
+        self.lua_extend = Script(self.redis, self.LUA_EXTEND_SCRIPT)
+        self.lua_reacquire = Script(self.redis, self.LUA_REACQUIRE_SCRIPT)
+
+
 def register(redis: Redis, name: str) -> Script:
     """The script ``lua/<name>.lua`` bound to a client; contacts no server."""
-    return redis.register_script(script_source(name))
+    return Script(redis, script_source(name))
