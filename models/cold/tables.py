@@ -219,3 +219,16 @@ api_keys = Table(
     CheckConstraint("scope IN ('ingest', 'read', 'admin')", name="scope"),
     comment="who may come in; once there is a row, nobody may without a key",
 )
+
+shard_histories = Table(
+    "shard_histories",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("flush_number", BigInteger, nullable=False, comment="counts the flushes of the shard; 0 before the first"),
+    Column("flush_token", Text, nullable=False, comment="drawn for the flush; the state Redis knows it as well"),
+    Column("log_version", BigInteger, nullable=False, comment="every event applied up to this version is in events"),
+    Column("row_version", BigInteger, nullable=False, comment="no row of the shard was written with a higher version"),
+    Column("event_rate", Double, nullable=False, comment="events a second of the last flushes"),
+    Column("flushed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="the last flush of each shard: by it PostgreSQL and Redis tell whether the other one went back in time",
+)
