@@ -19,6 +19,7 @@ QuestlineError
     ├── InvalidAttributesError
     ├── MalformedBatchError
     ├── MalformedLetterError
+    ├── ForeignKeyError
     └── ServiceFailedError
 
 Drivers' errors enter the tree at the one place that talks to the driver, with the original as their cause.
@@ -158,6 +159,16 @@ class MalformedBatchError(PermanentError):
 
 class MalformedLetterError(PermanentError):
     """The bytes of a dead letter are not what its kind says."""
+
+
+class ForeignKeyError(PermanentError):
+    """A user's key in the state Redis holds another application's value, which we do not replace."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found}, which Questline did not write: move it out of the way (RENAME, or DEL where it is of no use), "
+            "then redrive this dead letter"
+        )
 
 
 class ServiceFailedError(PermanentError):

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 from redis import Redis
 
 from models.attributes import Attributes, pack_attributes, unpack_attributes
-from models.hot.connection import state_errors
+from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.keys import attributes_key, member
 
 User = tuple[str, str]
@@ -28,6 +27,8 @@ class AttributeCache:
     def read(self, shard: int, users: Sequence[User]) -> dict[User, Attributes]:
         """The attributes of those users of a shard that the cache has, in one round trip.
 
+        A key that holds what we did not write counts as missing: PostgreSQL is asked.
+
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
@@ -36,8 +37,8 @@ class AttributeCache:
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for user in users:
                 pipeline.getex(_key(shard, user), px=self._ttl_ms)
-            found: Any = pipeline.execute()
-        return {user: unpack_attributes(text) for user, text in zip(users, found, strict=True) if text is not None}
+            found = with_none_for_other_types(pipeline.execute(raise_on_error=False))
+        return {user: known for user, text in zip(users, found, strict=True) if (known := _unpacked(text)) is not None}
 
     def fill(self, shard: int, known: Mapping[User, Attributes]) -> None:
         """Cache what PostgreSQL said, unless someone has written meanwhile.
@@ -67,6 +68,17 @@ class AttributeCache:
         """
         with state_errors():
             self._redis.delete(_key(shard, user))
+
+
+def _unpacked(text: bytes | None) -> Attributes | None:
+    """None for what is missing or no attributes of ours."""
+    if text is None:
+        return None
+    try:
+        attributes = unpack_attributes(text)
+    except ValueError:
+        return None
+    return attributes if isinstance(attributes, dict) else None
 
 
 def _key(shard: int, user: User) -> str:

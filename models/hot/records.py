@@ -18,9 +18,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgpack
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from models.events import remembered_for
-from models.hot.connection import state_errors
+from models.hot.connection import is_of_other_type, state_errors, with_none_for_other_types
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
@@ -135,9 +136,14 @@ class Records:
         return loaded
 
     def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
-        """A user's rows, or None if the record is not in Redis (or not loaded yet)."""
+        """A user's rows, or None if the record is not in Redis (or not loaded yet, or its key holds something else)."""
         with state_errors():
-            fields: Any = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
+            try:
+                fields: Any = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
+            except ResponseError as error:
+                if not is_of_other_type(error):
+                    raise
+                return None
         if fields.get(b"@loaded") != b"1":
             return None
         return [unpack_row(packed) for packed in _packed_rows(fields).values()]
@@ -168,11 +174,11 @@ class Records:
                 pipeline.zmscore(shard_keys(shard).dirty, [name.decode() for name in members])
             for name in members:
                 pipeline.hgetall(record_key(shard, name.decode()))
-            scores, *records = pipeline.execute() or [[]]
+            scores, *records = with_none_for_other_types(pipeline.execute(raise_on_error=False)) or [[]]
         return [
             _dirty_record(shard, name.decode(), int(score or 0), fields, oldest)
             for name, score, fields in zip(members, scores, records, strict=True)
-            if fields.get(b"@loaded") == b"1"
+            if fields and fields.get(b"@loaded") == b"1"
         ]
 
     def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:

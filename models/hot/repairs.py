@@ -12,7 +12,7 @@ import msgpack
 from redis import Redis
 
 from models.events import remembered_for
-from models.hot.connection import state_errors
+from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, field_of
 from models.hot.records import unpack_row
@@ -75,7 +75,7 @@ class RecordRepairs:
                 pipeline.zscore(shard_keys(shard).dirty, name)
                 for shift in (-1, 0, 1):
                     pipeline.scard(seen_key(shard, name, generation + shift))
-            replies = pipeline.execute()
+            replies = with_none_for_other_types(pipeline.execute(raise_on_error=False))
         return [
             _sighting(user, generation, *replies[5 * place : 5 * place + 5])
             for place, user in enumerate(users)
@@ -110,8 +110,9 @@ class RecordRepairs:
 
 
 def _sighting(
-    user: tuple[str, str], generation: int, fields: dict[bytes, bytes], score: float | None, *sizes: int
+    user: tuple[str, str], generation: int, found: dict[bytes, bytes] | None, score: float | None, *sizes: int | None
 ) -> Sighting:
+    fields = found or {}  # a key that holds something else looks like none, and the script replaces neither
     loaded, flushed = (fields.get(name, b"").decode() for name in (b"@loaded", b"@flushed"))
     rows = [unpack_row(packed) for field, packed in fields.items() if FIELD_MARK in field]
     score_text = "" if score is None else f"{score:.0f}"

@@ -75,7 +75,7 @@ def test_a_fault_of_ours_stays_what_it_is(redis):
     assert refuses_now(NoPermissionError("this user has no permissions", status_code="NOPERM"))
     redis.set("a", "text")
     with pytest.raises(ResponseError), state_errors():
-        redis.lpush("a", "1")
+        redis.incr("a")
     with pytest.raises(ResponseError), state_errors():
         redis.eval("error('of ours')", 0)
 

@@ -15,7 +15,7 @@ KEYWORDS = frozenset(
     while""".split()  # noqa: SIM905 - a list of words is read as words
 )
 GIVEN = KEYWORDS | frozenset(
-    """redis cmsgpack math table string ipairs pairs type unpack assert tonumber tostring""".split()  # noqa: SIM905
+    """redis cmsgpack math table string ipairs pairs type unpack assert error pcall tonumber tostring""".split()  # noqa: SIM905
 )
 """Words that mean the same in every file: Lua's own and those of Redis."""
 

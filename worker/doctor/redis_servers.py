@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 from redis import Redis
 
 from config.loopback import is_loopback
+from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.errors import NotReadyError
+from models.hot.key_types import foreign_keys_of_broker, foreign_keys_of_state
 from worker.doctor.registry import Installation, RedisPart, Remark, check, error, ok, warning
 from worker.receiver.health_checks import write_probe
 
@@ -96,6 +98,21 @@ def memory(installation: Installation) -> Iterator[Remark]:
             )
         else:
             yield ok(f"{part.name} uses {used / limit:.0%} of {_mebibytes(limit)}")
+
+
+@check("redis-keys", "the keys of Questline hold what Questline wrote there")
+def own_keys(installation: Installation) -> Iterator[Remark]:
+    """No other application writes to keys of a shard or of the whole product."""
+    shards = installation.settings.shards
+    queues = [MAINTENANCE_QUEUE, *map(queue_for, range(shards))]
+    found = foreign_keys_of_state(installation.state, shards) + foreign_keys_of_broker(installation.broker, queues)
+    for foreign in found:
+        yield error(
+            f"{foreign}: what needs it stands still",
+            "Move it out of the way (RENAME, or DEL where it is of no use), and give that application another Redis.",
+        )
+    if not found:
+        yield ok("every key of a shard holds what it should")
 
 
 @check("redis-password", "the state Redis and the broker are behind a password", needs_servers=False)

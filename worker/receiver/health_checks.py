@@ -22,6 +22,7 @@ from config.settings import Settings
 from models.cold.connection import database_errors
 from models.errors import NotReadyError
 from models.hot.connection import connect_state, state_errors
+from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
 
@@ -32,6 +33,8 @@ WORKER_PATIENCE = timedelta(seconds=60)
 FLUSH_PATIENCE = timedelta(seconds=30)
 """How long the oldest change may wait for PostgreSQL."""
 _PROBE_SECONDS = 60
+_NAMED = 3
+"""How many foreign keys are named."""
 _TIMEOUT_SECONDS = 2.0
 
 
@@ -126,6 +129,7 @@ def receiver_checks(
     backlog = Backlog(settings, state, records, now_us)
     needed: dict[str, Check] = {
         "state": lambda: write_probe(state),
+        "state_keys": lambda: own_keys(state, settings.shards),
         "journal": backlog.journal,
         **own,
     }
@@ -149,6 +153,19 @@ def write_probe(redis: Redis) -> None:
         redis.set(PROBE, "1", ex=_PROBE_SECONDS)
     except RedisError as error:
         raise NotReadyError(_redis_fault(error)) from error
+
+
+def own_keys(redis: Redis, shards: int) -> None:
+    """Whether every key of a shard holds what we wrote.
+
+    Raises:
+        StateUnavailableError: Redis does not answer.
+        NotReadyError: another application wrote there; the text names the keys.
+    """
+    found = foreign_keys_of_state(redis, shards)
+    if found:
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise NotReadyError(f"not ours: {'; '.join(map(str, found[:_NAMED]))}{more}")
 
 
 def database_probe(engine: Engine) -> None:

@@ -76,6 +76,7 @@ local function call(command, key, arguments)
   return replies
 end
 
+-- include: foreign
 local function draw_stamp()
   local drawn = redis.call('INCR', stamp_key)
   if drawn == 1 then -- a new counter, or Redis lost the old one: start above every stamp ever drawn
@@ -86,6 +87,8 @@ local function draw_stamp()
   return drawn
 end
 
+expect({ stamp_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
+expect({ journal_due, 'zset', journal_bytes, 'int', journal_attempts, 'hash', log_bytes, 'int', ready, 'zset' })
 local stamp = draw_stamp()
 local stamp_text = string.format('%016.0f', stamp)
 local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
@@ -108,8 +111,8 @@ local function new_events(user, base, seen, seen_before)
   for index, event in ipairs(user[EVENTS]) do
     hashes[index] = event[HASH]
   end
-  local known_now = call('SMISMEMBER', now_key, hashes)
-  local known_before = before == at - 1 and call('SMISMEMBER', before_key, hashes) or {}
+  local known_now = of_user('SMISMEMBER', now_key, hashes)
+  local known_before = before == at - 1 and of_user('SMISMEMBER', before_key, hashes) or {}
   local taken = {}
   for index, event in ipairs(user[EVENTS]) do
     local hash = event[HASH]
@@ -148,7 +151,7 @@ local changes = {}
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
-  local read = call('HMGET', record, user[FIELDS])
+  local read = of_user('HMGET', record, user[FIELDS])
   if read[LOADED] ~= '1' then
     cold[#cold + 1] = { index - 1, read[LOADED] or ('?' .. stamp_text), record }
   else

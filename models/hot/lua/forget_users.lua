@@ -1,7 +1,8 @@
 --[[
 Takes users whose records are gone off the dirty set: with a maxmemory-policy that evicts them there is nothing left to
 flush, and they would stand in front of the others for ever. A record that is being loaded again holds nothing either;
-one without any mark of loading is a half record that an older release left behind, and goes too.
+one without any mark of loading is a half record that an older release left behind, and goes too. A key that holds
+another application's value is left as it is.
 
 KEYS[1] dirty        zset
 KEYS[2...] record    hash    for each user
@@ -15,7 +16,7 @@ local dirty = KEYS[1]
 
 local gone = 0
 for index, member in ipairs(ARGV) do
-  local loaded = redis.call('HGET', KEYS[index + 1], '@loaded')
+  local loaded = redis.pcall('HGET', KEYS[index + 1], '@loaded')
   if loaded ~= '1' then
     gone = gone + redis.call('ZREM', dirty, member)
   end

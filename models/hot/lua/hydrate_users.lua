@@ -30,7 +30,7 @@ for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record, seen_now = KEYS[base], KEYS[base + 1]
   local token, tenant_id, user_id, stamp_floor, hashes, rows = unpack(user)
-  if redis.call('HGET', record, '@loaded') == token then
+  if redis.pcall('HGET', record, '@loaded') == token then -- an error where the key holds something else now
     local flushed = string.format('%.0f', stamp_floor)
     redis.call('HSET', record, '@loaded', '1', '@tenant', tenant_id, '@user', user_id, '@flushed', flushed)
     in_chunks('HSET', record, rows)

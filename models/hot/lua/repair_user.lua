@@ -18,7 +18,7 @@ ARGV[4] seen_ttl       int      milliseconds
 ARGV[5] record_ttl     int      milliseconds, for a user who is to have no rows, so nothing to flush
 ARGV[6] now            int      microseconds since the epoch
 
-RETURNS 1 put in place, 0 the user has changed since
+RETURNS 1 put in place, 0 the user has changed since, or a key holds another application's value
 ]]
 assert(#KEYS == 6 and #ARGV == 6)
 local stamp_key, dirty, record, sets = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
@@ -33,6 +33,12 @@ local function in_chunks(command, key, arguments)
   end
 end
 
+for _, key in ipairs({ record, unpack(sets) }) do
+  local found, wanted = redis.call('TYPE', key).ok, key == record and 'hash' or 'set'
+  if found ~= 'none' and found ~= wanted then -- another application's value is left as it is
+    return 0
+  end
+end
 local flushed, score = redis.call('HGET', record, '@flushed'), redis.call('ZSCORE', dirty, member)
 local looks_like = {
   redis.call('HGET', record, '@loaded') or '',

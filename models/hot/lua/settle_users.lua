@@ -19,7 +19,8 @@ local settled = 0
 for index, user in ipairs(users) do
   local record, member, stamp, past = KEYS[index + 1], user[1], user[2], user[3]
   local current = tonumber(redis.call('ZSCORE', dirty, member) or '0')
-  local is_loaded = redis.call('HGET', record, '@loaded') == '1' -- an evicted record must not come to be again by halves
+  -- An evicted record must not come to be again by halves; a key that holds something else is left as it is.
+  local is_loaded = redis.pcall('HGET', record, '@loaded') == '1'
   if current == stamp then
     redis.call('ZREM', dirty, member)
     settled = settled + 1
