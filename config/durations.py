@@ -28,6 +28,15 @@ def parse_duration(text: str) -> timedelta:
     return length
 
 
+def format_duration(length: timedelta) -> str:
+    """The shortest text that ``parse_duration`` reads back: ``7d``, ``36h``, ``500ms``."""
+    for unit in ("d", "h", "m", "s", "ms"):  # weeks are read, and shown in days
+        one = timedelta(**{_UNITS[unit]: 1})
+        if length % one == timedelta(0):
+            return f"{length // one}{unit}"
+    return f"{length / timedelta(milliseconds=1):f}ms"
+
+
 def _from_setting(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 

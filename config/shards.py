@@ -1,10 +1,12 @@
 """One shard number, three uses: the Celery queue, the Redis hash tag and the dirty set (promise P4)."""
 
+import re
 from zlib import crc32
 
 MAINTENANCE_QUEUE = "maintenance"
 _EVENTS = "events."
 _DIGITS = 9
+_PART = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 
 
 def shard_for(tenant_id: str, user_id: str, shards: int) -> int:
@@ -32,24 +34,28 @@ def carries_tasks(queue: str) -> bool:
 def parse_shards(text: str, shards: int) -> list[int]:
     """Read a worker's share of shards, such as ``0-7``, ``3`` or ``0-3,8,12-15``; ``all`` takes every one.
 
+    ``2/3`` is the second of three equal parts, however many shards there are; where there are fewer, it may be empty.
+
     Raises:
         ValueError: the text is no such list, or names a shard outside ``0..shards-1``.
     """
     if text == "all":
         return list(range(shards))
+    if part := _PART.fullmatch(text):
+        return _part_of(int(part[1]), int(part[2]), shards)
     chosen: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
+    for piece in text.split(","):
+        first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f"{part!r} is not a shard or a range of shards such as 0-7")
+            raise ValueError(f"{piece!r} is not a shard, a range of shards such as 0-7, or a part of them such as 1/2")
         span = range(int(first), int(last or first) + 1)
         if not span or span[-1] >= shards:
-            raise ValueError(f"{part!r} is outside the {shards} shards 0-{shards - 1}")
+            raise ValueError(f"{piece!r} is outside the {shards} shards 0-{shards - 1}")
         chosen.update(span)
     return sorted(chosen)
 
 
-def share_of(worker: int, workers: int, shards: int) -> str:
-    """The run of shards that worker number ``worker`` of ``workers`` takes, as ``parse_shards`` reads it."""
-    first, end = worker * shards // workers, (worker + 1) * shards // workers
-    return f"{first}-{end - 1}"
+def _part_of(number: int, parts: int, shards: int) -> list[int]:
+    if not 1 <= number <= parts:
+        raise ValueError(f"'{number}/{parts}' is no shard's part: the first is 1/{parts}, the last {parts}/{parts}")
+    return list(range((number - 1) * shards // parts, number * shards // parts))

@@ -19,6 +19,7 @@ from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
+from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
@@ -197,9 +198,11 @@ def backlog(settings: Settings) -> int:
     """
     redis = connect_state(settings.state, socket_timeout=2)
     try:
-        journal = sum(state.batches for state in make_journal(settings, redis).states(settings.shards))
+        record = InstallationCopy(redis).read()  # PostgreSQL may be away, and nothing waits for it here
+        shards = settings.shards if record is None else int(record.values["SHARDS"])
+        journal = sum(state.batches for state in make_journal(settings, redis).states(shards))
         records = make_records(settings, redis)
-        logged = sum(ShardLog(redis).lengths(settings.shards))
-        return journal + sum(records.dirty_counts(settings.shards)) + logged
+        logged = sum(ShardLog(redis).lengths(shards))
+        return journal + sum(records.dirty_counts(shards)) + logged
     finally:
         redis.close()

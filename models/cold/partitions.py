@@ -46,13 +46,22 @@ def partitions_before(engine: Engine, limit: datetime) -> list[str]:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
     first_kept = limit.astimezone(UTC).date()
+    return [name for name in partition_names(engine) if _is_before(first_kept, name)]
+
+
+def partition_names(engine: Engine) -> list[str]:
+    """Every partition, oldest first within each table.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer, or has no tables yet.
+    """
     with database_errors(), engine.connect() as connection:
-        found = connection.exec_driver_sql(
-            "SELECT p.relname AS parent, c.relname AS name FROM pg_inherits AS i"
-            " JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_class AS c ON c.oid = i.inhrelid"
-            " WHERE i.inhparent = ANY (ARRAY['events'::regclass, 'evaluations'::regclass]) ORDER BY c.relname"
-        ).all()
-    return [name for parent, name in found if _is_before(first_kept, parent, name)]
+        return list(
+            connection.exec_driver_sql(
+                "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
+                " WHERE i.inhparent = ANY (ARRAY['events'::regclass, 'evaluations'::regclass]) ORDER BY c.relname"
+            ).scalars()
+        )
 
 
 def drop_partition(engine: Engine, name: str) -> None:
@@ -66,6 +75,6 @@ def drop_partition(engine: Engine, name: str) -> None:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
 
 
-def _is_before(first_kept: date, parent: str, name: str) -> bool:
-    day = name.removeprefix(f"{parent}_")
+def _is_before(first_kept: date, name: str) -> bool:
+    day = name.removeprefix(f"{EVENTS}_").removeprefix(f"{EVALUATIONS}_")
     return len(day) == 8 and day.isdecimal() and day < f"{first_kept:%Y%m%d}"  # others are not of our making

@@ -22,6 +22,7 @@ from sqlalchemy import (
     false,
     func,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -231,4 +232,16 @@ shard_histories = Table(
     Column("event_rate", Double, nullable=False, comment="events a second of the last flushes"),
     Column("flushed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     comment="the last flush of each shard: by it PostgreSQL and Redis tell whether the other one went back in time",
+)
+
+installation_settings = Table(
+    "installation_settings",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=true(), comment="there is one"),
+    Column("installation_id", Text, nullable=False, comment="Redis has it too: which servers belong together"),
+    Column("revision", Integer, nullable=False, comment="counts up by one"),
+    Column("record", JSONB, nullable=False, comment="the settings all processes share, former ones, a change of them"),
+    Column("changed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("only_row", name="only_row"),
+    comment="what all processes of the installation agree on; a process that differs does not start",
 )

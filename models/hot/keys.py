@@ -28,6 +28,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 | ``ql:ticks`` | hash | when each periodic task began last, in µs |
+| ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:probe`` | string | written by health checks, to see whether writes are taken |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
@@ -49,6 +50,7 @@ DEAD_DEPTH = "ql:dead:depth"
 WORKERS = "ql:workers"
 TICKS = "ql:ticks"
 PROBE = "ql:probe"
+INSTALLATION = "ql:installation"
 POISON = "ql:poison"
 POISON_BYTES = "ql:poison:bytes"
 

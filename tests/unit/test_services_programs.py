@@ -21,8 +21,8 @@ def test_every_shard_has_one_worker():
     assert _verbs(shards=16, shard_workers=2) == {
         "migrate": ["migrate"],
         "receiver": ["receiver"],
-        "worker-0": ["worker", "--shards", "0-7"],
-        "worker-1": ["worker", "--shards", "8-15"],
+        "worker-0": ["worker", "--shards", "1/2"],
+        "worker-1": ["worker", "--shards", "2/2"],
         "maintenance": ["worker", "--maintenance"],
         "beat": ["beat"],
         "flower": ["flower"],

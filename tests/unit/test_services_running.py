@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from worker.services.terminal import first_event
 RUN: dict[str, Any] = {
     "db_host": "127.0.0.1", "db_port": 41000, "db_password": "p@ss/word", "http_port": 8123,
     "broker_url": "redis://:a@127.0.0.1:41001/0", "state_url": "redis://:a@127.0.0.1:41001/0",
-    "max_lateness": timedelta(days=15), "event_retention": timedelta(days=40, seconds=1.5),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from worker.cli.log_database import log_database, published_rules
 from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
 from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
+from worker.installation.joining import shared
 from worker.services.running import running_settings
 
 
@@ -28,7 +29,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
-    settings = running_settings(Settings())
+    settings = shared(running_settings(Settings()))
     patience = _duration(settle)
     scope = scope_of(settings, user, tenant, sample, everyone=everyone)
     with log_database(settings) as engine, progress_bars() as progress:

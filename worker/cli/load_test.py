@@ -19,6 +19,7 @@ from worker.channels import channel_to
 from worker.cli.client import call, in_path
 from worker.cli.log_database import log_database, published_rules
 from worker.cli.progress_bars import progress_bars
+from worker.installation.joining import shared
 from worker.load.generate import Plan, Shape, make_plan
 from worker.load.report import as_data, as_table
 from worker.load.send import Pace, SendReport, send
@@ -52,7 +53,7 @@ def load_test(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Send many events, wait until PostgreSQL has them, and compare every row with the reference engine."""
-    settings = running_settings(Settings())
+    settings = shared(running_settings(Settings()))
     if settings.db_host is None:
         require_servers(settings)
     if grpc and settings.ab_namespace not in (None, tenant):

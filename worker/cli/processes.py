@@ -21,6 +21,7 @@ from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks import runtime
 from worker.celery_app import make_app
+from worker.installation.joining import join
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
@@ -38,7 +39,8 @@ def worker(
     shards: Annotated[
         str | None,
         typer.Option(
-            help="Its share of the shards, such as 0-7 or 0-3,8; all; or auto, its part of what live workers share."
+            help="Its share of the shards: 0-7 or 0-3,8; 1/2, the first of two equal parts; all; or auto, its part of "
+            "what live workers share."
         ),
     ] = None,
     maintenance: Annotated[
@@ -48,7 +50,7 @@ def worker(
     """Run a worker on its share of the shards, or on maintenance, until SIGTERM or Ctrl-C."""
     if maintenance == (shards is not None):
         raise typer.BadParameter("give either --shards or --maintenance")
-    settings = process_settings("maintenance" if maintenance else f"worker {shards}")
+    settings = join(process_settings("maintenance" if maintenance else f"worker {shards}"))
     document = read_challenges(settings)
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, document))
@@ -62,7 +64,7 @@ def worker(
         return
     signals.worker_process_init.connect(_warm_up, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
-    name = f"shards-{shards}"
+    name = f"shards-{shards}".replace("/", "-of-")
     if shards == AUTO:
         name = f"{name}-{os.getpid()}"  # several may run on one host
         lease_shards(app, settings, f"{name}@{socket.gethostname()}")
@@ -75,7 +77,7 @@ def worker(
 
 def beat() -> None:
     """Run the clock of the periodic tasks: flush, sweep, partitions."""
-    settings = process_settings("beat")
+    settings = join(process_settings("beat"))
     folder = settings.questline_data_dir
     folder.mkdir(parents=True, exist_ok=True)
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
@@ -118,6 +120,7 @@ def migrate() -> None:
     engine = connect_database(settings.database_url, application="questline-migrate")
     with Console(stderr=True).status("migrating"):
         migrate_database(engine)
+        settings = join(settings)
         prepare_database(engine, settings)
     Console(stderr=True).print("the database is up to date")
 

@@ -6,6 +6,7 @@ from api.metrics import fleet_registry
 from api.progress import progress_router
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
+from worker.installation.joining import join
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.doors import watch_keys
 from worker.receiver.metrics_server import serve_metrics
@@ -15,7 +16,7 @@ from worker.wiring import read_challenges
 
 def receiver() -> None:
     """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
-    settings = process_settings("receiver")
+    settings = join(process_settings("receiver"))
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))

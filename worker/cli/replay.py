@@ -16,6 +16,7 @@ from worker.cli.log_database import log_database, matcher_of, published_rules
 from worker.cli.moments import read_moment
 from worker.cli.progress_bars import progress_bars
 from worker.cli.rule_database import read_document
+from worker.installation.joining import shared
 from worker.services.running import running_settings
 
 
@@ -38,7 +39,7 @@ def replay(
     end = None if until is None else read_moment(until, "--to")
     if first is not None and end is not None and first >= end:
         raise typer.BadParameter(f"{until} is not later than --from", param_hint="--to")
-    settings = running_settings(Settings())
+    settings = shared(running_settings(Settings()))
     given = None if rules is None else matcher_of(only(read_document(rules).rulebook), settings)
     started = monotonic()
     with log_database(settings) as engine, progress_bars() as progress:

@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from config.settings import Settings
 from models.cold.publishing import Document, Published, PublishedGoal, preview
 from models.cold.publishing import publish as publish_document
 from models.rules.calendar import microseconds, moment
 from worker.cli.moments import read_moment
 from worker.cli.rule_database import read_document, rules_database
+from worker.installation.joining import shared
+from worker.services.running import running_settings
 from worker.wiring import now_us
 
 
@@ -27,7 +30,7 @@ def publish(
 ) -> None:
     """Publish a challenges file: goals whose meaning changed get a new version, which workers pick up within 2 s."""
     wanted = None if active_from is None else microseconds(read_moment(active_from, "--active-from"))
-    document = read_document(file)
+    document = read_document(file, lateness=shared(running_settings(Settings())).max_lateness)
     with rules_database() as engine:
         act = preview if dry_run else publish_document
         done = act(engine, document, now_us=now_us(), active_from=wanted)

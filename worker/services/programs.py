@@ -9,7 +9,6 @@ from pathlib import Path
 from signal import Signals
 
 from config.settings import Settings
-from config.shards import share_of
 from models.errors import ConfigurationError
 from worker.services.data_folder import DataFolder
 from worker.services.unprivileged import Identity, child_command
@@ -100,8 +99,8 @@ def product_programs(settings: Settings) -> list[Program]:
     """Questline's own programs in the order they are started, each a verb of the command line."""
     verbs: dict[str, list[str]] = {MIGRATE: ["migrate"], RECEIVER: ["receiver"]}
     workers = min(settings.shard_workers, settings.shards)  # one more would have no shard
-    for number in range(workers):
-        verbs[shard_worker(number)] = ["worker", "--shards", share_of(number, workers, settings.shards)]
+    for number in range(workers):  # by parts, for the number of shards may change while they run
+        verbs[shard_worker(number)] = ["worker", "--shards", f"{number + 1}/{workers}"]
     verbs |= {MAINTENANCE: ["worker", "--maintenance"], BEAT: ["beat"], FLOWER: ["flower"]}
     return [
         Program(

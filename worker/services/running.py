@@ -19,20 +19,16 @@ _DATABASE = ("db_host", "db_port", "db_name", "db_user", "db_password")
 _REDIS = ("broker_url", "state_url")
 _OTHER = (
     "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",
-    "shards", "challenges_file", "tls_cert", "tls_key",
+    "challenges_file", "tls_cert", "tls_key",
 )  # fmt: skip
 _FILES = ("tls_cert", "tls_key")
-_DURATIONS = ("max_lateness", "event_retention")
 
 
 def write_run_file(data: DataFolder, settings: Settings, socket: Path) -> None:
-    """Tell others about this run: its complete settings and its supervisor's socket."""
+    """Tell others about this run: where all of it is, and its supervisor's socket."""
     told = settings.model_dump(mode="json", include={*_DATABASE, *_REDIS, *_OTHER})
     for name in _FILES:  # others may run elsewhere
         told[name] = told[name] and str(Path(told[name]).absolute())
-    for name in _DURATIONS:  # in the notation of settings, which pydantic's own is not
-        length = getattr(settings, name)
-        told[name] = None if length is None else f"{length.total_seconds():f}s"
     write_private(data.run_file, json.dumps({"pid": os.getpid(), "socket": str(socket), "settings": told}))
 
 
@@ -46,7 +42,7 @@ def running_settings(settings: Settings) -> Settings:
     """
     data = DataFolder(settings.questline_data_dir)
     told: Mapping[str, Any] = read_json(data.run_file).get("settings", {}) if data.is_running() else {}
-    wanted = {*_OTHER, *_DURATIONS}
+    wanted = set(_OTHER)
     if settings.db_host is None:
         wanted |= set(_DATABASE)
     if settings.broker_url is None and settings.state_url is None:

@@ -1,0 +1,70 @@
+"""What stored data say of the number of shards they were laid out by, where no record says it yet.
+
+An installation of a release before the record has none. An upgrade at which ``SHARDS`` is changed as well would move
+users away from their progress, so what is stored must fit.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from config.shards import shard_for
+from models.cold.installation import Placed, placed_last
+from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
+from models.hot.connection import state_errors
+from models.hot.keys import shard_keys
+
+MOST_SHARDS = 1024
+_SAMPLE = 200
+
+
+def check_shards(redis: Redis, engine: Engine, shards: int) -> None:
+    """Hold what is stored against a number of shards; a server that does not answer says nothing.
+
+    Raises:
+        ConfigurationError: it was laid out by another number.
+    """
+    with suppress(StateUnavailableError):
+        _check_redis(redis, shards)
+    with suppress(DatabaseUnavailableError):
+        _check(placed_last(engine, _SAMPLE), shards, "the stored events were")
+
+
+def _check_redis(redis: Redis, shards: int) -> None:
+    with state_errors(), redis.pipeline(transaction=False) as pipeline:
+        for shard in range(MOST_SHARDS):
+            keys = shard_keys(shard)
+            pipeline.exists(keys.journal, keys.log, keys.dirty)
+        waiting = [shard for shard, found in enumerate(pipeline.execute()) if found]
+        for shard in waiting:
+            pipeline.zrange(shard_keys(shard).dirty, 0, 4)
+        members = pipeline.execute()
+    beyond = [shard for shard in waiting if shard >= shards]
+    if beyond:
+        raise _wrong(shards, "what waits in Redis was", at_least=beyond[-1] + 1)
+    placed = []
+    for shard, names in zip(waiting, members, strict=True):
+        for name in names:
+            tenant_id, _, user_id = name.decode().partition(":")  # a tenant's id holds no ':'
+            placed.append(Placed(tenant_id, user_id, shard))
+    _check(placed, shards, "what waits in Redis was")
+
+
+def _check(placed: Sequence[Placed], shards: int, what: str) -> None:
+    if any(shard_for(user.tenant_id, user.user_id, shards) != user.shard for user in placed):
+        fits = [number for number in range(1, MOST_SHARDS + 1) if _fits(placed, number)]
+        raise _wrong(shards, what, fits=fits[:1])
+
+
+def _fits(placed: Sequence[Placed], shards: int) -> bool:
+    return all(shard_for(user.tenant_id, user.user_id, shards) == user.shard for user in placed)
+
+
+def _wrong(shards: int, what: str, *, fits: Sequence[int] = (), at_least: int = 0) -> ConfigurationError:
+    other = f"SHARDS={fits[0]}" if fits else f"a SHARDS of at least {at_least}" if at_least else "other numbers"
+    return ConfigurationError(
+        f"SHARDS is {shards} here, but {what} laid out by {other}: set it as it was; "
+        f"`questline shards resize {shards}` changes it on a running installation"
+    )
