@@ -27,6 +27,13 @@ class BoundedScheduler(PersistentScheduler):
             return
         super().apply_entry(entry, producer=producer)
 
+    def sync(self) -> None:
+        """Write down when each task was last sent; a disk that is full must not stop the clock."""
+        try:
+            super().sync()
+        except OSError as error:
+            log.warning("schedule_not_written", error=str(error))
+
 
 def _waiting(producer: Any) -> int:
     try:

@@ -19,6 +19,8 @@ from typing import Any
 from models.errors import ServiceFailedError
 from worker.services.ports import free_port, is_free
 
+_LEAST_ROOM = 16 << 20  # PostgreSQL makes files of this size
+
 _LOCK_PATIENCE_S = 1.0  # a `questline urls` may hold the lock for an instant to see whether we run
 
 
@@ -72,6 +74,11 @@ class DataFolder:
         except FileNotFoundError:
             return False
 
+    def is_full(self) -> bool:
+        """Whether its disk has no room for anything of use."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize < _LEAST_ROOM
+
     def secret(self, name: str) -> str:
         """The generated password of this name, made at its first use."""
         path = self.path / "secrets.json"
@@ -111,12 +118,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step by one that only its owner can read, secret from its first byte on."""
+    """Replace a file in one step by one that only its owner can read, secret from its first byte on.
+
+    Raises:
+        ServiceFailedError: it cannot be written; what was there stays.
+    """
     beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    beside.replace(path)
+    try:
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        beside.replace(path)
+    except OSError as error:
+        raise ServiceFailedError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

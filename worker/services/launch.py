@@ -63,6 +63,9 @@ class Run:
         self._voice = voice
         self._interrupts = stop
         self._known: dict[str, State] = {}
+        self._proven: set[str] = set()
+        """Programs that have run well: when they fail later, what they need is away, and they are started again."""
+        self._failing: set[str] = set()
         self._supervisor = Supervisor(data, [*servers.programs, *product.programs])
 
     def start(self) -> None:
@@ -166,13 +169,29 @@ class Run:
         for name, state in self._supervisor.states().items():
             before = self._known.get(name)
             if state.state == "FATAL":
-                raise self._failure(name, "keeps failing at its start")
+                self._start_anew(name)
+            elif state.state == "RUNNING":
+                self._proven.add(name)
+                self._failing.discard(name)
             if before is not None and before.pid and state.pid != before.pid and name != named.MIGRATE:
                 if not state.pid:
                     continue  # dead, not yet started again: said when it is
                 reason = self._supervisor.last_words(name)
                 self._voice.say(f"{name} (pid {before.pid}) died: {reason}; started again as pid {state.pid}")
             self._known[name] = state
+
+    def _start_anew(self, name: str) -> None:
+        """Start a program that the supervisor has given up: what it needs may come back, as room on a full disk.
+
+        Raises:
+            ServiceFailedError: it has never run well, and there is room.
+        """
+        if name not in self._proven and not self._data.is_full():
+            raise self._failure(name, "keeps failing at its start")
+        if name not in self._failing:
+            self._failing.add(name)
+            self._voice.say(f"{name} keeps failing ({self._supervisor.last_words(name)}); it is started again")
+        self._supervisor.start(name)
 
     def _failure(self, name: str, what: str) -> ServiceFailedError:
         log = self._data.logs / f"{name}.log"

@@ -70,7 +70,7 @@ class Supervisor:
         """
         write_private(self._data.config_file, supervisor_config(self._programs, self._data, self.socket))
         self.socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._data.config_file)]
+        command = [sys.executable, "-m", "worker.services.supervisord", "-n", "-c", str(self._data.config_file)]
         with (self._data.logs / "supervisord.err").open("wb") as errors:
             self._process = subprocess.Popen(
                 child_command(command, stop=SIGTERM, parent=getpid()),
