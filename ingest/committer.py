@@ -2,19 +2,21 @@
 
 In come accepted events from coroutines; out go batches, one journal call and one publish for a whole group,
 from one thread of our own, because both calls block. While a group is being written the next one gathers,
-so batches grow with the load. It knows neither HTTP nor Redis: the two calls are handed in.
+so batches grow with the load. A group is bounded by bytes, and what waits for one goes by turns of the tenants: large
+requests of one of them delay the others by a group at most. It knows neither HTTP nor Redis: the two calls are handed
+in.
 """
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 
 import structlog
 
-from config.shards import shard_for
 from ingest.clock import now_us
-from ingest.group import EVENT_BYTES, CommitLimits, Group, Waiter
+from ingest.group import CommitLimits, Group, Place, Request, give_up, make_request
 from models.errors import (
     Bound,
     BrokerUnavailableError,
@@ -25,8 +27,10 @@ from models.errors import (
 )
 from models.events import Event
 from models.failpoints import failpoint
+from models.fair_queue import FairQueue
 from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters
+from models.shares import Shares
 
 Append = Callable[[Sequence[Batch], int], Appended]
 """Journals batches at a time in milliseconds, or raises StateUnavailableError."""
@@ -54,8 +58,13 @@ class GroupCommitter:
         self._limits = limits
         self._clock = clock
         self._changed = Condition()
-        self._gathering: Group | None = None
-        self._held_bytes = 0
+        self._waiting: FairQueue[Request] = FairQueue()
+        self._waiting_bytes = 0
+        self._waiting_events: Counter[Place] = Counter()
+        self._waiting_since = float("-inf")
+        self._is_full = False
+        """Whether a group is worth its write now, so that it waits for no company."""
+        self._held = Shares(limits.max_held_bytes)
         self._closing = False
         self._healthy = {"journal": True, "publish": True}
         self._thread = Thread(target=self._run, name="group-commit", daemon=True)
@@ -82,42 +91,41 @@ class GroupCommitter:
         if not events:
             return
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[RetryableError | None] = loop.create_future()
-        self._join(events, loop, waiter)
-        failure = await waiter
+        answer: asyncio.Future[RetryableError | None] = loop.create_future()
+        self._join(make_request(events, loop, answer, self._limits.shards))
+        failure = await answer
         if failure is not None:
             raise failure
 
-    def _join(
-        self,
-        events: Sequence[Event],
-        loop: asyncio.AbstractEventLoop,
-        waiter: asyncio.Future[RetryableError | None],
-    ) -> None:
-        size = EVENT_BYTES * len(events) + sum([len(event.payload) for event in events])
+    def _join(self, request: Request) -> None:
         with self._changed:
             if self._closing:
                 raise StateUnavailableError("the receiver is stopping")
-            if self._held_bytes and self._held_bytes + size > self._limits.max_held_bytes:
-                failure = JournalFullError(Bound.RECEIVER_MEMORY)
-                self._count_overload(failure)
-                raise failure
-            wake = self._gathering is None
-            group = self._gathering = self._gathering or Group()
-            was_full = group.full
-            shards = set()
-            for event in events:
-                shard = shard_for(event.tenant_id, event.user_id, self._limits.shards)
-                shards.add(shard)
-                shard_events = group.by_shard[shard]
-                shard_events.append(event)
-                if len(shard_events) >= self._limits.max_events:
-                    group.full = True
-            group.bytes += size
-            self._held_bytes += size
-            group.waiters.append(Waiter(loop, waiter, shards))
-            if wake or group.full is not was_full:
+            self._hold(request)
+            wake, was_full = not self._waiting, self._is_full
+            if wake:
+                self._waiting_since = request.since
+            self._waiting.put(request.owner, request, request.size)
+            self._waiting_bytes += request.size
+            for place, events in request.events.items():
+                self._waiting_events[place] += len(events)
+                self._is_full = self._is_full or self._waiting_events[place] >= self._limits.max_events
+            self._is_full = self._is_full or self._waiting_bytes >= self._limits.max_group_bytes
+            if wake or self._is_full is not was_full:
                 self._changed.notify()
+
+    def _hold(self, request: Request) -> None:
+        """Count the memory of a request. One that is alone may be of any size."""
+        bound = None
+        if self._held.held and self._held.is_full(request.size):
+            bound = Bound.RECEIVER_MEMORY
+        elif self._held.held and self._held.is_past_share(request.owner, request.size):
+            bound = Bound.TENANT_MEMORY
+        if bound is not None:
+            failure = JournalFullError(bound)
+            self._count_overload(failure)
+            raise failure
+        self._held.take(request.owner, request.size)
 
     def check(self) -> None:
         """Whether events are still written.
@@ -143,10 +151,11 @@ class GroupCommitter:
         try:
             self._commit_group(group)
         except Exception as error:
-            log.exception("group_commit_broke", waiters=len(group.waiters))
+            log.exception("group_commit_broke", waiters=len(group.requests))
             fault = f"the group commit failed: {error!r}"
         with self._changed:
-            self._held_bytes -= group.bytes
+            for request in group.requests:
+                self._held.give_back(request.owner, request.size)
         if fault is not None:  # there is room again for who tries again at once
             group.give_up(fault)
 
@@ -154,46 +163,54 @@ class GroupCommitter:
         """Nobody waits for a thread that has ended: neither those who are here, nor those who come."""
         with self._changed:
             self._closing = True
-            group, self._gathering = self._gathering, None
-        if group is not None:
-            group.give_up("the thread that writes events has ended")
+            left = [self._waiting.take() for _ in range(len(self._waiting))]
+        give_up(left, "the thread that writes events has ended")
 
     def _next_group(self) -> Group | None:
         """Wait for a first event, then for company: the linger, or a full shard, or the end."""
         with self._changed:
-            while self._gathering is None:
+            while not self._waiting:
                 if self._closing:
                     return None
                 self._changed.wait()
-            group = self._gathering
-            deadline = group.since + self._limits.linger.total_seconds()
-            while not (group.full or self._closing) and (left := deadline - time.monotonic()) > 0:
+            deadline = self._waiting_since + self._limits.linger.total_seconds()
+            while not (self._is_full or self._closing) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
-            self._gathering = None
-            return group
+            return self._fill_group()
+
+    def _fill_group(self) -> Group:
+        """Tenants by turns, until the group has enough; what is left is worth the next one."""
+        group = Group()
+        while self._waiting and group.bytes < self._limits.max_group_bytes:
+            request = self._waiting.take()
+            group.add(request)
+            self._waiting_bytes -= request.size
+            for place, events in request.events.items():
+                self._waiting_events[place] -= len(events)
+        self._is_full = bool(self._waiting)
+        if not self._is_full:
+            self._waiting_events.clear()
+        return group
 
     def _commit_group(self, group: Group) -> None:
         batches: list[Batch] = []
-        to_publish: list[Batch] = []
+        appended = Appended([])
         failure: RetryableError | None = None
         try:
             batches.extend(group.batches(self._limits.max_events))
             appended = self._append(batches, self._clock() // 1_000)
             failpoint("journal.appended")
-            to_publish = appended.to_publish
-            if appended.full:
-                failure = JournalFullError(appended.full)
         except StateUnavailableError as error:
             failure = error
         except Exception as error:
             log.exception("group_commit_broke", batches=len(batches))
             failure = StateUnavailableError(f"the group commit failed: {error!r}")
         self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
-        self._note("journal", failure)
-        for refusal in group.resolve(failure):
+        self._note("journal", failure or (JournalFullError(appended.full) if appended.refused else None))
+        for refusal in group.resolve(failure, appended.refused):
             self._count_overload(refusal)
-        if to_publish:
-            self._send(to_publish)
+        if appended.to_publish:
+            self._send(appended.to_publish)
 
     def _send(self, batches: Sequence[Batch]) -> None:
         """Publish what the journal has; what does not go out now is published again by the sweep."""

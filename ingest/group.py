@@ -1,85 +1,146 @@
 """A group of requests on its way to the journal: what they brought, cut into batches, and who waits for them.
 
-In come events by shard; out go packed batches and, when their fate is known, the callers. It holds no lock:
-the committer fills a group under its own, and is alone with it afterwards.
+In come requests; out go packed batches of one tenant and one shard each and, when their fate is known, the callers. It
+holds no lock: the committer fills a group under its own, and is alone with it afterwards.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
 import structlog
 
-from models.errors import JournalFullError, RetryableError, StateUnavailableError
+from config.shards import shard_for
+from models.errors import Bound, JournalFullError, RetryableError, StateUnavailableError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
 
 EVENT_BYTES = 512
 """About what an event takes in memory without its payload: ten objects and their texts."""
+BATCH_BYTES = 64 * 1024
+"""Of payloads in a batch, where it holds several events: a worker's turns are of whole batches."""
 
 log = structlog.get_logger()
 
+Place = tuple[str, int]
+"""A tenant and a shard."""
+
 
 class CommitLimits(NamedTuple):
-    """How events are grouped: the shards, how long a first event waits, how large a batch grows."""
+    """How events are grouped: the shards, how long a first event waits, how large a batch and a group grow."""
 
     shards: int
     linger: timedelta
     max_events: int
     max_held_bytes: int = 64 * 1024 * 1024
     """About how much memory the events may take that wait for the journal."""
+    max_group_bytes: int = 1024 * 1024
+    """A group that has as much takes no further request: later ones are to wait for one write, not for all."""
 
 
-class Waiter(NamedTuple):
-    """A caller, and the shards that its events belong to."""
+@dataclass(slots=True)
+class Request:
+    """A caller's events by place, and the caller."""
 
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[RetryableError | None]
-    shards: set[int]
+    events: Mapping[Place, Sequence[Event]]
+    size: int
+    """About what they take in memory."""
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def owner(self) -> str:
+        """Whose turns it takes: an operator's request may be of several tenants."""
+        return next(iter(self.events))[0]
 
 
-_Fate = tuple[Waiter, RetryableError | None]
+def make_request(
+    events: Sequence[Event],
+    loop: asyncio.AbstractEventLoop,
+    answer: asyncio.Future[RetryableError | None],
+    shards: int,
+) -> Request:
+    """A request of these events, at least one."""
+    places: defaultdict[Place, list[Event]] = defaultdict(list)
+    for event in events:
+        places[event.tenant_id, shard_for(event.tenant_id, event.user_id, shards)].append(event)
+    size = EVENT_BYTES * len(events) + sum([len(event.payload) for event in events])
+    return Request(loop, answer, places, size)
+
+
+_Fate = tuple[Request, RetryableError | None]
 
 
 class Group:
-    """What is written together: events by shard, and the callers that wait for them."""
+    """What is written together."""
 
     def __init__(self) -> None:
-        self.since = time.monotonic()
-        self.by_shard: defaultdict[int, list[Event]] = defaultdict(list)
-        self.waiters: list[Waiter] = []
+        self.requests: list[Request] = []
         self.bytes = 0
-        self.full = False
+        self._places: dict[str, Place] = {}
+
+    @property
+    def since(self) -> float:
+        """When the first of the requests came."""
+        return min(request.since for request in self.requests)
+
+    def add(self, request: Request) -> None:
+        """Take a request in."""
+        self.requests.append(request)
+        self.bytes += request.size
 
     def batches(self, max_events: int) -> Iterator[Batch]:
-        """Pack the events of each shard, no more than ``max_events`` to a batch."""
-        for shard, events in self.by_shard.items():
-            for start in range(0, len(events), max_events):
-                part = events[start : start + max_events]
-                yield Batch(shard, uuid4().hex, pack_batch(part))
+        """Pack the events of each place, no more than ``max_events`` and ``BATCH_BYTES`` to a batch."""
+        by_place: defaultdict[Place, list[Event]] = defaultdict(list)
+        for request in self.requests:
+            for place, events in request.events.items():
+                by_place[place] += events
+        for place, events in by_place.items():
+            for part in _cut(events, max_events):
+                batch = Batch(place[1], uuid4().hex, pack_batch(part))
+                self._places[batch.batch_id] = place
+                yield batch
 
-    def resolve(self, failure: RetryableError | None) -> list[JournalFullError]:
-        """Wake the callers with one hop to each event loop. A full shard fails only those with events of it.
+    def resolve(self, failure: RetryableError | None, refused: Iterable[tuple[Batch, Bound]]) -> list[JournalFullError]:
+        """Wake the callers with one hop to each event loop. A refused batch fails only those with events of its place.
 
-        Returns what those were told whose events belong to a full shard.
+        Returns what those were told.
         """
-        fates = [(waiter, _failure_of(waiter, failure)) for waiter in self.waiters]
+        bounds = {self._places[batch.batch_id]: bound for batch, bound in refused}
+        fates = [(request, _failure_of(request, failure, bounds)) for request in self.requests]
         _tell(fates)
         return [fate for _, fate in fates if isinstance(fate, JournalFullError)]
 
     def give_up(self, reason: str) -> None:
         """Ask the callers that have no answer yet for another try."""
-        _tell([(waiter, StateUnavailableError(reason)) for waiter in self.waiters])
+        give_up(self.requests, reason)
+
+
+def give_up(requests: Iterable[Request], reason: str) -> None:
+    """Ask the callers that have no answer yet for another try."""
+    _tell([(request, StateUnavailableError(reason)) for request in requests])
+
+
+def _cut(events: Sequence[Event], max_events: int) -> Iterator[Sequence[Event]]:
+    start = size = 0
+    for place, event in enumerate(events):
+        if place > start and (place - start >= max_events or size + len(event.payload) > BATCH_BYTES):
+            yield events[start:place]
+            start, size = place, 0
+        size += len(event.payload)
+    yield events[start:]
 
 
 def _tell(fates: Iterable[_Fate]) -> None:
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[_Fate]] = defaultdict(list)
-    for waiter, fate in fates:
-        by_loop[waiter.loop].append((waiter, fate))
+    for request, fate in fates:
+        by_loop[request.loop].append((request, fate))
     for loop, told in by_loop.items():
         try:
             loop.call_soon_threadsafe(_set_results, told)
@@ -87,18 +148,19 @@ def _tell(fates: Iterable[_Fate]) -> None:
             log.warning("commit_outlived_its_loop", waiters=len(told))
 
 
-def _failure_of(waiter: Waiter, failure: RetryableError | None) -> RetryableError | None:
+def _failure_of(
+    request: Request, failure: RetryableError | None, bounds: Mapping[Place, Bound]
+) -> RetryableError | None:
     """Each caller raises an error of its own: a shared one would gather the tracebacks of all of them."""
-    if isinstance(failure, JournalFullError):
-        return failure.of(waiter.shards)
-    if failure is None:
-        return None
-    own = type(failure)(*failure.args)
-    own.__cause__ = failure
-    return own
+    if failure is not None:
+        own = type(failure)(*failure.args)
+        own.__cause__ = failure
+        return own
+    full = {place[1]: bounds[place] for place in request.events if place in bounds}
+    return JournalFullError(full) if full else None
 
 
 def _set_results(fates: list[_Fate]) -> None:
-    for waiter, fate in fates:
-        if not waiter.answer.done():  # a caller that went away has cancelled it
-            waiter.answer.set_result(fate)
+    for request, fate in fates:
+        if not request.answer.done():  # a caller that went away has cancelled it
+            request.answer.set_result(fate)

@@ -60,6 +60,9 @@ class Bound(StrEnum):
     AGE = "age"
     DIRTY_USERS = "dirty_users"
     RECEIVER_MEMORY = "receiver_memory"
+    TENANT_BYTES = "tenant_bytes"
+    TENANT_DIRTY_USERS = "tenant_dirty_users"
+    TENANT_MEMORY = "tenant_memory"
 
     @property
     def explanation(self) -> str:
@@ -76,6 +79,13 @@ _EXPLANATIONS = {
     "questline_dirty_users and questline_flush_waiting_seconds",
     Bound.RECEIVER_MEMORY: "too many events wait in the receiver's memory for the journal: look at "
     "questline_commit_seconds",
+    Bound.TENANT_BYTES: "this tenant's accepted data that waits for workers or for PostgreSQL has reached its share of "
+    "JOURNAL_MAX_BYTES (others are not refused): look at questline_journal_bytes (workers) and questline_log_bytes "
+    "(PostgreSQL)",
+    Bound.TENANT_DIRTY_USERS: "this tenant's users with changes that PostgreSQL lacks have reached its share of "
+    "DIRTY_MAX_USERS (others are not refused): look at questline_dirty_users and questline_flush_waiting_seconds",
+    Bound.TENANT_MEMORY: "too many events of this tenant wait in the receiver's memory for the journal (others are not "
+    "refused): look at questline_commit_seconds",
 }
 
 
@@ -89,11 +99,6 @@ class JournalFullError(RetryableError):
         """The shards that are full and the bound that each is at; empty where the receiver itself is."""
         self.bounds = tuple(bounds)
         """The bounds that were reached, each once."""
-
-    def of(self, shards: set[int]) -> "JournalFullError | None":
-        """The same for somebody with events of these shards, if any of them is full."""
-        concerned = {shard: bound for shard, bound in self.full.items() if shard in shards}
-        return JournalFullError(concerned) if concerned else None
 
 
 class NotReadyError(RetryableError):

@@ -7,7 +7,8 @@ another reason is taken apart, and in the end only the bad events leave for the 
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from uuid import uuid4
 
 import structlog
@@ -34,11 +35,12 @@ from tasks.bisecting import bad_events
 from tasks.burying import Burials, event_letter, malformed_letter
 from tasks.evaluating import Evaluator
 from tasks.merging import Merged, merge
+from tasks.pace import TURN_S, Pace
 from tasks.retrying import Retries
 
 ROUNDS = 4
-"""How often a message takes from its shard before other shards get their turn."""
-TAKEN_BATCHES, TAKEN_BYTES = 200, 128 * 1024
+"""How often a message takes from its shard at most before other shards get their turn; time may end it earlier."""
+TAKEN_BATCHES = 200
 MERGED_EVENTS = 250
 """Events of one call of the apply script, so that Redis is never busy with it for more than some milliseconds."""
 EVENT_ATTEMPTS = 3
@@ -61,6 +63,9 @@ class BatchApplier:
     retries: Retries
     meters: Meters
     now_us: Callable[[], int]
+    clock: Callable[[], float] = monotonic
+    """Gives seconds, for the length of a turn."""
+    pace: Pace = field(default_factory=Pace)
 
     def work(self, shard: int, batch_id: str, packed: bytes) -> None:
         """Apply the batch of a message and what else is ready in its shard; a long rest goes to a new message.
@@ -69,13 +74,18 @@ class BatchApplier:
             StateUnavailableError: Redis did not answer; the sweep brings back what was taken.
         """
         may_load = self._apply_own(shard, TakenBatch(batch_id, packed))
+        begun = self.clock()
         for _ in range(ROUNDS):
-            taken = self._take(shard, TAKEN_BATCHES, TAKEN_BYTES)
+            started = self.clock()
+            taken = self._take(shard, TAKEN_BATCHES, self.pace.size)
             failpoint("batches.taken")
             may_load = self._apply(shard, taken.batches, may_load=may_load)
             failpoint("batch.applied")
             if not taken.left:
                 return
+            self.pace.note(self.clock() - started)
+            if self.clock() - begun >= TURN_S:
+                break
         self._hand_on(shard)
 
     def _apply_own(self, shard: int, batch: TakenBatch) -> bool:

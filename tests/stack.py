@@ -28,6 +28,7 @@ from tasks.applying import BatchApplier
 from tasks.burying import Burials
 from tasks.evaluating import Evaluator
 from tasks.flushing import Flusher
+from tasks.pace import MOST, Pace
 from tasks.reporting import Reporter
 from tasks.retrying import Retries
 from tasks.sweeping import Sweeper
@@ -141,6 +142,8 @@ class Stack:
             self.retries,
             self.meters,
             self.clock,
+            clock=lambda: 0.0,
+            pace=Pace(MOST),
         )
         self.flusher = Flusher(
             self.redis,

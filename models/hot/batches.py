@@ -1,13 +1,13 @@
 """Batches of events on their way through the journal: accepted, taken by a worker, waiting for the sweep."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.errors import Bound
 
 
 class Batch(NamedTuple):
-    """Accepted events of one shard, packed by ``models.events.pack_batch``."""
+    """Accepted events of one tenant and one shard, packed by ``models.events.pack_batch``."""
 
     shard: int
     batch_id: str
@@ -37,7 +37,12 @@ class WaitingBatch(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """What became of batches: those that need a message, and the shards that took none, with the bound they are at."""
+    """What became of batches: those that need a message, and those that were refused, by which bound."""
 
     to_publish: list[Batch]
-    full: Mapping[int, Bound]
+    refused: Sequence[tuple[Batch, Bound]] = ()
+
+    @property
+    def full(self) -> dict[int, Bound]:
+        """The shards that refused a batch, and the bound that each is at."""
+        return {batch.shard: bound for batch, bound in self.refused}

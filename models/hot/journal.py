@@ -16,14 +16,20 @@ from redis import Redis
 from models.errors import Bound
 from models.hot.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
 from models.hot.connection import state_errors
-from models.hot.keys import bell_key, shard_keys, tries_key
+from models.hot.keys import bell_key, shard_keys, tries_key, turns_key
 from models.hot.scripts import ScriptCall, call_all, register
 
 LONGEST_WAIT = timedelta(minutes=5)
 """The sweep publishes a waiting batch about this often at least: every wait may be a quarter longer by chance."""
 SPREAD = 0.25
 _SEEDS = 2**31 - 2
-_BOUNDS = {-1: Bound.BYTES, -2: Bound.AGE, -3: Bound.DIRTY_USERS}
+_BOUNDS = {
+    -1: Bound.BYTES,
+    -2: Bound.AGE,
+    -3: Bound.DIRTY_USERS,
+    -4: Bound.TENANT_BYTES,
+    -5: Bound.TENANT_DIRTY_USERS,
+}
 """The replies of the script that appends."""
 
 
@@ -36,7 +42,7 @@ class JournalState(NamedTuple):
     oldest_ms: int
     """When its oldest batch was accepted; 0 where there is none."""
     ready_ms: int
-    """Since when the oldest batch that no worker has taken waits for one; 0 where there is none."""
+    """Since when batches that are ready wait for a worker, that is since it took some last; 0 where none is ready."""
 
 
 class JournalBounds(NamedTuple):
@@ -45,7 +51,7 @@ class JournalBounds(NamedTuple):
     max_bytes: int
     """Packed batches in journal and log."""
     max_age: timedelta = timedelta.max
-    """How long a batch may be ready without a worker that takes it."""
+    """How long batches may be ready without a worker that takes any."""
     max_dirty_users: int = sys.maxsize
     """Users with changes."""
 
@@ -74,9 +80,10 @@ class Journal:
         self._claim = register(redis, "claim_batches")
         self._drop = register(redis, "drop_batch")
         self._split = register(redis, "split_batch")
+        self._look = register(redis, "look_at_journal")
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
-        """Write batches in one round trip. A shard that is at one of its bounds takes none.
+        """Write batches in one round trip. A shard takes none that is at a bound, or none of a tenant.
 
         Raises:
             StateUnavailableError: the state Redis did not answer; what was written is not known.
@@ -89,7 +96,7 @@ class Journal:
                 self._append,
                 keys=[
                     *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
-                    *(keys.ready, bell_key(batch.shard), keys.dirty),
+                    *(keys.ready, bell_key(batch.shard), keys.dirty, keys.held, turns_key(batch.shard)),
                 ],
                 args=[
                     *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
@@ -101,11 +108,13 @@ class Journal:
             replies = list(zip(batches, call_all(self._redis, calls), strict=True))
         return Appended(
             [batch for batch, reply in replies if reply == 1],
-            {batch.shard: _BOUNDS[reply] for batch, reply in replies if reply in _BOUNDS},
+            [(batch, _BOUNDS[reply]) for batch, reply in replies if reply in _BOUNDS],
         )
 
     def take(self, shard: int, *, max_batches: int, max_bytes: int, now_ms: int) -> Taken:
-        """Take batches that are ready, oldest first. They stay in the journal until they are applied.
+        """Take batches that are ready, tenants by turns. They stay in the journal until they are applied.
+
+        ``max_bytes`` counts 1 KiB for each event beside its bytes.
 
         Raises:
             StateUnavailableError: the state Redis did not answer; what was taken comes back by the sweep.
@@ -113,24 +122,24 @@ class Journal:
         keys = shard_keys(shard)
         with state_errors():
             left, taken = self._take(
-                keys=[keys.journal, keys.ready, bell_key(shard), keys.journal_due],
-                args=[max_batches, max_bytes, now_ms + self._retry_after_ms],
+                keys=[keys.journal, keys.ready, bell_key(shard), keys.journal_due, turns_key(shard)],
+                args=[max_batches, max_bytes, now_ms + self._retry_after_ms, now_ms],
             )
         pairs = zip(taken[::2], taken[1::2], strict=True)
         return Taken([TakenBatch(batch_id.decode(), packed) for batch_id, packed in pairs], left)
 
     def next_ready(self, shard: int) -> Batch | None:
-        """The oldest batch that is ready, which stays ready: its message brings a worker for all of them.
+        """The batch whose turn is next, which stays ready: its message brings a worker for all of them.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
         keys = shard_keys(shard)
         with state_errors():
-            oldest: list[Any] = self._redis.zrange(keys.ready, 0, 0)
-            packed: Any = self._redis.hget(keys.journal, oldest[0]) if oldest else None
+            found: list[Any] = self._redis.zrange(keys.ready, 0, 0)
+            packed: Any = self._redis.hget(keys.journal, found[0]) if found else None
         # Without its bytes another worker has applied it meanwhile, and is at the others.
-        return Batch(shard, oldest[0].decode(), packed) if packed is not None else None
+        return Batch(shard, found[0].decode(), packed) if packed is not None else None
 
     def claim_waiting(self, shard: int, *, now_ms: int, queued: int, limit: int) -> list[WaitingBatch]:
         """Batches that must be published again; each call puts their next due time off further.
@@ -184,24 +193,13 @@ class Journal:
 
     def states(self, shards: int) -> list[JournalState]:
         """How full each shard's journal is, in one round trip."""
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            for shard in range(shards):
-                keys = shard_keys(shard)
-                pipeline.hlen(keys.journal)
-                pipeline.get(keys.journal_bytes)
-                pipeline.zrange(keys.journal_index, 0, 0, withscores=True)
-                pipeline.zrange(keys.ready, 0, 0, withscores=True)
-            replies = pipeline.execute()
-        rows = zip(*(replies[place::4] for place in range(4)), strict=True)
-        return [
-            JournalState(batches, int(size or 0), _first(oldest), _first(ready))
-            for batches, size, oldest, ready in rows
-        ]
-
-
-def _first(found: Sequence[tuple[bytes, float]]) -> int:
-    """The score of the one member that was asked for, where there is one."""
-    return int(found[0][1]) if found else 0
+        calls = []
+        for shard in range(shards):
+            keys = shard_keys(shard)
+            names = [keys.journal, keys.journal_index, keys.journal_bytes, keys.ready, turns_key(shard)]
+            calls.append(ScriptCall(self._look, names, []))
+        with state_errors():
+            return [JournalState(*reply) for reply in call_all(self._redis, calls)]
 
 
 def _entry_keys(shard: int) -> list[str]:
@@ -209,5 +207,5 @@ def _entry_keys(shard: int) -> list[str]:
     keys = shard_keys(shard)
     return [
         *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes),
-        *(keys.journal_attempts, keys.ready),
+        *(keys.journal_attempts, keys.ready, keys.held),
     ]

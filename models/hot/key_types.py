@@ -24,6 +24,7 @@ from models.hot.keys import (
     bell_key,
     lease_key,
     shard_keys,
+    turns_key,
 )
 
 SHARD_TYPES: Mapping[str, str] = {
@@ -38,6 +39,7 @@ SHARD_TYPES: Mapping[str, str] = {
     "journal_attempts": "hash",
     "log_bytes": "string",
     "ready": "zset",
+    "held": "hash",
 }
 """By the field of ``ShardKeys``."""
 _NUMBERS = frozenset({"stamp", "journal_bytes", "log_bytes"})
@@ -75,7 +77,7 @@ def foreign_keys_of_state(redis: Redis, shards: int) -> list[ForeignKey]:
             types[key] = SHARD_TYPES[name]
             if name in _NUMBERS:
                 numbers.append(key)
-        types |= {bell_key(shard): "string", lease_key(shard): "string"}
+        types |= {bell_key(shard): "string", lease_key(shard): "string", turns_key(shard): "hash"}
     return _foreign(redis, types, numbers)
 
 

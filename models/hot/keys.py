@@ -15,7 +15,9 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
 | ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
 | ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
-| ``ql:{sNN}:journal:ready`` | zset | batch id by the time (ms) since when it is ready, until a worker takes it |
+| ``ql:{sNN}:journal:ready`` | zset | batch id by its tenant's turn, until a worker takes it |
+| ``ql:{sNN}:journal:turns`` | hash | the shard's virtual time, when a worker took last, and tenants' next turns |
+| ``ql:{sNN}:held`` | hash | bytes in journal and log by tenant |
 | ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
@@ -69,6 +71,7 @@ class ShardKeys(NamedTuple):
     journal_attempts: str
     log_bytes: str
     ready: str
+    held: str
 
 
 def shard_keys(shard: int) -> ShardKeys:
@@ -87,12 +90,18 @@ def shard_keys(shard: int) -> ShardKeys:
         journal_attempts=f"{journal}:attempts",
         log_bytes=f"{tag}:log:bytes",
         ready=f"{journal}:ready",
+        held=f"{tag}:held",
     )
 
 
 def bell_key(shard: int) -> str:
     """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
     return f"ql:{{s{shard:02d}}}:journal:bell"
+
+
+def turns_key(shard: int) -> str:
+    """The order in which tenants take turns in a shard: see ``append_journal.lua``."""
+    return f"ql:{{s{shard:02d}}}:journal:turns"
 
 
 def lease_key(shard: int) -> str:

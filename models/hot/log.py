@@ -34,6 +34,8 @@ class LogEntry(NamedTuple):
     revision: int
     """The newest publication of rules that was known when they were applied."""
     evaluations: list[Evaluation]
+    tenants: list[str | int]
+    """Each tenant and its bytes of the entry, flat; empty where a former release wrote it."""
 
 
 class ShardLog:
@@ -63,9 +65,9 @@ class ShardLog:
     def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:
         """Drop entries that PostgreSQL has committed."""
         keys = shard_keys(shard)
-        sizes = msgpack.packb([(entry.entry_id.decode(), entry.size) for entry in entries])
+        sizes = msgpack.packb([(entry.entry_id.decode(), entry.size, entry.tenants) for entry in entries])
         with state_errors():
-            self._settle(keys=[keys.log, keys.log_bytes], args=[sizes])
+            self._settle(keys=[keys.log, keys.log_bytes, keys.held], args=[sizes])
 
     def lengths(self, shards: int) -> list[int]:
         """The number of entries of each shard's log, in one round trip."""
@@ -93,6 +95,7 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
             _evaluation(batch, given, int(fields[b"at"]))
             for given in msgpack.unpackb(fields.get(b"evaluations", b"\x90"))
         ],
+        tenants=msgpack.unpackb(fields.get(b"tenants", b"\x90")),
     )
 
 

@@ -1,18 +1,20 @@
 """The plan of a batch: what ``apply_events.lua`` needs to know of the events, and nothing else.
 
 Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
-``[nodes, users]`` in msgpack, where
+``[nodes, users, tenants]`` in msgpack, where
 
 * node = a rule under one version, by the positions of ``_wire``; others are named by their places in the list
 * user = [member, fields, periods, lanes, events]: the fields of the record to read, those of ``META`` first and then
   one for each row, with the row's period at the same place in the next; a lane is three numbers: the node, the row,
   and the mode of a step (``matching.py``)
+* tenants = [tenant, weight, ...]: about what part of the batch's bytes each tenant has
 * event = [identity hash, occurred_at, place in the batch, and for each step: lane, amount, low]
 
 Indexes count from 1, as Lua does, those of lanes in steps of three. It is flat because every table costs Lua an
 allocation.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +31,8 @@ from models.rules.rule import COMPOSITES
 
 META = ("@loaded", "@dirty", "@seen", "@seen_before")
 """The record's own fields that the script reads, in its order; see ``records.py``."""
+_EVENT_BYTES = 100
+"""About what an event takes in a batch without its payload."""
 FIELD_MARK = b"\x1f"
 """Stands between a goal's id and its period in a record's field; no id can hold it."""
 
@@ -67,12 +71,23 @@ class Plan:
 
     def pack(self) -> bytes:
         """The wire form above."""
-        packed: bytes = msgpack.packb([self.nodes, [user.wire() for user in self.users]])
+        users = [user.wire() for user in self.users]
+        packed: bytes = msgpack.packb([self.nodes, users, _weights(self.events)])
         return packed
 
     def only(self, users: list[UserPlan]) -> "Plan":
         """The same batch for some of its users."""
         return Plan(self.events, self.packed, self.nodes, users, self.revision)
+
+
+def _weights(events: Sequence[Event]) -> list[str | int]:
+    tenants = {event.tenant_id for event in events}
+    if len(tenants) == 1:
+        return [*tenants, 1]
+    weights: Counter[str] = Counter()
+    for event in events:
+        weights[event.tenant_id] += _EVENT_BYTES + len(event.payload)
+    return [part for pair in weights.items() for part in pair]
 
 
 def field_of(goal_id: str, period: str) -> str:

@@ -190,7 +190,7 @@ def test_answers_say_nothing_about_the_server(redis, start):
 
 
 def _nothing(*_call: Any) -> Appended:
-    return Appended([], {})
+    return Appended([])
 
 
 @pytest.mark.parametrize("setting", ["HTTP_PORT", "GRPC_PORT"])
@@ -199,7 +199,7 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
         settings, meters = Settings(**ports), Meters(redis)
-        committer = make_committer(settings, lambda *_: Appended([], {}), lambda _: None, meters)
+        committer = make_committer(settings, lambda *_: Appended([]), lambda _: None, meters)
         with pytest.raises(ServiceFailedError) as caught:
             asyncio.run(Receiver(settings=settings, committer=committer, meters=meters).serve())
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

@@ -103,7 +103,7 @@ def test_what_a_killed_worker_had_taken_comes_back_even_while_messages_are_queue
 
 
 def test_a_full_journal_refuses_and_takes_again_once_it_is_drained(redis, engine):
-    stack = Stack(redis, engine, max_bytes=SHARDS * 400)
+    stack = Stack(redis, engine, max_bytes=SHARDS * 520)
     kept = stack.accept(stack.event("login"), stack.event("login"))
     with pytest.raises(JournalFullError):
         stack.accept(*(stack.event("login") for _ in range(4)))

@@ -53,7 +53,8 @@ class Outlets:
         assert self.append_gate.wait(10)
         if self.append_error:
             raise self.append_error
-        return Appended([batch for batch in batches if self.silent and batch.shard not in self.full], self.full)
+        refused = [(batch, self.full[batch.shard]) for batch in batches if batch.shard in self.full]
+        return Appended([batch for batch in batches if self.silent and batch.shard not in self.full], refused)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         self.calls.append(("publish", list(batches)))

@@ -22,6 +22,7 @@ from config.settings import Settings
 from models.cold.connection import database_errors
 from models.errors import NotReadyError
 from models.hot.connection import connect_state, state_errors
+from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
@@ -44,7 +45,7 @@ class ShardLoad(NamedTuple):
     held_bytes: int
     """Of the journal and the log: what the bound counts."""
     ready_since_ms: int
-    """Since when the oldest batch that no worker has taken waits for one; 0 where there is none."""
+    """Since when batches that are ready wait for a worker; 0 where there is none."""
     dirty_users: int
 
 
@@ -53,6 +54,12 @@ class Backlog:
 
     def __init__(self, settings: Settings, redis: Redis, records: Records, now_us: Callable[[], int]) -> None:
         self._settings, self._redis, self._records, self._now_us = settings, redis, records, now_us
+        self._journal = Journal(
+            redis,
+            shards=settings.shards,
+            bounds=JournalBounds(settings.journal_max_bytes),
+            retry_after=settings.journal_retry_after,
+        )
 
     def journal(self) -> None:
         """Whether the receiver takes anything.
@@ -107,16 +114,16 @@ class Backlog:
         ]
 
     def _loads(self) -> list[ShardLoad]:
+        states = self._journal.states(self._settings.shards)
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for shard in range(self._settings.shards):
                 keys = shard_keys(shard)
-                pipeline.mget(keys.journal_bytes, keys.log_bytes)
-                pipeline.zrange(keys.ready, 0, 0, withscores=True)
+                pipeline.get(keys.log_bytes)
                 pipeline.zcard(keys.dirty)
             replies = pipeline.execute()
         return [
-            ShardLoad(sum(int(size or 0) for size in sizes), int(oldest[0][1]) if oldest else 0, dirty)
-            for sizes, oldest, dirty in zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+            ShardLoad(state.size + int(logged or 0), state.ready_ms, dirty)
+            for state, logged, dirty in zip(states, replies[::2], replies[1::2], strict=True)
         ]
 
 

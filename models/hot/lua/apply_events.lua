@@ -15,7 +15,8 @@ KEYS[8]  journal_bytes      int
 KEYS[9]  journal_attempts   hash
 KEYS[10] log_bytes          int
 KEYS[11] ready              zset
-KEYS[12...] for each user of the plan, in its order:
+KEYS[12] held               hash    bytes in journal and log by tenant
+KEYS[13...] for each user of the plan, in its order:
          record             hash    see models/hot/records.py
          seen_before        set     event ids of the dedup generation before the one of ARGV[5]
          seen_now           set     of that generation
@@ -33,12 +34,12 @@ ARGV[9]  evaluation_log     int     which evaluations to log: 0 none, 1 changes 
 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
 ]]
-assert(#KEYS >= 11 and #KEYS % 4 == 3 and #ARGV == 9)
+assert(#KEYS >= 12 and #KEYS % 4 == 0 and #ARGV == 9)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local FIRST_USER_KEY, KEYS_PER_USER = 12, 4
-local nodes, users = unpack(cmsgpack.unpack(ARGV[1]))
+local held, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], 13, 4
+local nodes, users, tenants = unpack(cmsgpack.unpack(ARGV[1]))
 local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local revision, evaluation_log = ARGV[8], tonumber(ARGV[9])
@@ -93,6 +94,7 @@ local stamp = draw_stamp()
 local stamp_text = string.format('%016.0f', stamp)
 local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
 
+-- include: tenants
 -- include: operators
 -- include: composites
 -- include: rows
@@ -181,6 +183,14 @@ if #evaluations > 0 then
   log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'evaluations', cmsgpack.pack(evaluations)
   entry_bytes = entry_bytes + #log_entry[#log_entry]
 end
+local shares, weight = {}, 0 -- whose these bytes are: what the flush takes off again is written down with them
+for at = 2, #tenants, 2 do
+  weight = weight + tenants[at]
+end
+for at = 1, #tenants, 2 do
+  shares[at], shares[at + 1] = tenants[at], math.ceil(entry_bytes * tenants[at + 1] / weight)
+end
+log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'tenants', cmsgpack.pack(shares)
 
 for _, user in ipairs(cold) do
   local record = table.remove(user)
@@ -210,19 +220,24 @@ end
 if #applied > 0 then
   redis.call('XADD', log, '*', unpack(log_entry))
   redis.call('INCRBY', log_bytes, entry_bytes)
+  for at = 1, #shares, 2 do
+    redis.call('HINCRBY', held, shares[at], shares[at + 1])
+  end
   redis.call('HINCRBY', counts, 'applied', #applied)
 end
 if duplicates > 0 then
   redis.call('HINCRBY', counts, 'duplicate', duplicates)
 end
 for _, batch_id in ipairs(#cold == 0 and batch_ids or {}) do
-  local size = redis.call('HSTRLEN', journal, batch_id)
-  if redis.call('HDEL', journal, batch_id) == 1 then
+  local taken = redis.call('HGET', journal, batch_id)
+  if taken then
+    redis.call('HDEL', journal, batch_id)
     redis.call('ZREM', journal_index, batch_id)
     redis.call('ZREM', journal_due, batch_id)
     redis.call('ZREM', ready, batch_id)
     redis.call('HDEL', journal_attempts, batch_id)
-    redis.call('DECRBY', journal_bytes, size)
+    redis.call('DECRBY', journal_bytes, #taken)
+    let_go(held, tenant_of(taken), #taken)
   end
 end
 return { #applied, duplicates, #unlocks, redis.call('ZCARD', dirty), cold }

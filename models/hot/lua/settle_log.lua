@@ -3,18 +3,24 @@ Drops log entries that PostgreSQL has committed, and takes their size off the co
 
 KEYS[1] log          stream
 KEYS[2] log_bytes    int      bytes of the batches, unlocks and evaluations in the log
+KEYS[3] held         hash     bytes in journal and log by tenant
 
-ARGV[1] entries      msgpack  array of {entry id, size in bytes}
+ARGV[1] entries      msgpack  array of {entry id, size in bytes, {tenant, its bytes, ...}}
 
 RETURNS number of entries dropped; one that another flush has dropped before is not counted
 ]]
-assert(#KEYS == 2 and #ARGV == 1)
-local log, log_bytes, entries = KEYS[1], KEYS[2], cmsgpack.unpack(ARGV[1])
+assert(#KEYS == 3 and #ARGV == 1)
+local log, log_bytes, held, entries = KEYS[1], KEYS[2], KEYS[3], cmsgpack.unpack(ARGV[1])
+
+-- include: tenants
 
 local dropped, size = 0, 0
 for _, entry in ipairs(entries) do
   if redis.call('XDEL', log, entry[1]) == 1 then
     dropped, size = dropped + 1, size + entry[2]
+    for at = 1, #entry[3], 2 do
+      let_go(held, entry[3][at], entry[3][at + 1])
+    end
   end
 end
 redis.call('DECRBY', log_bytes, size)

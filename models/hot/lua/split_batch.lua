@@ -8,6 +8,7 @@ KEYS[3] journal_due        zset
 KEYS[4] journal_bytes      int
 KEYS[5] journal_attempts   hash
 KEYS[6] ready              zset
+KEYS[7] held               hash    bytes in journal and log by tenant
 
 ARGV[1] batch_id           string
 ARGV[2] due                int     milliseconds since the epoch
@@ -17,11 +18,13 @@ ARGV[3...] for each part:
 
 RETURNS 1 taken apart, 0 the journal does not have it
 ]]
-assert(#KEYS == 6 and #ARGV >= 4 and #ARGV % 2 == 0)
+assert(#KEYS == 7 and #ARGV >= 4 and #ARGV % 2 == 0)
 local journal, journal_index, journal_due, journal_bytes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local journal_attempts, ready = KEYS[5], KEYS[6]
+local journal_attempts, ready, held = KEYS[5], KEYS[6], KEYS[7]
 local batch_id, due = ARGV[1], ARGV[2]
 local FIRST_PART = 3
+
+-- include: tenants
 
 local whole = redis.call('HGET', journal, batch_id)
 if not whole then
@@ -36,6 +39,7 @@ for at = FIRST_PART, #ARGV, 2 do
     redis.call('ZADD', journal_due, due, part_id)
     redis.call('HSET', journal_attempts, part_id, 1) -- else the sweep would make them ready, to be taken together
     bytes = bytes + #packed
+    redis.call('HINCRBY', held, tenant_of(packed), #packed)
   end
 end
 redis.call('HDEL', journal, batch_id)
@@ -44,4 +48,5 @@ redis.call('ZREM', journal_due, batch_id)
 redis.call('ZREM', ready, batch_id)
 redis.call('HDEL', journal_attempts, batch_id)
 redis.call('INCRBY', journal_bytes, bytes)
+let_go(held, tenant_of(whole), #whole)
 return 1
