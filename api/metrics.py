@@ -37,6 +37,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_requests_overloaded_total": ("Requests refused because a bound was reached, by bound", "bound"),
     "questline_publish_failures_total": ("Journaled batches the broker did not take; the sweep publishes them", None),
     "questline_batches_postponed_total": ("Batches put back for a passing fault", "error"),
+    "questline_plans_refused_total": ("Plans refused for rules that were published since they were read", None),
     "questline_retries_total": ("Calls tried again after a passing fault, by reason", "reason"),
     "questline_dead_letters_total": ("Dead letters written, by reason", "reason"),
     "questline_batches_republished_total": ("Batches the sweep published again", None),

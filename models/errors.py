@@ -8,6 +8,7 @@ QuestlineError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
 │   ├── RulesUnreadableError
+│   ├── RulesOutdatedError
 │   ├── RateLimitedError
 │   ├── NotReadyError
 │   └── ReceiverUnavailableError
@@ -111,6 +112,15 @@ class HydrationRacedError(RetryableError):
 
 class RulesUnreadableError(RetryableError):
     """PostgreSQL holds no publication of rules that this release can read; a newer one may."""
+
+
+class RulesOutdatedError(RetryableError):
+    """The shard's fence refuses a plan: rules were published that its maker does not know, or there is no fence yet."""
+
+    def __init__(self, revision: int | None) -> None:
+        super().__init__("rules were published that this process has not read yet")
+        self.revision = revision
+        """The revision at the fence; None where there is no fence."""
 
 
 class AttributesUnknownError(RetryableError):

@@ -142,7 +142,12 @@ class BatchApplier:
             return self._evaluate_or_bisect(shard, merged, may_load=may_load, is_last=is_last)
         except AttributesUnknownError:  # some users' are: those of the others need not wait
             return self._each(shard, merged, may_load=False)
-        except (DatabaseUnavailableError, HydrationRacedError, RulesUnreadableError) as error:
+        except RulesUnreadableError as error:
+            if len(merged.batches) > 1:  # some events fall under such rules: those of the others need not wait
+                return self._each(shard, merged, may_load=may_load)
+            self._put_back(shard, merged, error)
+            return may_load
+        except (DatabaseUnavailableError, HydrationRacedError) as error:
             self._put_back(shard, merged, error)
             return may_load and not isinstance(error, DatabaseUnavailableError)
 

@@ -51,7 +51,7 @@ def flush(**_newer: Any) -> None:
 @shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def sweep(**_newer: Any) -> None:
     """Publish again what waits in the journal too long, and make dead letters of what workers kept aside."""
-    for step in (runtime().sweeper.sweep, runtime().poison.drain):
+    for step in (runtime().align_fences, runtime().sweeper.sweep, runtime().poison.drain):
         try:
             step()
         except RetryableError as error:

@@ -2,9 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from models.cold.reading import ProgressReader
-from models.errors import AttributesUnknownError, DatabaseUnavailableError, HydrationRacedError
+from models.errors import (
+    AttributesUnknownError,
+    DatabaseUnavailableError,
+    HydrationRacedError,
+    RulesOutdatedError,
+    RulesUnreadableError,
+)
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.hot.meters import Meters
@@ -17,14 +24,31 @@ from tasks.retrying import Retries
 
 LOADS = 5
 """How often a record may turn cold again while it is being loaded, before the batch is put back."""
+PLANS = 5
+"""How often rules may be published while events are being planned, before they are put back."""
+
+
+class Rules(Protocol):
+    """The rules as published by now."""
+
+    def matcher(self) -> Matcher:
+        """Raises DatabaseUnavailableError, RulesUnreadableError while they are not known."""
+        ...
+
+    def knows(self, revision: int | None) -> bool:
+        """Whether the fence of a shard takes plans made by these rules; None: there is no fence."""
+        ...
+
+    def catch_up(self, revision: int | None) -> None:
+        """Read what the fence of a shard asks for; raises the same, and StateUnavailableError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
     """Applies events to users' records. Applying the same events again changes nothing."""
 
-    matcher: Callable[[], Matcher]
-    """The rules as published by now; raises DatabaseUnavailableError, RulesUnreadableError while they are not known."""
+    rules: Rules
     stamp: Stamp
     """Writes users' attributes into their events."""
     records: Records
@@ -50,18 +74,34 @@ class Evaluator:
             RulesUnreadableError: there are no rules that this release can read.
         """
         started = self.now_us()
-        plan = self._plan(shard, events, packed, batch_ids, may_ask=may_load)
-        calls = self._call(shard, plan, batch_ids, may_load=may_load)
-        self.reporter.record(events, self.matcher(), started, calls)
-        self.buffer_limit(calls[-1].dirty_users)
-
-    def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], *, may_load: bool) -> list[Applied]:
         calls: list[Applied] = []
+        for _ in range(PLANS):
+            plan = self._plan(shard, events, packed, batch_ids, may_ask=may_load)
+            try:
+                self._call(shard, plan, batch_ids, calls, may_load=may_load)
+            except RulesOutdatedError as error:  # events that were applied already are skipped by their ids
+                self._catch_up(error, may_ask=may_load)
+            else:
+                self.reporter.record(events, self.rules.matcher(), started, calls)
+                self.buffer_limit(calls[-1].dirty_users)
+                return
+        raise RulesUnreadableError(f"rules were published again and again while events of shard {shard} were planned")
+
+    def _catch_up(self, outdated: RulesOutdatedError, *, may_ask: bool) -> None:
+        """Read the rules that the fence asks for; without ``may_ask`` only another thread may have done so."""
+        self.meters.count("questline_plans_refused_total")
+        if may_ask:
+            self.retries(self.rules.catch_up, outdated.revision)
+        elif not self.rules.knows(outdated.revision):
+            raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago") from outdated
+
+    def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool) -> None:
+        """Run the script until no user of the plan is cold; adds what each call did to ``calls``."""
         for _ in range(LOADS):
             calls.append(self.retries(self.records.apply, shard, batch_ids, plan, now_us=self.now_us()))
             cold = calls[-1].cold
             if not cold:
-                return calls
+                return
             if not may_load:
                 raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
             self._load(shard, cold)
@@ -71,7 +111,7 @@ class Evaluator:
     def _plan(
         self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_ask: bool
     ) -> Plan:
-        matcher = self.matcher()
+        matcher = self.rules.matcher()
         names = matcher.attribute_names
         if not names:
             return make_plan(matcher, events, packed)

@@ -24,6 +24,8 @@ class Runtime:
     flusher: Flusher
     sweeper: Sweeper
     poison: PoisonDrain
+    align_fences: Callable[[], None]
+    """Puts the fences of the rules right where Redis lost them or nobody stands behind them."""
     make_partitions: Callable[[], None]
     drop_partitions: Callable[[], None]
     count_dead_letters: Callable[[], None]

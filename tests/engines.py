@@ -10,7 +10,7 @@ import orjson
 from redis import Redis
 
 from models.events import Event, identity_hash, pack_batch
-from models.hot.keys import member, record_key
+from models.hot.keys import member, record_key, shard_keys
 from models.hot.log import ShardLog
 from models.hot.plan import make_plan
 from models.hot.records import EvaluationLog, Records
@@ -37,6 +37,8 @@ class LiveEngine:
         self.records = Records(
             self.redis, window=WINDOW, record_ttl=timedelta(hours=1), evaluation_log=self.evaluation_log
         )
+
+        self.redis.set(shard_keys(SHARD).fence, "0:none")  # whatever the rules are
 
     def apply(self, events: list[Event]) -> None:
         """Apply one batch; users whose record is not there are loaded first."""
@@ -78,6 +80,7 @@ class LiveEngine:
     def forget(self) -> None:
         """Empty Redis of this engine's keys."""
         self.redis.flushdb()
+        self.redis.set(shard_keys(SHARD).fence, "0:none")
         self.hashes.clear()
         self._kept.clear()
 

@@ -14,6 +14,7 @@ from models.cold.writing import FlushWriter
 from models.errors import JournalFullError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
+from models.hot.fences import Fences
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
@@ -123,7 +124,7 @@ class Stack:
         self.shard_log = ShardLog(self.redis)
         self.burials = Burials(self.writer.bury, self.meters, self.retries)
         self.evaluator = Evaluator(
-            self.matcher,
+            self,
             _unstamped,
             self.records,
             self.reader,
@@ -168,8 +169,19 @@ class Stack:
             self.meters,
             self.clock,
         )
+        self.catch_up(None)
+
+    def knows(self, _revision: int | None) -> bool:
+        """Another thread learns of no publication."""
+        return False
+
+    def catch_up(self, _revision: int | None) -> None:
+        """Put the fences to the stack's rules, as PostgreSQL would have them."""
+        fences = Fences(self.redis, SHARDS)
+        fences.align(fences.read(), self.matcher().publications.known_revision)
 
     def matcher(self) -> Matcher:
+        """The rules of the stack, compiled."""
         rules = self.rulebook if isinstance(self.rulebook, Publications) else only(self.rulebook)
         if self._matcher is None or self._matcher.publications != rules:
             self._matcher = Matcher(rules, lateness_us=microseconds_of(self.window) + PERIOD_MARGIN_US)

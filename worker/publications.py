@@ -1,39 +1,48 @@
 """The watcher: keeps the publications of rules that a process works by up to date, without a restart."""
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from time import monotonic
+from typing import Protocol
 
 import structlog
-from sqlalchemy import Engine
 
-from config.settings import Settings
-from models.cold.publications import load, newest_revision
-from models.cold.publishing import Document, publish
+from models.cold.publications import Newest
+from models.cold.publishing import Document
 from models.errors import ConfigurationError, DatabaseUnavailableError, RulesUnreadableError
-from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenges import parse_challenges
-from models.rules.goals import Publications, Rulebook
+from models.rules.goals import Publications
 from models.rules.matching import Matcher
 from worker.lookout import Lookout
 
 log = structlog.get_logger()
 
 
-class PublicationsWatcher:
-    """Asks PostgreSQL for new publications from a thread of its own. Safe to use from several threads."""
+class Source(Protocol):
+    """Where publications come from, as ``RuleSource`` has them; each method raises DatabaseUnavailableError."""
 
-    def __init__(
-        self, load: Callable[[], Publications], newest_revision: Callable[[], int], interval: float = 1.0
-    ) -> None:
-        """``load`` reads the publications, ``newest_revision`` tells cheaply whether to; every ``interval`` seconds."""
-        self._load = load
-        self._newest_revision = newest_revision
+    def newest(self) -> Newest:
+        """Tells cheaply whether to load; raises ConfigurationError where there is none."""
+        ...
+
+    def load(self) -> Publications:
+        """All that are needed; raises ConfigurationError where none can be read."""
+        ...
+
+    def align_fences(self) -> None:
+        """Put every fence to the newest publication."""
+        ...
+
+
+class PublicationsWatcher:
+    """Asks for new publications from a thread of its own. Safe to use from several threads."""
+
+    def __init__(self, source: Source, interval: float = 1.0) -> None:
+        """Asks ``source`` every ``interval`` seconds."""
+        self._source = source
         self._known: Publications | None = None
-        self._seen = 0
+        self._seen: Newest | None = None
         self._asked_in_vain = float("-inf")
         self._lock = Lock()
         self._lookout = Lookout(
@@ -51,7 +60,7 @@ class PublicationsWatcher:
             DatabaseUnavailableError: PostgreSQL has not answered yet.
             ConfigurationError: it holds none that can be read.
         """
-        return self._known or self._first()
+        return self._known or self._ask()
 
     def start(self) -> None:
         """Look for new ones every ``interval`` seconds, until ``stop``; PostgreSQL may be away."""
@@ -68,90 +77,91 @@ class PublicationsWatcher:
             DatabaseUnavailableError: PostgreSQL did not answer.
             ConfigurationError: it holds no publication that can be read.
         """
-        if self._known is None:
-            self._first()
-            return
-        newest = self._newest_revision()
-        if newest != self._seen:
-            self._take(newest)
+        with self._lock:
+            self._look()
 
-    def _first(self) -> Publications:
+    def knows(self, revision: int | None) -> bool:
+        """Whether what is known reaches to the fence of a shard; None: there is no fence."""
+        return self._known is not None and revision is not None and revision <= self._known.known_revision
+
+    def catch_up(self, revision: int | None) -> None:
+        """Read what the fence of a shard asks for, or put the fence right where nobody published that.
+
+        ``revision`` is that of the fence, None where there is none. What was asked in vain while this call waited for
+        its turn counts for it, too.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+            ConfigurationError: PostgreSQL holds no publication that can be read.
+        """
+        if not self.knows(revision):
+            self._ask(revision)
+
+    def _ask(self, revision: int | None = 0) -> Publications:
         """One thread asks while others wait; a failure counts for them too, since asking may take seconds."""
         asked = monotonic()
         with self._lock:
-            if self._known is not None:
+            if self._known is not None and self.knows(revision):
                 return self._known
             if self._asked_in_vain >= asked:
                 raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
             try:
-                return self._take(None)
+                known = self._look()
+                if not self.knows(revision):
+                    self._source.align_fences()
+                    known = self._look()
             except DatabaseUnavailableError:
                 self._asked_in_vain = monotonic()
                 raise
+            return known
 
-    def _take(self, newest: int | None) -> Publications:
-        known = self._load()
-        self._known, self._seen = known, known.newest.revision if newest is None else newest
-        log.info("rules_picked_up", revision=known.newest.revision, active_from=known.newest.active_from)
-        return known
-
-
-def reach_us(settings: Settings) -> int:
-    """How long ago (µs) an event may have happened that is applied now: it may have waited in the journal."""
-    return microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
+    def _look(self) -> Publications:
+        newest = self._source.newest()
+        if self._known is None or newest != self._seen:
+            self._known, self._seen = self._source.load(), newest
+            found = self._known.newest
+            log.info("rules_picked_up", revision=found.revision, active_from=found.active_from)
+        return self._known
 
 
-def watch_publications(
-    engine: Engine, settings: Settings, document: Document, now_us: Callable[[], int]
-) -> PublicationsWatcher:
-    """The watcher of a process, not started yet; contacts no server.
+class CurrentRules:
+    """What matches events to the rules as published by now, for the workers."""
 
-    Its first look publishes the process' own challenges file, ``document``, if that was never published.
-    """
-    read = lru_cache(maxsize=256)(parse_stored)
-    published = Event()
+    def __init__(self, watcher: PublicationsWatcher, *, lateness_us: int) -> None:
+        self._watcher = watcher
+        self._lateness_us = lateness_us
+        self._matcher: Matcher | None = None
 
-    def find() -> Publications:
-        if not published.is_set():
-            try:
-                publish_unseen(engine, document, now_us())
-            except ConfigurationError as error:  # what was published before holds on
-                log.error("rules_not_published", source=document.source, error=str(error))  # noqa: TRY400
-            published.set()
-        return load(engine, read, since_us=now_us() - reach_us(settings))
+    def matcher(self) -> Matcher:
+        """The matcher; made anew when there is something new.
 
-    return PublicationsWatcher(find, lambda: newest_revision(engine))
-
-
-def matchers(watcher: PublicationsWatcher, settings: Settings) -> Callable[[], Matcher]:
-    """Gives what matches events to the rules as published by now; made anew when there is something new.
-
-    What it gives raises DatabaseUnavailableError and RulesUnreadableError while the rules are not known.
-    """
-    made: list[Matcher] = []
-
-    def current() -> Matcher:
+        Raises:
+            DatabaseUnavailableError: PostgreSQL has not answered yet.
+            RulesUnreadableError: it holds no rules that this release can read.
+        """
         try:
-            publications = watcher.current()
+            publications = self._watcher.current()
         except ConfigurationError as error:  # permanent for this release, and no fault of the events in hand
             raise RulesUnreadableError(str(error)) from error
-        if not made or made[0].publications is not publications:
-            made[:] = [Matcher(publications, lateness_us=reach_us(settings))]
-        return made[0]
+        if self._matcher is None or self._matcher.publications is not publications:
+            self._matcher = Matcher(publications, lateness_us=self._lateness_us)
+        return self._matcher
 
-    return current
+    def knows(self, revision: int | None) -> bool:
+        """Whether a fence takes plans made by these rules; None: there is no fence."""
+        return self._watcher.knows(revision)
 
+    def catch_up(self, revision: int | None) -> None:
+        """Read what a fence asks for.
 
-def publish_unseen(engine: Engine, document: Document, now_us: int) -> None:
-    """Publish a challenges file unless it was published at any time before.
-
-    Raises:
-        DatabaseUnavailableError: PostgreSQL did not answer.
-    """
-    done = publish(engine, document, now_us=now_us, only_if_unseen=True)
-    if done is not None:
-        new = sum(goal.is_new for goal in done.goals)
-        log.info("rules_published", revision=done.revision, active_from=done.active_from, new_versions=new)
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+            RulesUnreadableError: PostgreSQL holds no rules that this release can read.
+        """
+        try:
+            self._watcher.catch_up(revision)
+        except ConfigurationError as error:
+            raise RulesUnreadableError(str(error)) from error
 
 
 def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document:
@@ -167,12 +177,3 @@ def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document
         named = f"{setting} {path}" if setting else str(path)
         raise ConfigurationError(f"{named}: cannot be read: {error.strerror or error}") from error
     return Document(content, parse_challenges(content, str(path), lateness=lateness), str(path))
-
-
-def parse_stored(document: bytes) -> Rulebook:
-    """Read a published challenges file. Bounds that hang on ``MAX_LATENESS`` were checked when it was published.
-
-    Raises:
-        InvalidChallengesError: another release wrote it, and this one cannot read it.
-    """
-    return parse_challenges(document, "published challenges", lateness=timedelta())

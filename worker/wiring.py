@@ -1,7 +1,6 @@
 """The composition root: builds the workers' parts from the settings. Nothing below knows how it is put together."""
 
 import gc
-from collections.abc import Callable
 from time import time_ns
 
 from celery import Celery
@@ -27,7 +26,6 @@ from models.hot.poison import PoisonList
 from models.hot.records import Records
 from models.hot.tries import Tries
 from models.rules.goals import Rulebook
-from models.rules.matching import Matcher
 from models.user_attributes import UserAttributes
 from tasks.applying import BatchApplier
 from tasks.attributes import AttributeStamper
@@ -41,9 +39,10 @@ from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.partitioning import drop_old_partitions, prepare_database
-from worker.publications import matchers, read_file, watch_publications
+from worker.publications import CurrentRules, PublicationsWatcher, read_file
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
+from worker.rule_source import reach_us, rule_source
 
 
 def now_us() -> int:
@@ -111,12 +110,14 @@ class _Parts:
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
     """What the tasks of one worker process work with; contacts no server."""
     parts = _Parts(settings, app)
-    watcher = watch_publications(parts.engine, settings, document, now_us)
+    source = rule_source(settings, parts.redis, document, now_us)
+    watcher = PublicationsWatcher(source)
     runtime = Runtime(
-        applier=_make_applier(parts, matchers(watcher, settings)),
+        applier=_make_applier(parts, CurrentRules(watcher, lateness_us=reach_us(settings))),
         flusher=make_flusher(settings, parts.redis, parts.writer, parts.meters),
         sweeper=_make_sweeper(parts),
         poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries, settings.shards),
+        align_fences=source.align_fences,
         make_partitions=lambda: prepare_database(parts.engine, settings),
         drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
         count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,
@@ -132,9 +133,9 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     return runtime
 
 
-def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier:
+def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
     return BatchApplier(
-        evaluator=_make_evaluator(parts, matcher),
+        evaluator=_make_evaluator(parts, rules),
         journal=parts.journal,
         tries=parts.tries,
         burials=parts.burials,
@@ -145,10 +146,10 @@ def _make_applier(parts: _Parts, matcher: Callable[[], Matcher]) -> BatchApplier
     )
 
 
-def _make_evaluator(parts: _Parts, matcher: Callable[[], Matcher]) -> Evaluator:
+def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
     clock = StateClock(parts.redis)
     return Evaluator(
-        matcher=matcher,
+        rules=rules,
         stamp=AttributeStamper(make_user_attributes(parts.settings, parts.redis, parts.engine)).stamp,
         records=parts.records,
         reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),

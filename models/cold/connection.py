@@ -27,10 +27,12 @@ def connect_database(
     pool_size: int = 2,
     application: str = "questline",
     statement_timeout: timedelta = STATEMENT_TIMEOUT,
+    pre_ping: bool = True,
 ) -> Engine:
     """An engine for PostgreSQL; opens nothing until it is used. Must not be shared over a fork.
 
-    A ``statement_timeout`` of zero lets a statement take as long as it needs.
+    A ``statement_timeout`` of zero lets a statement take as long as it needs. Without ``pre_ping`` a connection that
+    broke while it rested is noticed by the statement that uses it, which then fails.
     """
     milliseconds = statement_timeout // timedelta(milliseconds=1)
     return create_engine(
@@ -38,7 +40,7 @@ def connect_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=10,
-        pool_pre_ping=True,
+        pool_pre_ping=pre_ping,
         connect_args={
             "connect_timeout": 5,
             "application_name": application,

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import structlog
@@ -11,7 +13,8 @@ from models.cold.connection import database_errors
 from models.cold.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError, InvalidChallengesError
 from models.rules.calendar import microseconds, moment
-from models.rules.goals import Policy, Publication, Publications, Rulebook
+from models.rules.goals import Policy, Publication, Publications, Rulebook, Unreadable
+from models.rules.nodes import NEVER
 
 log = structlog.get_logger()
 
@@ -21,7 +24,7 @@ def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -
 
     With them come those of the versions before, which decide what a new version does with progress made under them,
     however long ago that was. ``on_change`` of a goal is what it came to when its version was published, whatever
-    later files say of it. One that cannot be read, because a newer release wrote it, is logged and left out.
+    later files say of it. One that cannot be read, because a newer release wrote it, is logged and named as such.
 
     Raises:
         ConfigurationError: there is none that can be read.
@@ -35,27 +38,39 @@ def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -
         needed = _revisions_before(found, versions) - {row.revision for row in found}
         found = sorted([*found, *_read(connection, table.revision.in_(needed))], key=lambda row: int(row.revision))
     policies = {key: version.policy for key, version in versions.items()}
-    items = []
-    for row in found:
+    items, unreadable = [], []
+    for row, following in zip_longest(found, found[1:]):
         try:
             rulebook = _settled(parse(row.document.encode()).with_versions(row.versions), policies)
         except (InvalidChallengesError, KeyError) as error:
             log.error("rules_unreadable", revision=row.revision, error=str(error))  # noqa: TRY400 - its text says it all
+            until = microseconds(following.active_from) if following else NEVER
+            unreadable.append(Unreadable(row.revision, microseconds(row.active_from), until))
             continue
         items.append(Publication(row.revision, microseconds(row.active_from), rulebook))
     if not items:
         raise ConfigurationError("PostgreSQL holds no publication of rules that can be read")
-    return Publications(tuple(items))
+    return Publications(tuple(items), tuple(unreadable))
 
 
-def newest_revision(engine: Engine) -> int:
-    """The number of the newest publication; 0 where there is none.
+class Newest(NamedTuple):
+    """Which publication is the newest: two of one number differ in time, where PostgreSQL was restored between them."""
+
+    revision: int
+    published_at: datetime
+
+
+def newest_publication(engine: Engine) -> Newest | None:
+    """The newest publication; None where there is none.
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
+    table = rule_publications.c
+    wanted = select(table.revision, table.published_at).order_by(table.revision.desc()).limit(1)
     with database_errors(), engine.connect() as connection:
-        return connection.execute(select(func.max(rule_publications.c.revision))).scalar_one() or 0
+        found = connection.execute(wanted).one_or_none()
+    return Newest(*found) if found else None
 
 
 class _Version(NamedTuple):

@@ -1,17 +1,20 @@
 """Publishing a challenges file: the versions it gives to goals, and from when on it holds (promise P9).
 
 Nothing updates a publication or a version. A goal whose meaning changed gets the next version; a publication holds
-for events from its ``active_from`` on, which lies ahead, so that every worker knows it before events fall under it.
+for events from its ``active_from`` on. Before it is committed the fence of every shard is raised to it, and only then
+its ``active_from`` is chosen: so no worker that does not know it evaluates an event of its time (promise P14).
 """
 
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from models.cold.connection import database_errors
 from models.cold.definitions import definition_of, goal_of, same_meaning
+from models.cold.publication_lock import publishing
 from models.cold.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError
 from models.rules.calendar import microseconds, moment
@@ -19,8 +22,16 @@ from models.rules.goals import Goal, Policy, Rulebook
 from models.rules.succession import changes_of_kind, policy_in_effect
 
 PICK_UP_US = 3_000_000
-"""How far ahead (µs) a publication becomes active: every process asks for new ones once a second."""
-_LOCK = 7_305_116_274_002  # any number, the same for all who publish
+"""How far ahead (µs) of the raised fences a publication becomes active: so far ahead may a sender's clock be, and its
+events are judged by all that was published before they came."""
+
+
+class RulesFence(Protocol):
+    """What keeps workers from applying events by older rules."""
+
+    def raise_to(self, revision: int) -> int:
+        """Let nobody apply by older rules from now on; returns the time (µs) when that was so."""
+        ...
 
 
 class Document(NamedTuple):
@@ -73,32 +84,46 @@ class _Newest(NamedTuple):
     goals: frozenset[str]
 
 
-def publish(
-    engine: Engine, document: Document, *, now_us: int, active_from: int | None = None, only_if_unseen: bool = False
-) -> Published | None:
-    """Publish a challenges file; None if there is nothing to publish.
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publishes challenges files of one installation."""
 
-    That is where the newest publication is this document, or, with ``only_if_unseen``, any publication is. The first
-    one holds for all time, a later one from ``active_from`` (µs) on, which is ``PICK_UP_US`` ahead unless given.
+    engine: Engine
+    fence: RulesFence
 
-    Raises:
-        ConfigurationError: ``active_from`` is too early, or a rule changed in a way that needs a new id.
-        DatabaseUnavailableError: PostgreSQL did not answer.
-    """
-    with database_errors(), engine.begin() as connection:
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        if only_if_unseen and _is_seen(connection, document.digest):
-            return None
-        known = _known_versions(connection, document.rulebook)
-        result = _compared(connection, document, known, now_us, active_from)
-        if result is not None:
+    def publish(
+        self, document: Document, *, now_us: int, active_from: int | None = None, only_if_unseen: bool = False
+    ) -> Published | None:
+        """Publish a challenges file; None if there is nothing to publish.
+
+        That is where the newest publication is this document, or, with ``only_if_unseen``, any publication is. The
+        first one holds for all time, a later one from ``active_from`` (µs) on, which is ``PICK_UP_US`` ahead unless
+        given. Where this ends between the fence and the commit, workers find a fence with no publication behind it, and
+        put it back (``settled_revision``).
+
+        Raises:
+            ConfigurationError: ``active_from`` is too early, or a rule changed in a way that needs a new id.
+            DatabaseUnavailableError: PostgreSQL did not answer.
+            StateUnavailableError: the fence could not be raised; nothing was published.
+        """
+        with publishing(self.engine) as connection:
+            if only_if_unseen and _is_seen(connection, document.digest):
+                return None
+            known = _known_versions(connection, document.rulebook)
+            result = _compared(connection, document, known, now_us, active_from)
+            if result is None:
+                return None
+            raised_at = self.fence.raise_to(result.revision)
+            # Once more: events that were applied until the fence stood must not fall under it.
+            soonest = max(now_us, raised_at) + PICK_UP_US
+            result = result._replace(active_from=_active_from(_newest(connection), soonest, active_from))
             _write_versions(connection, document.rulebook, result, known)
             _write_publication(connection, document, result)
-        return result
+            return result
 
 
 def preview(engine: Engine, document: Document, *, now_us: int, active_from: int | None = None) -> Published | None:
-    """What ``publish`` would do now; nothing is written."""
+    """What publishing would do now; nothing is written."""
     with database_errors(), engine.connect() as connection:
         known = _known_versions(connection, document.rulebook)
         return _compared(connection, document, known, now_us, active_from)

@@ -37,6 +37,7 @@ SHARD_TYPES: Mapping[str, str] = {
     "journal_due": "zset",
     "journal_bytes": "string",
     "journal_attempts": "hash",
+    "fence": "string",
     "log_bytes": "string",
     "ready": "zset",
     "held": "hash",

@@ -21,6 +21,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
+| ``ql:{sNN}:fence`` | string | the lowest revision of rules that a plan may be made with, see ``fences.py`` |
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 | ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
 | ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
@@ -72,6 +73,7 @@ class ShardKeys(NamedTuple):
     log_bytes: str
     ready: str
     held: str
+    fence: str
 
 
 def shard_keys(shard: int) -> ShardKeys:
@@ -91,6 +93,7 @@ def shard_keys(shard: int) -> ShardKeys:
         log_bytes=f"{tag}:log:bytes",
         ready=f"{journal}:ready",
         held=f"{tag}:held",
+        fence=f"{tag}:fence",
     )
 
 

@@ -22,6 +22,7 @@ from zlib import crc32
 
 import msgpack
 
+from models.errors import RulesUnreadableError
 from models.events import Event, identity_hash
 from models.hot.keys import member
 from models.rules.amounts import split
@@ -67,7 +68,9 @@ class Plan:
     nodes: list[list[Any]]
     users: list[UserPlan]
     revision: int
-    """The newest publication of rules that was known."""
+    """The newest publication of rules that it was made with."""
+    known_revision: int
+    """The newest that was known of, readable or not: what the shard's fence is held against."""
 
     def pack(self) -> bytes:
         """The wire form above."""
@@ -77,7 +80,7 @@ class Plan:
 
     def only(self, users: list[UserPlan]) -> "Plan":
         """The same batch for some of its users."""
-        return Plan(self.events, self.packed, self.nodes, users, self.revision)
+        return Plan(self.events, self.packed, self.nodes, users, self.revision, self.known_revision)
 
 
 def _weights(events: Sequence[Event]) -> list[str | int]:
@@ -96,7 +99,11 @@ def field_of(goal_id: str, period: str) -> str:
 
 
 def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
-    """Match every event of a batch to its nodes, grouped by user."""
+    """Match every event of a batch to its nodes, grouped by user.
+
+    Raises:
+        RulesUnreadableError: an event falls under a publication that this release cannot read.
+    """
     return _Planner(matcher).plan(events, packed)
 
 
@@ -109,14 +116,24 @@ class _Planner:
 
     def plan(self, events: Sequence[Event], packed: bytes) -> Plan:
         for place, event in enumerate(events):
+            self._require_rules(event)
             user = self._user(event)
             entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, place]
             for step in self._matcher.steps(event):
                 lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
                 entry += (lane, step.amount, step.low)
             user.events.append(entry)
-        revision = self._matcher.publications.newest.revision
-        return Plan(events, packed, self._nodes, list(self._users.values()), revision)
+        known = self._matcher.publications
+        return Plan(
+            events, packed, self._nodes, list(self._users.values()), known.newest.revision, known.known_revision
+        )
+
+    def _require_rules(self, event: Event) -> None:
+        revision = self._matcher.publications.unreadable_at(event.occurred_at)
+        if revision is not None:
+            raise RulesUnreadableError(
+                f"events fall under revision {revision} of the rules, written by another release"
+            )
 
     def _user(self, event: Event) -> UserPlan:
         key = (event.tenant_id, event.user_id)

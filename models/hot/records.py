@@ -20,8 +20,10 @@ import msgpack
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from models.errors import RulesOutdatedError
 from models.events import remembered_for
 from models.hot.connection import is_of_other_type, state_errors, with_none_for_other_types
+from models.hot.fences import revision_of
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
@@ -97,6 +99,7 @@ class Records:
 
         Raises:
             StateUnavailableError: the state Redis did not answer. Applying again is safe.
+            RulesOutdatedError: newer rules were published than the plan was made with; nothing was done.
         """
         keys: list[str] = list(shard_keys(shard))
         generation = generation_at(now_us, self._window)
@@ -113,9 +116,12 @@ class Records:
             self._record_ttl_ms,
             plan.revision,
             self._evaluation_mode,
+            plan.known_revision,
         ]
         with state_errors():
             reply = self._apply(keys=keys, args=args)
+        if len(reply) == 1:
+            raise RulesOutdatedError(revision_of(reply[0]))
         events, duplicates, unlocks, dirty, cold = reply
         return Applied(events, duplicates, unlocks, dirty, [ColdUser(plan.users[i], token) for i, token in cold])
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -109,16 +109,37 @@ class Publication:
     rulebook: Rulebook
 
 
+class Unreadable(NamedTuple):
+    """A publication that this release cannot read: which events fall under it is known all the same."""
+
+    revision: int
+    active_from: int
+    active_until: int
+    """Microseconds; from here on a later publication holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Publications:
     """The publications that events may still fall under, oldest first; at least one."""
 
     items: tuple[Publication, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    """Those that another release wrote: none of the others may stand in for them."""
 
     @property
     def newest(self) -> Publication:
-        """The last one published, though it may not be active yet."""
+        """The last one published that can be read, though it may not be active yet."""
         return self.items[-1]
+
+    @property
+    def known_revision(self) -> int:
+        """The last one published, readable or not."""
+        return max(self.newest.revision, *(item.revision for item in self.unreadable), 0)
+
+    def unreadable_at(self, occurred_at: int) -> int | None:
+        """The revision that an event of a moment (microseconds) falls under and that cannot be read, if it is so."""
+        found = (item.revision for item in self.unreadable if item.active_from <= occurred_at < item.active_until)
+        return next(found, None)
 
     def place_at(self, occurred_at: int, revision: int | None = None) -> int:
         """The index of the publication active at a moment (microseconds), among those up to a revision.

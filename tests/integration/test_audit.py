@@ -9,17 +9,18 @@ from typer.testing import CliRunner
 
 from models.cold.connection import statement
 from models.cold.event_log import open_log
-from models.cold.publishing import Document, publish
+from models.cold.publishing import Document
 from models.rules.calendar import microseconds
 from models.rules.goals import Publication, Publications
 from models.rules.matching import DEFAULT_LATENESS_US
 from tests.mixed_rules import RULES, document, events_of, plan_of, post, use_database
+from tests.publishing import publish
 from tests.stack import NOON, Stack
 from worker.audit.auditing import SHOWN, Auditor, Scope
 from worker.audit.replaying import RecallingMatcher
 from worker.cli import app
 from worker.load.generate import Shape, make_plan
-from worker.publications import parse_stored
+from worker.rule_source import parse_stored
 
 USERS = 25
 

@@ -15,10 +15,10 @@ from config.shards import MAINTENANCE_QUEUE
 from models.cold.api_keys import Rights, create_key, rotate_key
 from models.cold.connection import connect_database
 from models.cold.dead_letters import DeadLetter
-from models.cold.publishing import publish
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks.definitions import FLUSH, SWEEP
+from tests.publishing import publish
 from tests.stack import SHARDS
 from tests.unit.test_papers import code, table
 from worker.celery_app import make_app

@@ -2,22 +2,24 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import orjson
 import pytest
+from sqlalchemy import Engine
 
 from models.cold.connection import connect_database
 from models.cold.definitions import rule_of
-from models.cold.publications import load, newest_revision
-from models.cold.publishing import PICK_UP_US, Document, preview, publish
+from models.cold.publications import load, newest_publication
+from models.cold.publishing import PICK_UP_US, Document, preview
 from models.cold.rule_history import RuleHistory
 from models.errors import ConfigurationError, DatabaseUnavailableError, InvalidChallengesError
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Rulebook
 from models.rules.matching import Matcher
 from models.rules.rule import Condition, Rule
+from tests.publishing import newest_revision, publish
 from worker.publications import PublicationsWatcher
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
@@ -229,15 +231,31 @@ def test_a_stored_definition_gives_the_rule_back(engine, files):
     assert [rule_of(history.versions(goal.goal_id)[0].definition) for goal in goals] == rules
 
 
-def _watcher(engine, files, **options):
-    return PublicationsWatcher(
-        lambda: load(engine, files.parse, since_us=NOW), lambda: newest_revision(engine), **options
-    )
+@dataclass
+class Source:
+    """What a PostgreSQL holds, for a watcher."""
+
+    engine: Engine
+    files: Files
+    loads: int = 0
+
+    def newest(self):
+        found = newest_publication(self.engine)
+        if found is None:
+            raise ConfigurationError("nothing was published")
+        return found
+
+    def load(self):
+        self.loads += 1
+        return load(self.engine, self.files.parse, since_us=NOW)
+
+    def align_fences(self):
+        raise AssertionError("no fence asked for it")
 
 
 def test_a_watcher_picks_up_a_publication_without_being_asked(engine, files):
     publish(engine, files.file(LOGINS), now_us=NOW)
-    watcher = _watcher(engine, files, interval=0.01)
+    watcher = PublicationsWatcher(Source(engine, files), interval=0.01)
     assert watcher.current().newest.revision == 1
     watcher.start()
     try:
@@ -252,30 +270,23 @@ def test_a_watcher_picks_up_a_publication_without_being_asked(engine, files):
 
 def test_a_watcher_asks_only_once_for_what_it_knows(engine, files):
     publish(engine, files.file(LOGINS), now_us=NOW)
-    asked = []
-
-    def find():
-        asked.append(1)
-        return load(engine, files.parse, since_us=NOW)
-
-    watcher = PublicationsWatcher(find, lambda: newest_revision(engine))
+    source = Source(engine, files)
+    watcher = PublicationsWatcher(source)
     assert watcher.current() is watcher.current()
     watcher.refresh()
-    assert asked == [1]
+    assert source.loads == 1
 
 
 def test_without_postgresql_a_watcher_keeps_what_it_has_and_says_when_it_has_nothing(engine, files):
     away = connect_database("postgresql://nobody:x@127.0.0.1:1/none")
     publish(engine, files.file(LOGINS), now_us=NOW)
-    servers = [away, engine]
-    watcher = PublicationsWatcher(
-        lambda: load(servers[0], files.parse, since_us=NOW), lambda: newest_revision(servers[0]), interval=0.01
-    )
+    source = Source(away, files)
+    watcher = PublicationsWatcher(source, interval=0.01)
     with pytest.raises(DatabaseUnavailableError):
         watcher.current()
-    servers.reverse()
+    source.engine = engine
     known = watcher.current()
-    servers.reverse()
+    source.engine = away
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
     watcher.start()

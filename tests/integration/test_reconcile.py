@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from models.cold.dead_letters import DeadLetter
-from models.cold.publishing import Document, publish
+from models.cold.publishing import Document
 from models.events import unpack_batch
 from models.hot.log import ShardLog
 from models.hot.repairs import RecordRepairs
@@ -15,6 +15,7 @@ from models.rules.calendar import microseconds
 from models.rules.matching import DEFAULT_LATENESS_US
 from tests.integration.test_audit import audit, sql
 from tests.mixed_rules import RULES, document, events_of, plan_of, post
+from tests.publishing import publish
 from tests.stack import NOON, SHARDS, WINDOW, Stack
 from worker.audit.auditing import Auditor, Scope
 from worker.audit.examining import DEAD_EVENTS, Examiner
@@ -276,6 +277,7 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
     lessons(mixed, 3)
     sql(mixed, WRONG)
     mixed.redis.flushall()
+    mixed.catch_up(None)
     (batch,) = mixed.accept(mixed.event("lesson", "ada"))
     events = unpack_batch(batch.packed)
     plan = mixed.applier.evaluator._plan(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)

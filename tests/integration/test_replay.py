@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from models.cold.publishing import Document, publish
+from models.cold.publishing import Document
 from models.rules.calendar import microseconds, moment
 from tests.mixed_rules import RULES, document, plan_of, post, use_database
+from tests.publishing import publish
 from tests.stack import NOON, Stack
 from worker.cli import app
-from worker.publications import parse_stored
+from worker.rule_source import parse_stored
 
 COMPARED = "tenant_id, user_id, goal_id, period, challenge_id, progress, status, rule_version, state, slots, is_part"
 

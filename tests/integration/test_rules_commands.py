@@ -1,4 +1,4 @@
-"""``questline rules publish``, ``list``, ``show``, ``diff`` and ``history`` on a real PostgreSQL."""
+"""``questline rules publish``, ``list``, ``show``, ``diff`` and ``history`` on real servers."""
 
 import json
 from datetime import UTC, datetime
@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from models.cold.publications import newest_revision
-from models.errors import ConfigurationError, InvalidChallengesError, PermanentError
+from models.errors import ConfigurationError, InvalidChallengesError, PermanentError, StateUnavailableError
 from tests.environment import database_settings
+from tests.publishing import newest_revision
 from worker.cli import app
 
 COUNT = {"op": "count", "event": "login", "target": 3}
 
 
 @pytest.fixture
-def run(engine, database_url, tmp_path, monkeypatch):
-    """The command line of an installation whose PostgreSQL is the tests'."""
-    told = {"QUESTLINE_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"}
+def run(engine, database_url, redis_url, tmp_path, monkeypatch):
+    """The command line of an installation whose servers are the tests'."""
+    told = {"QUESTLINE_DATA_DIR": str(tmp_path / "data"), "STATE_URL": redis_url, "COLUMNS": "200"}
     for name, value in (database_settings(database_url) | told).items():
         monkeypatch.setenv(name, value)
 
@@ -82,6 +82,15 @@ def test_a_publication_can_be_tried_and_set_ahead_and_answered_as_json(run, writ
     assert (done["published"], done["active_from"]) == (True, ahead.isoformat())
     assert done["goals"] == [{"goal_id": "logins", "change": "changed", "version": 2, "policy": "keep"}]
     assert json.loads(run("publish", changed, "--json")) == {"published": False, "dry_run": False}
+
+
+def test_nothing_is_published_while_workers_cannot_be_kept_back(run, write, engine, monkeypatch):
+    run("publish", write(logins=_goal()))
+    monkeypatch.setenv("STATE_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(StateUnavailableError):
+        run("publish", write(logins=_goal(4)))
+    assert newest_revision(engine) == 1
+    assert "would be revision 2" in run("publish", write(logins=_goal(4)), "--dry-run")
 
 
 def test_what_cannot_be_published_is_said(run, write, tmp_path):

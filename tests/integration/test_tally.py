@@ -10,8 +10,8 @@ from benchmarks.exactness import prove as prove_load
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
 from config.settings import Settings
-from models.cold.publishing import publish
 from models.rules.calendar import microseconds
+from tests.publishing import publish
 from tests.stack import NOON, Stack
 from worker.chaos.proof import prove
 from worker.chaos.report import Damage, as_data, is_good

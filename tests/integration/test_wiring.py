@@ -7,7 +7,7 @@ import pytest
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
 from models.cold.api_keys import Rights, create_key, revoke_key
-from models.cold.publishing import PICK_UP_US, Document, publish
+from models.cold.publishing import PICK_UP_US, Document
 from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
 from models.hot.batches import Batch
 from models.hot.connection import connect_state
@@ -15,13 +15,14 @@ from models.hot.keys import METERS
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from tasks.applying import EVENT_ATTEMPTS
+from tests.publishing import publish
 from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
-from worker.publications import watch_publications
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
 from worker.receiver.composition import make_receiver_parts
+from worker.rule_source import rule_source
 from worker.wiring import backlog, build_runtime, load_rulebook, now_us, read_challenges
 
 DAY_US = 86_400_000_000
@@ -91,7 +92,7 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
         runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
         assert runtime.flusher.flush().events == 1
         assert stack.count("rule_versions") == len(
-            runtime.applier.evaluator.matcher().publications.newest.rulebook.goals
+            runtime.applier.evaluator.rules.matcher().publications.newest.rulebook.goals
         )
     finally:
         runtime.stop_watching()
@@ -127,7 +128,7 @@ def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, setti
         done = publish(stack.engine, _changed(settings, "daily-login"), now_us=now_us() - 2 * PICK_UP_US)
         assert done is not None
         assert [goal.goal_id for goal in done.goals if goal.is_new] == ["daily-login"]
-        wait_until(lambda: runtime.applier.evaluator.matcher().publications.newest.revision == 2, seconds=5)
+        wait_until(lambda: runtime.applier.evaluator.rules.matcher().publications.newest.revision == 2, seconds=5)
         stack.clock.now = now_us()
         _apply(stack, runtime, stack.event("login", "after"))
         runtime.flusher.flush()
@@ -185,8 +186,7 @@ def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack
     older = read_challenges(settings)
     publish(stack.engine, older, now_us=now_us())
     publish(stack.engine, Document(b" " + older.content, older.rulebook, "newer"), now_us=now_us())
-    watcher = watch_publications(stack.engine, settings, older, now_us)
-    assert watcher.current().newest.revision == 2
+    assert rule_source(settings, stack.redis, older, now_us).newest().revision == 2
 
 
 def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):

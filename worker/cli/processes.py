@@ -171,7 +171,7 @@ def _logs_are_set_up(**_signal: object) -> None:
 def _warm_up(**_signal: object) -> None:
     """Connect and learn the published rules before the first batch; if a server is away, that batch tries again."""
     try:
-        runtime.runtime().applier.evaluator.matcher()
+        runtime.runtime().applier.evaluator.rules.matcher()
     except RetryableError as error:
         log.warning("worker_not_ready", error=str(error))
 

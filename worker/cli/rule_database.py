@@ -1,6 +1,7 @@
 """What commands about published rules share: the running product's PostgreSQL, and files in its form."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,9 +9,12 @@ from sqlalchemy import Engine
 
 from config.settings import Settings
 from models.cold.publishing import Document
+from models.hot.connection import connect_state
+from models.hot.fences import Fences
 from worker.cli.database import open_database
+from worker.installation.joining import shared
 from worker.publications import read_file
-from worker.services.running import running_settings
+from worker.services.running import require_servers, running_settings
 
 
 def rules_database() -> AbstractContextManager[Engine]:
@@ -20,6 +24,21 @@ def rules_database() -> AbstractContextManager[Engine]:
         PermanentError: there is none, or it has not this version's tables.
     """
     return open_database(running_settings(Settings()), "questline-rules")
+
+
+@contextmanager
+def rules_fences() -> Iterator[Fences]:
+    """The fences of the running product, or of the Redis that the environment names.
+
+    Raises:
+        PermanentError: there is none.
+        ConfigurationError: the environment names other shards than the installation has.
+    """
+    settings = running_settings(Settings())
+    require_servers(settings)
+    settings = shared(settings)  # the number of shards above all
+    with closing(connect_state(settings.state)) as redis:
+        yield Fences(redis, settings.shards)
 
 
 def read_document(file: Path, *, lateness: timedelta | None = None) -> Document:

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from config.settings import Settings
-from models.cold.publishing import Document, Published, PublishedGoal, preview
-from models.cold.publishing import publish as publish_document
+from models.cold.publishing import Document, Published, PublishedGoal, Publisher, preview
 from models.rules.calendar import microseconds, moment
 from worker.cli.moments import read_moment
-from worker.cli.rule_database import read_document, rules_database
+from worker.cli.rule_database import read_document, rules_database, rules_fences
 from worker.installation.joining import shared
 from worker.services.running import running_settings
 from worker.wiring import now_us
@@ -28,12 +27,15 @@ def publish(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
-    """Publish a challenges file: goals whose meaning changed get a new version, which workers pick up within 2 s."""
+    """Publish a challenges file: goals whose meaning changed get a new version, which workers go by from then on."""
     wanted = None if active_from is None else microseconds(read_moment(active_from, "--active-from"))
     document = read_document(file, lateness=shared(running_settings(Settings())).max_lateness)
     with rules_database() as engine:
-        act = preview if dry_run else publish_document
-        done = act(engine, document, now_us=now_us(), active_from=wanted)
+        if dry_run:
+            done = preview(engine, document, now_us=now_us(), active_from=wanted)
+        else:
+            with rules_fences() as fences:
+                done = Publisher(engine, fences).publish(document, now_us=now_us(), active_from=wanted)
     if as_json:
         typer.echo(json.dumps(_as_json(done, dry_run=dry_run)))
     elif done is None:

@@ -15,8 +15,8 @@ from models.cold.publications import load
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
 from worker.migrating import alembic_config
-from worker.publications import parse_stored
 from worker.receiver.health_checks import database_probe
+from worker.rule_source import parse_stored
 
 OLDEST = 130_000
 """As ``server_version_num`` has it."""

@@ -24,13 +24,14 @@ from models.errors import DatabaseUnavailableError, NotReadyError
 from models.hot.connection import connect_state
 from models.hot.meters import Meters
 from models.user_attributes import UserAttributes
-from worker.publications import PublicationsWatcher, watch_publications
+from worker.publications import PublicationsWatcher
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
 from worker.receiver.health_checks import receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
 from worker.receiver.process import make_committer
 from worker.receiver.redriving import Redriver
+from worker.rule_source import rule_source
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
 
@@ -60,7 +61,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
-    watcher = watch_publications(engine, settings, document, now_us)
+    watcher = PublicationsWatcher(rule_source(settings, redis, document, now_us))
     keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
     committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)

@@ -16,7 +16,8 @@ KEYS[9]  journal_attempts   hash
 KEYS[10] log_bytes          int
 KEYS[11] ready              zset
 KEYS[12] held               hash    bytes in journal and log by tenant
-KEYS[13...] for each user of the plan, in its order:
+KEYS[13] fence              string  the lowest revision of rules that a plan may be made with, then ':' and a token
+KEYS[14...] for each user of the plan, in its order:
          record             hash    see models/hot/records.py
          seen_before        set     event ids of the dedup generation before the one of ARGV[5]
          seen_now           set     of that generation
@@ -31,14 +32,21 @@ ARGV[6]  seen_ttl           int     milliseconds
 ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 ARGV[8]  revision           int     the newest publication of rules that the caller knew
 ARGV[9]  evaluation_log     int     which evaluations to log: 0 none, 1 changes of status, 2 every step
+ARGV[10] known_revision     int     the newest publication that the caller knew of, whether it could read it or not
 
-RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold}
+RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold},
+        or {fence} where the plan was made with a revision below it; '' where there is no fence. Nothing is done then.
 ]]
-assert(#KEYS >= 12 and #KEYS % 4 == 0 and #ARGV == 9)
+assert(#KEYS >= 13 and #KEYS % 4 == 1 and #ARGV == 10)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local held, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], 13, 4
+local held, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], 14, 4
+local fence, known_revision = redis.call('GET', KEYS[13]), tonumber(ARGV[10])
+local lowest_revision = fence and tonumber(string.match(fence, '^%d+'))
+if not lowest_revision or known_revision < lowest_revision then -- before any write
+  return { fence or '' }
+end
 local nodes, users, tenants = unpack(cmsgpack.unpack(ARGV[1]))
 local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]

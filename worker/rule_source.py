@@ -1,0 +1,127 @@
+"""Where a process has its rules from: what PostgreSQL holds, kept in step with the shards' fences in Redis."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine
+
+from config.settings import Settings
+from models.cold.answer_limit import limit_answers
+from models.cold.connection import connect_database
+from models.cold.publication_lock import settled_revision
+from models.cold.publications import Newest, load, newest_publication
+from models.cold.publishing import Document, Publisher
+from models.errors import ConfigurationError, StateUnavailableError
+from models.hot.fences import Fences
+from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
+from models.rules.challenges import parse_challenges
+from models.rules.goals import Publications, Rulebook
+
+ANSWER_SECONDS = 3.0
+"""How long PostgreSQL may take for a question about rules. A worker waits for the answer when a fence asks for one."""
+
+log = structlog.get_logger()
+
+
+class RuleSource:
+    """The rules of one installation. Safe to use from several threads."""
+
+    def __init__(
+        self, engine: Engine, fences: Fences, document: Document, now_us: Callable[[], int], reach_us: int
+    ) -> None:
+        """``document``: the process' own challenges file; ``reach_us``: how old an event may be that is applied now."""
+        self._engine, self._fences = engine, fences
+        self._publisher = Publisher(engine, fences)
+        self._document, self._now_us, self._reach_us = document, now_us, reach_us
+        self._parse = lru_cache(maxsize=256)(parse_stored)
+        self._is_published = False
+
+    def newest(self) -> Newest:
+        """The newest publication. The process' own file is published before, if it never was.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL did not answer.
+            ConfigurationError: there is none.
+        """
+        if not self._is_published:
+            self._publish_own()
+        found = newest_publication(self._engine)
+        if found is None:
+            self._is_published = False
+            raise ConfigurationError("PostgreSQL holds no publication of rules")
+        return found
+
+    def load(self) -> Publications:
+        """All publications that events may still fall under.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL did not answer.
+            ConfigurationError: there is none that can be read.
+        """
+        return load(self._engine, self._parse, since_us=self._now_us() - self._reach_us)
+
+    def align_fences(self) -> None:
+        """Put every fence to the newest publication that PostgreSQL has; waits for one that is under way.
+
+        They are elsewhere where Redis lost them or went back in time, where a publisher died between fence and commit,
+        and where PostgreSQL was restored.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+        """
+        seen = self._fences.read()  # first: whoever publishes later changes them, and they are left alone
+        with settled_revision(self._engine) as revision:
+            aligned = self._fences.align(seen, revision) if revision else 0
+        if aligned:
+            log.info("fences_aligned", shards=aligned, revision=revision)
+
+    def _publish_own(self) -> None:
+        document = self._document
+        try:
+            publish_unseen(self._publisher, document, self._now_us())
+        except ConfigurationError as error:  # what was published before holds on
+            log.error("rules_not_published", source=document.source, error=str(error))  # noqa: TRY400
+        except StateUnavailableError as error:  # as well, and the next look tries again
+            log.warning("rules_not_published", source=document.source, error=str(error))
+            return
+        self._is_published = True
+
+
+def rule_source(settings: Settings, redis: Redis, document: Document, now_us: Callable[[], int]) -> RuleSource:
+    """The rules of the installation that the settings name; contacts no server.
+
+    It has a connection to PostgreSQL of its own, so that nobody else's work delays it.
+    """
+    engine = connect_database(settings.database_url, application="questline-rules", pool_size=1, pre_ping=False)
+    limit_answers(engine, ANSWER_SECONDS)
+    return RuleSource(engine, Fences(redis, settings.shards), document, now_us, reach_us(settings))
+
+
+def reach_us(settings: Settings) -> int:
+    """How long ago (µs) an event may have happened that is applied now: it may have waited in the journal."""
+    return microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
+
+
+def publish_unseen(publisher: Publisher, document: Document, now_us: int) -> None:
+    """Publish a challenges file unless it was published at any time before.
+
+    Raises:
+        ConfigurationError: it cannot follow what was published before.
+        StateUnavailableError, DatabaseUnavailableError: a server did not answer; nothing was published.
+    """
+    done = publisher.publish(document, now_us=now_us, only_if_unseen=True)
+    if done is not None:
+        new = sum(goal.is_new for goal in done.goals)
+        log.info("rules_published", revision=done.revision, active_from=done.active_from, new_versions=new)
+
+
+def parse_stored(document: bytes) -> Rulebook:
+    """Read a published challenges file. Bounds that hang on ``MAX_LATENESS`` were checked when it was published.
+
+    Raises:
+        InvalidChallengesError: another release wrote it, and this one cannot read it.
+    """
+    return parse_challenges(document, "published challenges", lateness=timedelta())
