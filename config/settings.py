@@ -8,31 +8,28 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
 
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic_settings import SettingsConfigDict
 
+from config.database_settings import DatabaseSettings
+from config.database_urls import Port
 from config.durations import Duration
 from config.redis_urls import RedisUrl
 
-Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 _RETENTION_MARGIN = timedelta(days=2)
 
 
-class Settings(BaseSettings):
+class Settings(DatabaseSettings):
     """The settings of one process. Field names are the environment's names in lower case."""
 
     # Inputs are hidden in errors because some are secrets, and a traceback would show them.
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
 
-    # Where the servers are. An empty DB_HOST or URL means: the embedded one that `questline up` starts.
-    db_host: str | None = None
-    db_port: Port = 5432
-    db_name: str = "challenge_db"
-    db_user: str = "postgres"
-    db_password: str = "postgres"  # noqa: S105 - the default of the system this replaces; `up` makes its own
+    # Where the servers are. Without a URL, it is the embedded one that `questline up` starts.
     broker_url: RedisUrl | None = None
     state_url: RedisUrl | None = None
 
@@ -98,18 +95,18 @@ class Settings(BaseSettings):
             raise ValueError(f"must be at least {needed / timedelta(days=1):g}d, twice MAX_LATENESS and 2 days")
         return retention
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all settings in the environment."""
+        aliases = (field.validation_alias for field in cls.model_fields.values())
+        return [
+            str(alias.choices[0]) if isinstance(alias, AliasChoices) else name.upper()
+            for name, alias in zip(cls.model_fields, aliases, strict=True)
+        ]
+
     def tenant_or_default(self, tenant: str | None) -> str:
         """The tenant that a command looks at: the one given, else ``AB_NAMESPACE``, else ``default``."""
         return tenant or self.ab_namespace or "default"
-
-    @property
-    def database_url(self) -> str:
-        """PostgreSQL as a libpq URL, which SQLAlchemy and psql both read."""
-        credentials = f"{quote(self.db_user, safe='')}:{quote(self.db_password, safe='')}"
-        host = self.db_host or "127.0.0.1"
-        if ":" in host and not host.startswith("["):
-            host = f"[{host}]"
-        return f"postgresql://{credentials}@{host}:{self.db_port}/{quote(self.db_name, safe='')}"
 
     @property
     def broker(self) -> str:

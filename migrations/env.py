@@ -1,11 +1,9 @@
-"""Alembic's environment: one transaction a migration, one migrator at a time, short lock waits."""
+"""Alembic's environment; ``worker/migrating.py`` hands in a connection, and holds the transaction and the lock."""
 
 from alembic import context
 from sqlalchemy import Connection
 
 from models.cold.tables import metadata
-
-_LOCK = 7_305_116_274_000  # any number, the same for all who migrate
 
 
 def _belongs_to_the_model(name: str | None, kind: str, _parents: object) -> bool:
@@ -13,7 +11,7 @@ def _belongs_to_the_model(name: str | None, kind: str, _parents: object) -> bool
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run the migrations on a connection that ``worker/migrating.py`` hands in."""
+    """Run the migrations that were asked for, in the transaction of the connection where it has one."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -21,15 +19,8 @@ def run_migrations(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_type=True,
     )
-    connection.exec_driver_sql("SET lock_timeout = '4s'")
-    connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    connection.commit()
-    try:
-        with context.begin_transaction():
-            context.run_migrations()
-    finally:
-        connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-        connection.commit()
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 run_migrations(context.config.attributes["connection"])

@@ -4,6 +4,8 @@ QuestlineError
 ├── RetryableError
 │   ├── StateUnavailableError
 │   ├── DatabaseUnavailableError
+│   │   ├── OnlyReadsError
+│   │   └── UnsuitableDatabaseError
 │   ├── BrokerUnavailableError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
@@ -44,6 +46,17 @@ class StateUnavailableError(RetryableError):
 
 class DatabaseUnavailableError(RetryableError):
     """PostgreSQL did not answer."""
+
+
+class OnlyReadsError(DatabaseUnavailableError):
+    """PostgreSQL answers, but it is a standby; the text is fit for everybody."""
+
+
+class UnsuitableDatabaseError(DatabaseUnavailableError):
+    """PostgreSQL answers, but cannot be used before an operator changes it; the text is fit for everybody.
+
+    It counts as away while a process runs, so that nobody takes it for a fault of the data. At its start it is refused.
+    """
 
 
 class BrokerUnavailableError(RetryableError):

@@ -12,4 +12,5 @@ def database_settings(database: str | URL) -> dict[str, str]:
         "DB_NAME": parts.database or "",
         "DB_USER": parts.username or "",
         "DB_PASSWORD": parts.password or "",
+        **{f"DB_{name.upper()}": str(value) for name, value in parts.query.items()},
     }

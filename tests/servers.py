@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
-from psycopg2 import OperationalError
-
+from config.settings import Settings
+from models.cold.waiting import open_connection
 from models.errors import ServiceFailedError
 from worker.services.data_folder import DataFolder
-from worker.services.embedded_postgres import ensure_database, postgres_fault, prepare_postgres
+from worker.services.database_roles import ensure_database, postgres_fault
+from worker.services.embedded_postgres import administrator_url, prepare_postgres
 from worker.services.embedded_redis import prepare_redis, redis_fault
 from worker.services.ports import free_port
 from worker.services.unprivileged import child_command
@@ -48,16 +49,20 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
     url = f"postgresql://tester:secret@127.0.0.1:{port}/tests"
     command = child_command(server.command, stop=server.stop_signal, identity=server.identity, folder=server.folder)
     with _running(command, folder / "postgres.log"):
-        wait_until(lambda: _made(data, port))
+        wait_until(lambda: _made(administrator_url(data, port)))
         wait_until(lambda: postgres_fault(url) is None, message=lambda: str(postgres_fault(url)))
         yield url
 
 
-def _made(data: DataFolder, port: int) -> bool:
+def _made(administrator: str) -> bool:
     try:
-        ensure_database(data, port, user="tester", password="secret", name="tests")
-    except (ServiceFailedError, OperationalError):
+        ensure_database(administrator, Settings(db_user="tester", db_password="secret", db_name="tests"))
+    except ServiceFailedError:
         return False
+    connection = open_connection(administrator, patience_s=10)
+    connection.autocommit = True
+    connection.cursor().execute("ALTER ROLE tester CREATEDB")  # tests make databases, the product does not
+    connection.close()
     return True
 
 

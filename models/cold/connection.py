@@ -7,15 +7,18 @@ from functools import cache
 from importlib.resources import files
 
 from psycopg2.errors import UndefinedTable
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from models.cold.servers import open_suitable
+from models.cold.transactions import ACCESS, Access, Opening
 from models.errors import DatabaseUnavailableError
 
 STATEMENT_TIMEOUT = timedelta(seconds=30)
-SERVER_TIMEOUT = timedelta(seconds=30)
-"""How long PostgreSQL's host may leave what was sent to it unacknowledged before a connection counts as broken."""
+_MARGIN = timedelta(seconds=1)
+"""How much longer than the server's own timeout a statement is waited for; then the server stands still."""
+POOL_TIMEOUT_S = 10.0
 _WRONG_STATEMENT, _READ_ONLY, _LIMIT_EXCEEDED = "42", "25006", "54"
 """PostgreSQL's class of errors of syntax and access rules; its code for writing where it only reads; its class of what
 passes a limit of the server, as a row does that is too large for an index."""
@@ -34,23 +37,32 @@ def connect_database(
     A ``statement_timeout`` of zero lets a statement take as long as it needs. Without ``pre_ping`` a connection that
     broke while it rested is noticed by the statement that uses it, which then fails.
     """
-    milliseconds = statement_timeout // timedelta(milliseconds=1)
-    return create_engine(
-        url.replace("postgresql://", "postgresql+psycopg2://", 1),
+    opening = Opening(statement_timeout)
+    patience_s = (statement_timeout + _MARGIN).total_seconds() if statement_timeout else None
+    engine = create_engine(
+        _shown(url),
+        creator=lambda: open_suitable(url, opening, application=application, patience_s=patience_s),
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_timeout=10,
+        pool_timeout=POOL_TIMEOUT_S if patience_s is None else min(POOL_TIMEOUT_S, patience_s),
         pool_pre_ping=pre_ping,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": application,
-            "options": f"-c timezone=UTC -c statement_timeout={milliseconds}",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": SERVER_TIMEOUT // timedelta(milliseconds=1),  # keepalives rest while data is under way
-        },
+        use_native_hstore=False,  # one question less for each connection
     )
+    event.listen(engine, "begin", opening.begin)
+    return engine
+
+
+def with_access(engine: Engine, access: Access) -> Engine:
+    """The same engine, with the same connections, for transactions of this access."""
+    return engine.execution_options(**{ACCESS: access})
+
+
+def _shown(url: str) -> URL:
+    """The URL as engines show it; of several hosts they cannot read the ports."""
+    try:
+        return make_url(url).set(drivername="postgresql+psycopg2")
+    except (ArgumentError, ValueError):
+        return URL.create("postgresql+psycopg2")
 
 
 @contextmanager

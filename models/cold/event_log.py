@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy import Row as ResultRow
 
-from models.cold.connection import database_errors, statement
+from models.cold.connection import database_errors, statement, with_access
 from models.cold.partitions import EVENTS
 from models.events import Event
 
@@ -79,8 +79,7 @@ def open_log(engine: Engine) -> Iterator[EventLog]:
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
-    with database_errors(), engine.connect() as connection:
-        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with database_errors(), with_access(engine, "snapshot").connect() as connection:
         yield EventLog(connection)
 
 

@@ -12,7 +12,7 @@ from pytest_docker_tools import build, container, fetch, fxtr, network
 from tests.cluster.installation import environment_of
 from tests.cluster.nodes import node_name
 from tests.servers import wait_until
-from worker.services.embedded_postgres import postgres_fault
+from worker.services.database_roles import postgres_fault
 from worker.services.ports import free_port
 
 ROOT = Path(__file__).parents[2]

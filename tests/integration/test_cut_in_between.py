@@ -4,11 +4,10 @@ from datetime import timedelta
 
 import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from sqlalchemy import event
 
 from config.shards import shard_for
 from ingest.validation import time_fault, window_at
-from models.cold.connection import connect_database
+from models.cold.connection import connect_database, with_access
 from models.cold.reading import ProgressReader
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch
@@ -140,16 +139,9 @@ def test_a_wrong_schema_is_not_the_fault_of_rows(stack, engine):
     assert stack.rows()[("logins", "")] == (1, False)
 
 
-def read_only(connection, _record):
-    connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-    connection.commit()
-
-
-def test_a_database_that_only_reads_for_now_is_not_the_fault_of_rows(stack, engine, database_url):
+def test_a_database_that_only_reads_for_now_is_not_the_fault_of_rows(stack, engine):
     stack.post(stack.event("login"))
-    reading = connect_database(database_url)
-    event.listen(reading, "connect", read_only)
-    stack.writer._engine = reading
+    stack.writer._engine = with_access(engine, "read")
     with pytest.raises(DatabaseUnavailableError):
         stack.flusher.flush()
     stack.writer._engine = engine

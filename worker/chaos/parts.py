@@ -48,7 +48,7 @@ def chaos_environment(
     through = f"redis://:{urlsplit(settings.state).password}@{LOOPBACK}:{redis_port}/0"
     ports = {name.upper(): str(getattr(settings, name)) for name in ("http_port", "grpc_port", "metrics_port")}
     return {
-        **dict.fromkeys((name.upper() for name in Settings.model_fields), ""),
+        **dict.fromkeys(Settings.names(), ""),
         **servers,
         **ports,
         **_HURRIED,

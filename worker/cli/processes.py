@@ -21,6 +21,7 @@ from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks import runtime
 from worker.celery_app import make_app
+from worker.database_check import require_suitable
 from worker.installation.joining import join
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
@@ -117,6 +118,7 @@ def flower() -> None:
 def migrate() -> None:
     """Bring PostgreSQL to this version's tables, and make the partitions of the coming days."""
     settings = running_settings(Settings())
+    require_suitable(settings)
     engine = connect_database(settings.database_url, application="questline-migrate")
     with Console(stderr=True).status("migrating"):
         migrate_database(engine)

@@ -12,14 +12,13 @@ from config.loopback import is_loopback
 from models.cold.connection import database_errors
 from models.cold.partitions import EVALUATIONS, EVENTS, days_around, partition_name
 from models.cold.publications import load
+from models.cold.servers import OLDEST
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
 from worker.migrating import alembic_config
 from worker.receiver.health_checks import database_probe
 from worker.rule_source import parse_stored
 
-OLDEST = 130_000
-"""As ``server_version_num`` has it."""
 _UNUSED = timedelta(days=90)
 _EXPIRES_SOON = timedelta(days=14)
 _PARTITIONS = "SELECT relname FROM pg_class WHERE relispartition AND relname ~ '^(events|evaluations)_[0-9]{8}$'"
@@ -29,16 +28,19 @@ _KEYS = (
 )
 
 
-@check("postgresql", "PostgreSQL answers and takes writes")
+@check(
+    "postgresql",
+    "PostgreSQL answers, in UTF8, and takes writes; what each transaction sets holds in it, also behind a pooler",
+)
 def answers(installation: Installation) -> Iterator[Remark]:
     """It is there and no standby."""
     try:
         database_probe(installation.engine)
     except NotReadyError as fault:
-        yield error(f"PostgreSQL {fault}", "Set DB_HOST to the primary server.")
+        yield error(f"PostgreSQL {fault}", "Let DB_HOST or DATABASE_URL name a database that can be used.")
     except DatabaseUnavailableError as fault:
         first, *_ = str(fault.__cause__ or fault).splitlines()
-        yield error(f"PostgreSQL does not answer: {first}", "Start it, or correct the settings DB_*.")
+        yield error(f"PostgreSQL does not answer: {first}", "Start it, or correct DATABASE_URL or DB_*.")
     else:
         yield ok("PostgreSQL takes writes")
 
@@ -49,7 +51,7 @@ def version(installation: Installation) -> Iterator[Remark]:
     with database_errors(), installation.engine.connect() as connection:
         number = int(_asked(connection, "SHOW server_version_num"))
         said = f"PostgreSQL {number // 10_000}.{number % 10_000}"
-    yield ok(said) if number >= OLDEST else error(said, "Update it to PostgreSQL 13 at least.")
+    yield ok(said) if number // 10_000 >= OLDEST else error(said, f"Update it to PostgreSQL {OLDEST} at least.")
 
 
 @check("postgresql-durability", "fsync, full_page_writes and synchronous_commit are on")

@@ -13,6 +13,7 @@ from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
 from models.installation import InstallationRecord
+from worker.database_check import refuse_unsuitable
 from worker.installation.agreement import Agreement, agreed, wait_until_settled
 from worker.installation.clocks import check_clocks
 from worker.installation.evidence import check_shards
@@ -24,9 +25,11 @@ def join(settings: Settings) -> Settings:
     While neither PostgreSQL nor Redis answers, it waits.
 
     Raises:
-        ConfigurationError: the process differs from its installation; one line says in what, and both values.
+        ConfigurationError: the process differs from its installation, one line says in what, and both values; or
+            PostgreSQL cannot be used as it is.
     """
     with _servers(settings) as (redis, engine):
+        refuse_unsuitable(engine)
         record = wait_until_settled(_agreement(redis, engine), settings)
         check_clocks(redis, engine)
         return agreed(settings, record)

@@ -19,13 +19,13 @@ from sqlalchemy import Engine
 
 from api.pulse import AWAY, Check
 from config.settings import Settings
-from models.cold.connection import database_errors
-from models.errors import NotReadyError
+from models.errors import NotReadyError, OnlyReadsError, UnsuitableDatabaseError
 from models.hot.connection import connect_state, state_errors
 from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
+from worker.database_check import check_database
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""
@@ -176,15 +176,16 @@ def own_keys(redis: Redis, shards: int) -> None:
 
 
 def database_probe(engine: Engine) -> None:
-    """Ask PostgreSQL whether it takes writes.
+    """Ask PostgreSQL whether it can be used and takes writes.
 
     Raises:
         DatabaseUnavailableError: it does not answer.
-        NotReadyError: it is a standby.
+        NotReadyError: it cannot be used as it is, or is a standby.
     """
-    with database_errors(), engine.connect() as connection:
-        if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
-            raise NotReadyError("takes no writes: it is a standby")
+    try:
+        check_database(engine)
+    except (UnsuitableDatabaseError, OnlyReadsError) as error:
+        raise NotReadyError(str(error).removeprefix("PostgreSQL ")) from error
 
 
 def _redis_fault(error: RedisError) -> str:

@@ -1,14 +1,15 @@
 """Becomes one program of the product, in the way the supervisor cannot: tied to the supervisor's life, as
 another user.
 
-Run by its path, with the standard library only, so that it costs some milliseconds. Two things are done
-before exec:
+Run by its path, with the standard library only, so that it costs some milliseconds. Three things are
+done before exec:
 
 * On Linux the program gets a signal when the supervisor dies, however it dies, so nothing is left behind.
 * With ``--user`` the program runs as that user, and ``{folder}`` in its arguments stands for ``--folder``,
   opened before root's rights are given up and named ``/proc/self/fd/N``. PostgreSQL, which refuses to run as
   root, so has its data below a folder that only root may enter (such as /root), and no permission above the
   data is touched.
+* With ``--only`` or ``--without`` it gets a part of our environment: passwords of others are not for it.
 """
 
 import argparse
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--user", type=int)
     parser.add_argument("--group", type=int)
     parser.add_argument("--folder")
+    parser.add_argument("--only", help="names of the environment that the program gets, separated by commas")
+    parser.add_argument("--without", default="", help="names that it does not get")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     command = options.command
@@ -39,7 +42,13 @@ def main() -> None:
         os.setgid(options.group)
         os.setuid(options.user)
     die_with_parent(options.death_signal, options.parent)  # after setuid, which clears it
-    os.execv(command[0], command)  # noqa: S606 - no shell is what we want
+    os.execve(command[0], command, handed_on(options.only, options.without))  # noqa: S606 - no shell is what we want
+
+
+def handed_on(only: str | None, without: str) -> dict[str, str]:
+    """The part of our environment that the program gets."""
+    names = os.environ.keys() if only is None else only.split(",")
+    return {name: os.environ[name] for name in names if name in os.environ and name not in without.split(",")}
 
 
 def open_folder(path: str) -> str:

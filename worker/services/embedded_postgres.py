@@ -1,8 +1,7 @@
-"""The embedded PostgreSQL: its data folder, its command line, its roles and its database.
+"""The embedded PostgreSQL: its data folder and its command line.
 
-``initdb`` makes an administrator's role of our own; the role and the database that settings name are made,
-or given the password of settings, at every start, so that changed settings are honoured. TCP on the loopback
-interface only: no unix socket, whose path could grow too long.
+``initdb`` makes an administrator's role of our own, which makes the product's (``worker/services/database_roles.py``).
+TCP on the loopback interface only: no unix socket, whose path could grow too long.
 """
 
 import os
@@ -11,17 +10,13 @@ import subprocess
 from pathlib import Path
 from signal import Signals
 
-import psycopg2
-from psycopg2 import sql
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
-
 from models.errors import ServiceFailedError
 from worker.services.data_folder import DataFolder, write_private
 from worker.services.discovery import Server, choose_postgres, find_postgres_servers
 from worker.services.ports import LOOPBACK
-from worker.services.unprivileged import Identity, child_command, reachable_server, server_identity
+from worker.services.unprivileged import SERVER_ENVIRONMENT, Identity, child_command, reachable_server, server_identity
 
-_ADMINISTRATOR = "questline_administrator"
+ADMINISTRATOR = "questline_administrator"
 _INITDB_TIMEOUT_S = 120
 # Rows are updated every second: with rare checkpoints a page is written to the log in full once, not again and again.
 _TUNING = {"max_wal_size": "2GB", "checkpoint_timeout": "15min", "shared_buffers": "256MB"}
@@ -64,41 +59,7 @@ def prepare_postgres(data: DataFolder, *, port: int) -> EmbeddedPostgres:
 
 def administrator_url(data: DataFolder, port: int) -> str:
     """Where the embedded server takes its administrator."""
-    return f"postgresql://{_ADMINISTRATOR}:{data.secret('db_administrator_password')}@{LOOPBACK}:{port}/postgres"
-
-
-def ensure_database(data: DataFolder, port: int, *, user: str, password: str, name: str) -> None:
-    """Make the role and its database where missing, and give the role this password.
-
-    Raises:
-        ServiceFailedError: the server refuses.
-    """
-    connection = psycopg2.connect(administrator_url(data, port), connect_timeout=5)
-    try:
-        connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", (user,))
-            verb = sql.SQL("ALTER" if cursor.fetchone() == (True,) else "CREATE")
-            statement = sql.SQL("{} ROLE {} LOGIN SUPERUSER PASSWORD {}")
-            cursor.execute(statement.format(verb, sql.Identifier(user), sql.Literal(password)))
-            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-            if cursor.fetchone() is None:
-                cursor.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(user))
-                )
-    except psycopg2.Error as error:
-        raise ServiceFailedError(f"DB_USER or DB_NAME cannot be used: {_line(error)}") from error
-    finally:
-        connection.close()
-
-
-def postgres_fault(url: str) -> str | None:
-    """Why the database at this URL cannot be used now; ``None`` where it answers."""
-    try:
-        psycopg2.connect(url, connect_timeout=3).close()
-    except psycopg2.Error as error:
-        return _line(error)
-    return None
+    return f"postgresql://{ADMINISTRATOR}:{data.secret('db_administrator_password')}@{LOOPBACK}:{port}/postgres"
 
 
 def _make_data(server: Server, folder: Path, password: str, identity: Identity | None) -> None:
@@ -110,12 +71,14 @@ def _make_data(server: Server, folder: Path, password: str, identity: Identity |
             os.chown(path, identity.uid, identity.gid)
     command = [
         str(server.binary.with_name("initdb")), "-D", "{folder}/data.new", "--pwfile", "{folder}/password",
-        "--username", _ADMINISTRATOR, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
+        "--username", ADMINISTRATOR, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
     ]  # fmt: skip
     try:
         shutil.rmtree(folder / "data.new", ignore_errors=True)  # of a run that was killed in the middle
         result = subprocess.run(
-            child_command(command, stop=Signals.SIGTERM, identity=identity, folder=folder),
+            child_command(
+                command, stop=Signals.SIGTERM, identity=identity, folder=folder, only=SERVER_ENVIRONMENT
+            ),
             capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S, check=False,
             start_new_session=True,  # a Ctrl-C is ours to handle
         )  # fmt: skip
@@ -124,7 +87,3 @@ def _make_data(server: Server, folder: Path, password: str, identity: Identity |
     if result.returncode != 0:
         raise ServiceFailedError(f"initdb of {server.label} failed: {result.stderr.strip() or result.stdout.strip()}")
     (folder / "data.new").rename(folder / "data")
-
-
-def _line(error: psycopg2.Error) -> str:
-    return " ".join(str(error).split())

@@ -83,9 +83,16 @@ class Program:
     identity: Identity | None = None
     """Run as this user, where not as ourselves; ``{folder}`` in the command then stands for ``folder``."""
     folder: Path = Path()
+    only: Sequence[str] | None = None
+    """The names of the environment that it gets; all of them where not given."""
+    without: Sequence[str] = ()
+    """Names of the environment that it does not get."""
 
 
 _STOP_WAITS_S = {FLOWER: _FLOWER_STOP_WAIT_S, RECEIVER: _RECEIVER_STOP_WAIT_S}
+
+_FOR_OTHERS = ("API_KEY",)
+"""Of the environment, what only client commands need."""
 
 SHARD_WORKER = "worker-"
 
@@ -108,6 +115,7 @@ def product_programs(settings: Settings) -> list[Program]:
             [sys.executable, "-m", "worker.cli", *verb],
             stop_wait_s=_STOP_WAITS_S.get(name, Program.stop_wait_s),
             runs_once=name == MIGRATE,
+            without=_FOR_OTHERS if name == FLOWER else (*_FOR_OTHERS, "FLOWER_PASSWORD"),
         )
         for name, verb in verbs.items()
     ]
@@ -135,6 +143,8 @@ def _section(program: Program, rank: int, data: DataFolder) -> str:
         stop=program.stop_signal,
         identity=program.identity,
         folder=program.folder,
+        only=program.only,
+        without=program.without,
         parent="session",  # supervisord leads the session it is started in
     )
     return _PROGRAM.format(

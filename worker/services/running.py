@@ -15,7 +15,9 @@ from config.settings import Settings
 from models.errors import PermanentError
 from worker.services.data_folder import DataFolder, read_json, write_private
 
-_DATABASE = ("db_host", "db_port", "db_name", "db_user", "db_password")
+_DATABASE = (
+    "db_host", "db_port", "db_name", "db_user", "db_password", "db_sslmode", "db_sslrootcert", "given_database_url",
+)  # fmt: skip
 _REDIS = ("broker_url", "state_url")
 _OTHER = (
     "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",

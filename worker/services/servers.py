@@ -5,17 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 from config.settings import Settings
+from models.errors import ConfigurationError
+from worker.database_check import require_suitable
 from worker.services.data_folder import DataFolder
-from worker.services.embedded_postgres import (
-    EmbeddedPostgres,
-    administrator_url,
-    ensure_database,
-    postgres_fault,
-    prepare_postgres,
-)
+from worker.services.database_roles import ensure_database, postgres_fault
+from worker.services.embedded_postgres import EmbeddedPostgres, administrator_url, prepare_postgres
 from worker.services.embedded_redis import EmbeddedRedis, prepare_redis, redis_fault
 from worker.services.ports import LOOPBACK, listening_ports
 from worker.services.programs import Program
+from worker.services.unprivileged import SERVER_ENVIRONMENT
 
 
 class Question(NamedTuple):
@@ -44,6 +42,7 @@ class Servers:
         """Prepare what is to be started; nothing runs yet.
 
         Raises:
+            ConfigurationError: settings ask of the embedded servers what they cannot do.
             ServiceFailedError: a server is missing, or cannot open its data.
         """
         self._data = data
@@ -59,6 +58,8 @@ class Servers:
             self._redis = prepare_redis(data, taken=taken)
             found |= {"broker_url": self._redis.url, "state_url": self._redis.url}
         if given.db_host is None:
+            if given.db_sslmode or given.db_sslrootcert:
+                raise ConfigurationError("DB_SSLMODE, DB_SSLROOTCERT: the embedded PostgreSQL has no TLS; unset them")
             explicit = given.model_fields_set
             port = given.db_port if "db_port" in explicit else data.port("postgres", taken=taken)
             password = given.db_password if "db_password" in explicit else data.secret("db_password")
@@ -71,7 +72,7 @@ class Servers:
         """What the supervisor has to run, in the order of starting."""
         programs = []
         if self._redis is not None:
-            programs.append(Program("redis", self._redis.command, stop_wait_s=_STOP_WAIT_S))
+            programs.append(Program("redis", self._redis.command, stop_wait_s=_STOP_WAIT_S, only=SERVER_ENVIRONMENT))
         if self._postgres is not None:
             server = self._postgres
             programs.append(
@@ -82,6 +83,7 @@ class Servers:
                     stop_wait_s=_STOP_WAIT_S,
                     identity=server.identity,
                     folder=server.folder,
+                    only=SERVER_ENVIRONMENT,
                 )
             )
         return programs
@@ -100,23 +102,20 @@ class Servers:
             yield Question(self._postgres.server.label, fault, _EMBEDDED_PATIENCE_S)
         else:
             fault = partial(postgres_fault, self.settings.database_url)
-            yield Question("the PostgreSQL of DB_HOST", fault, _GIVEN_PATIENCE_S)
+            setting = "DB_HOST" if self.settings.given_database_url is None else "DATABASE_URL"
+            yield Question(f"the PostgreSQL of {setting}", fault, _GIVEN_PATIENCE_S)
 
     def complete(self) -> None:
-        """Make the embedded database and its role where they are missing.
+        """Make the embedded database and its role where they are missing, or see that a given one can be used.
 
         Raises:
-            ServiceFailedError: the server refuses.
+            ConfigurationError: it cannot be used as it is.
+            DatabaseUnavailableError: it does not answer any more.
+            ServiceFailedError: the embedded server refuses.
         """
         if self._postgres is not None:
-            chosen = self.settings
-            ensure_database(
-                self._data,
-                chosen.db_port,
-                user=chosen.db_user,
-                password=chosen.db_password,
-                name=chosen.db_name,
-            )
+            ensure_database(administrator_url(self._data, self._postgres.port), self.settings)
+        require_suitable(self.settings)
 
     def environment(self) -> dict[str, str]:
         """The settings of this run as its programs read them."""

@@ -33,6 +33,10 @@ class Identity:
     gid: int
 
 
+SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+"""What of our environment Redis and PostgreSQL get: it holds passwords that are not theirs."""
+
+
 def server_identity(folder: Path) -> Identity | None:
     """Whom to run a server as whose files lie in ``folder``; ``None``: as ourselves, for we are not root.
 
@@ -54,21 +58,28 @@ def server_identity(folder: Path) -> Identity | None:
     return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def child_command(
+def child_command(  # noqa: PLR0913 - each of them by name
     command: Sequence[str],
     *,
     stop: Signals,
     identity: Identity | None = None,
     folder: Path = Path(),
     parent: int | Literal["session"] | None = None,
+    only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
 ) -> list[str]:
     """The command line by which ``child.py`` becomes ``command``; ``{folder}`` in it stands for the folder.
 
-    With ``parent``, a pid or the leader of the session, it does not start when that process is gone already.
+    With ``parent``, a pid or the leader of the session, it does not start when that process is gone already. Of the
+    environment it gets the names in ``only``, where that is given, but those in ``without``.
     """
     start = [sys.executable, "-I", "-S", str(child.__file__), "--death-signal", str(int(stop))]
     if parent is not None:
         start += ["--parent", str(parent)]
+    if only is not None:
+        start += ["--only", ",".join(only)]
+    if without:
+        start += ["--without", ",".join(without)]
     if identity is None:
         return [*start, "--", *(part.replace("{folder}", str(folder)) for part in command)]
     user = ["--user", str(identity.uid), "--group", str(identity.gid), "--folder", str(folder)]
