@@ -41,6 +41,10 @@ class Receipt:
     ignored: int = 0
 
 
+def _open() -> None:
+    """Lets everything in."""
+
+
 class Intake:
     """Takes the items of one request at a time from any number of coroutines."""
 
@@ -51,7 +55,10 @@ class Intake:
         *,
         max_lateness: timedelta,
         clock: Callable[[], int] = now_us,
+        gate: Callable[[], None] = _open,
     ) -> None:
+        """``gate`` raises NotReadyError while no event can go the whole way."""
+        self._gate = gate
         self._committer = committer
         self._meters = meters
         self._max_lateness = max_lateness
@@ -63,7 +70,9 @@ class Intake:
         Raises:
             JournalFullError: nothing is accepted until workers catch up.
             StateUnavailableError: the journal did not answer.
+            NotReadyError: nothing is accepted yet.
         """
+        self._gate()
         self._meters.count("challenge_event_handler_events_total", len(items))
         window = window_at(self._clock(), self._max_lateness)
         receipt, events = Receipt(), []
@@ -90,8 +99,9 @@ class Intake:
             For each event None, or why it is refused.
 
         Raises:
-            JournalFullError, StateUnavailableError: as ``take``.
+            JournalFullError, StateUnavailableError, NotReadyError: as ``take``.
         """
+        self._gate()
         window = window_at(self._clock(), self._max_lateness)
         faults = [event_fault(event, window) for event in events]
         good = [event for event, fault in zip(events, faults, strict=True) if fault is None]

@@ -18,11 +18,12 @@ from starlette.exceptions import HTTPException
 
 from ingest.caller_words import words_for_caller
 from ingest.intake import Rejection
-from models.errors import AccessDeniedError, JournalFullError, RetryableError
+from models.errors import AccessDeniedError, JournalFullError, NotReadyError, RetryableError
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 """When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
+_KINDS: dict[type[Exception], str] = {JournalFullError: "journal-full", NotReadyError: "not-ready"}
 _FAULTS, _PLACE = 10, 200
 """How many faults of a request are told, and how many characters of the place of each."""
 
@@ -108,7 +109,7 @@ async def _try_again(_request: Request, error: Exception) -> Response:
 
 def unavailable(error: Exception) -> Response:
     """The 503 of an error that passes, in words that are fit for callers."""
-    kind = "journal-full" if isinstance(error, JournalFullError) else "unavailable"
+    kind = next((name for kind, name in _KINDS.items() if isinstance(error, kind)), "unavailable")
     return problem(503, words_for_caller(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 

@@ -30,7 +30,9 @@ from models.failpoints import failpoint
 from models.hot.batches import Batch, Taken, TakenBatch
 from models.hot.journal import Journal
 from models.hot.meters import Meters
+from models.hot.path_state import PathState
 from models.hot.tries import FINISHED, GONE, READY, Tries
+from models.probes import Station
 from tasks.bisecting import bad_events
 from tasks.burying import Burials, event_letter, malformed_letter
 from tasks.evaluating import Evaluator
@@ -63,6 +65,7 @@ class BatchApplier:
     retries: Retries
     meters: Meters
     now_us: Callable[[], int]
+    path: PathState
     clock: Callable[[], float] = monotonic
     """Gives seconds, for the length of a turn."""
     pace: Pace = field(default_factory=Pace)
@@ -205,6 +208,7 @@ class BatchApplier:
     def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
         self.meters.count("questline_batches_postponed_total", len(merged.batches), label=type(error).__name__)
         log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
+        self.path.note_fault(Station.APPLY, error, self.now_us())
         self.retries(self.journal.postpone, shard, merged.batch_ids, now_ms=self.now_us() // 1000)
 
     def _hand_on(self, shard: int) -> None:

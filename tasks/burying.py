@@ -13,6 +13,7 @@ from models.hot.batches import TakenBatch, WaitingBatch
 from models.hot.meters import Meters
 from models.hot.tries import Record
 from models.letter_reasons import Reason
+from models.probes import PROBE_TENANT
 from tasks.retrying import Retries
 
 APPLY_EVENTS = "questline.apply_events"
@@ -38,6 +39,10 @@ class Burials:
         Raises:
             DatabaseUnavailableError: none was committed, or it is not known; writing again is safe.
         """
+        given_up = [letter for letter in letters if letter.tenant_id == PROBE_TENANT]
+        letters = [letter for letter in letters if letter.tenant_id != PROBE_TENANT]
+        for probe in given_up:  # the readiness of the receivers tells of it
+            log.warning("probe_given_up", shard=probe.shard, error=probe.error)
         if letters:
             self.retries(self.write, letters)
         for letter in letters:

@@ -3,12 +3,14 @@
 Every task takes unknown keyword arguments, so that a newer sender may run beside an older worker.
 """
 
+from time import time_ns
 from typing import Any
 
 import structlog
 from celery import shared_task
 
 from models.errors import RetryableError
+from models.probes import Station
 from tasks import burying
 from tasks.runtime import runtime
 
@@ -37,6 +39,7 @@ def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> Non
         runtime().applier.work(shard, batch_id, events)
     except RetryableError as error:
         log.warning("batch_left_to_journal", shard=shard, batch_id=batch_id, error=str(error))
+        runtime().path.note_fault(Station.APPLY, error, time_ns() // 1000)
 
 
 @shared_task(name=FLUSH, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
@@ -46,6 +49,7 @@ def flush(**_newer: Any) -> None:
         runtime().retries(runtime().flusher.flush)
     except RetryableError as error:
         log.warning("flush_put_off", error=str(error))
+        runtime().path.note_fault(Station.FLUSH, error, time_ns() // 1000)
 
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)

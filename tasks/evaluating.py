@@ -17,6 +17,7 @@ from models.failpoints import failpoint
 from models.hot.meters import Meters
 from models.hot.plan import Plan, make_plan
 from models.hot.records import Applied, ColdUser, Records
+from models.probes import PROBE_TENANT
 from models.rules.matching import Matcher
 from tasks.attributes import Stamp
 from tasks.reporting import Reporter
@@ -135,4 +136,6 @@ class Evaluator:
         failpoint("users.loaded", DatabaseUnavailableError)
         loads = [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)]
         self.retries(self.records.load, shard, loads, now_us=now_us)
-        self.meters.count("questline_users_loaded_total", len(cold))
+        real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
+        if real:
+            self.meters.count("questline_users_loaded_total", real)

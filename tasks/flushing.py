@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from models.cold.flushed import EventRow, Flush, ProgressRow
+from models.cold.flushed import EventRow, Flush, ProbeRow, ProgressRow
 from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import failpoint
@@ -27,6 +27,7 @@ from models.hot.log import ShardLog
 from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import Records
 from models.hot.scripts import StateLock
+from models.probes import is_probe
 from tasks.flush_reading import ShardReader, ShardWork
 
 LOCK_SECONDS = 10
@@ -70,7 +71,7 @@ class _Group:
     def add(self, work: ShardWork) -> None:
         self.works.append(work)
         self.rows += sum(len(record.rows) for record in work.records)
-        self.events += sum(len(entry.events) for entry in work.entries)
+        self.events += sum(not is_probe(event) for entry in work.entries for event in entry.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Flusher:
             log.warning("flush_lock_lost")
         finally:
             report.overlapped = not self._release(lock) or report.overlapped
-        if report.transactions:
+        if report.rows or report.events:
             log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
         return report
 
@@ -157,8 +158,9 @@ class Flusher:
         started = perf_counter()
         refused = self.writer.write(_flush_of(group.works))
         failpoint("flush.committed")
-        self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
-        self._observe(group)
+        if group.rows or group.events:  # probes alone are no news
+            self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
+            self._observe(group)
         settled = 0
         for work in group.works:
             settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
@@ -189,7 +191,8 @@ def _flush_of(works: list[ShardWork]) -> Flush:
             flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
         for entry in work.entries:
             once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
-            flush.events += [EventRow(event, *once) for event in entry.events]
+            flush.events += [EventRow(event, *once) for event in entry.events if not is_probe(event)]
+            flush.probes += [ProbeRow(entry.shard, event.occurred_at) for event in entry.events if is_probe(event)]
             flush.unlocks += entry.unlocks
             flush.evaluations += entry.evaluations
     return flush

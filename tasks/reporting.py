@@ -10,6 +10,7 @@ import structlog
 from models.events import Event
 from models.hot.meters import Meters
 from models.hot.records import Applied
+from models.probes import is_probe
 from models.rules.matching import Matcher
 
 LOGGED_SINGLY = 5
@@ -26,7 +27,10 @@ class Reporter:
     now_us: Callable[[], int]
 
     def record(self, events: Sequence[Event], matcher: Matcher, started: int, calls: Sequence[Applied]) -> None:
-        """Tell of events that were applied by these calls, begun at ``started`` (µs)."""
+        """Tell of events that were applied by these calls, begun at ``started`` (µs). Probes are not told of."""
+        events = [event for event in events if not is_probe(event)]
+        if not events:
+            return
         now = self.now_us()
         for accepted_at, times in Counter(event.accepted_at for event in events).items():
             self.meters.observe("questline_apply_latency_seconds", (now - accepted_at) / 1e6, times=times)

@@ -9,6 +9,7 @@ from threading import Lock
 
 from models.errors import ConfigurationError
 from models.hot.meters import Meters
+from models.hot.path_state import PathState
 from tasks.applying import BatchApplier
 from tasks.draining import PoisonDrain
 from tasks.flushing import Flusher
@@ -31,6 +32,7 @@ class Runtime:
     count_dead_letters: Callable[[], None]
     retries: Retries
     meters: Meters
+    path: PathState
     stop_watching: Callable[[], None]
     """Ends the look-out for new publications of rules."""
 

@@ -18,6 +18,7 @@ from models.hot.fences import Fences
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
+from models.hot.path_state import PathState
 from models.hot.records import EvaluationLog, Records
 from models.hot.tries import Tries
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_of
@@ -118,6 +119,7 @@ class Stack:
             chance=lambda: 0.0,
         )
         self.tries = Tries(self.redis)
+        self.path = PathState(self.redis, self.window)
         self.retries = Retries(self.meters, self.slept.append)
         self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
@@ -143,6 +145,7 @@ class Stack:
             self.retries,
             self.meters,
             self.clock,
+            self.path,
             clock=lambda: 0.0,
             pace=Pace(MOST),
         )

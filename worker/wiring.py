@@ -22,6 +22,7 @@ from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
+from models.hot.path_state import PathState
 from models.hot.poison import PoisonList
 from models.hot.records import Records
 from models.hot.tries import Tries
@@ -101,6 +102,7 @@ class _Parts:
         self.records = make_records(settings, self.redis)
         self.writer = FlushWriter(self.engine, batch_size=settings.db_batch_size)
         self.journal = make_journal(settings, self.redis)
+        self.path = PathState(self.redis, settings.max_lateness)
         self.tries = Tries(self.redis)
         self.publisher = BatchPublisher(app)
         self.retries = Retries(self.meters)
@@ -123,6 +125,7 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
         count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,
         retries=parts.retries,
         meters=parts.meters,
+        path=parts.path,
         stop_watching=watcher.stop,
     )
     parts.meters.start()
@@ -143,6 +146,7 @@ def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
         retries=parts.retries,
         meters=parts.meters,
         now_us=now_us,
+        path=parts.path,
     )
 
 

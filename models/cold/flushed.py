@@ -29,6 +29,14 @@ class EventRow(NamedTuple):
     """The newest publication of rules that the worker knew; 0 where it knew of none."""
 
 
+class ProbeRow(NamedTuple):
+    """A probe that came through a shard."""
+
+    shard: int
+    number: int
+    """When it set out, in microseconds."""
+
+
 @dataclass(slots=True)
 class Flush:
     """Everything one transaction writes."""
@@ -37,3 +45,4 @@ class Flush:
     events: list[EventRow] = field(default_factory=list)
     unlocks: list[Unlock] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    probes: list[ProbeRow] = field(default_factory=list)

@@ -203,6 +203,15 @@ dead_letters = Table(
     comment="what could not be processed, with its reason (promise P10)",
 )
 
+probes = Table(
+    "probes",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False, comment="when the probe set out, in microseconds"),
+    Column("written_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="the newest probe of each shard that went the whole way from the receiver",
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

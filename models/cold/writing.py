@@ -18,6 +18,7 @@ from models.cold.connection import database_errors, refuses_everything
 from models.cold.dead_letters import DeadLetter, insert_dead_letters
 from models.cold.flushed import Flush
 from models.cold.layers import Layer
+from models.cold.probes import write_probes
 from models.rules.calendar import moment
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class FlushWriter:
                 *self._layer(connection, layers.UNLOCKS, flush.unlocks),
                 *self._layer(connection, layers.EVALUATIONS, flush.evaluations),
             ]
+            write_probes(connection, flush.probes)
             insert_dead_letters(connection, refused)
         return refused
 

@@ -33,6 +33,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:ticks`` | hash | when each periodic task began last, in µs |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:probe`` | string | written by health checks, to see whether writes are taken |
+| ``ql:path:passed``, ``ql:path:report``, ``ql:path:faults``, ``ql:path:lease`` | | probes of the whole way, see
+``path_state.py`` |
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
@@ -54,6 +56,10 @@ WORKERS = "ql:workers"
 TICKS = "ql:ticks"
 PROBE = "ql:probe"
 INSTALLATION = "ql:installation"
+PATH_PASSED = "ql:path:passed"
+PATH_REPORT = "ql:path:report"
+PATH_FAULTS = "ql:path:faults"
+PATH_LEASE = "ql:path:lease"
 POISON = "ql:poison"
 POISON_BYTES = "ql:poison:bytes"
 

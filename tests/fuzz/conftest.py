@@ -14,7 +14,7 @@ import pytest
 from models.cold.connection import connect_database
 from models.hot.connection import connect_state
 from tests.conftest import LONG, empty_tables
-from tests.environment import database_settings
+from tests.environment import database_settings, remember_path
 from tests.servers import wait_until
 from worker.services.ports import free_port
 
@@ -92,6 +92,7 @@ def receiver(redis_url, database_url, tmp_path_factory):
         "REQUEST_TIMEOUT": "5s",
         "COMMIT_LINGER": "1ms",
     }
+    remember_path(settings)
     log = folder / "receiver.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

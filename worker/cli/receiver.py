@@ -1,9 +1,12 @@
 """The receiver as a command. It has a module of its own: no other process needs its web servers."""
 
+from contextlib import suppress
+
 from api.attributes import attributes_router
 from api.health import health_router
 from api.metrics import fleet_registry
 from api.progress import progress_router
+from models.errors import StateUnavailableError
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
 from worker.installation.joining import join
@@ -23,11 +26,15 @@ def receiver() -> None:
     stopping = Stopping()
     parts.meters.start()
     parts.watcher.start()
+    with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
+        parts.probe.recall()
+    parts.probing.start()
     try:
         Receiver(
             settings=settings,
             committer=parts.committer,
             meters=parts.meters,
+            gate=parts.probe.require_open,
             ready=parts.pulse.is_ready,
             routers=lambda intake: [
                 progress_router(parts.progress),
@@ -39,6 +46,7 @@ def receiver() -> None:
             stopping=stopping,
         ).run()
     finally:
+        parts.probing.stop()
         parts.watcher.stop()
         parts.keys.stop()
         parts.meters.stop()

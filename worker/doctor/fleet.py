@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from config.shards import MAINTENANCE_QUEUE, queue_for
+from models.hot.path_state import PathState
 from models.hot.ticks import Ticks
+from models.secrets import without_passwords
 from tasks.definitions import FLUSH, SWEEP
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
+from worker.receiver.path_words import spelled
 from worker.wiring import make_journal, make_records
 
 _INSPECT_SECONDS = 3.0
@@ -89,6 +92,23 @@ def flush_lag(installation: Installation) -> Iterator[Remark]:
         yield error(said, advice)
     else:
         yield warning(said, advice) if age > timedelta(seconds=30) else ok(said)
+
+
+@check("path", "a probe of a receiver goes the whole way, from the journal to PostgreSQL")
+def path(installation: Installation) -> Iterator[Remark]:
+    """An event that is accepted counts."""
+    report = PathState(installation.state, installation.settings.max_lateness).report()
+    if report is None:
+        yield warning("no receiver has sent a probe yet", "Start `questline receiver`.")
+        return
+    age = timedelta(microseconds=installation.now_us() - report.at_us)
+    if age > _PATIENCE:
+        yield warning(f"the last probe is {_seconds(age)} old", "Start `questline receiver`, or look for probe_broke.")
+    elif report.station:
+        said = without_passwords(f"{spelled(report)}: {report.error}" if report.error else spelled(report))
+        yield error(said, "Look at the station: docs/operations.md, Health, has what each of them needs.")
+    else:
+        yield ok(f"a probe went the whole way {_seconds(age)} ago")
 
 
 def _who_is_missing(installation: Installation) -> str:

@@ -2,37 +2,52 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 
+import structlog
 from celery import Celery
 from fastapi import APIRouter
+from redis import Redis
 from sqlalchemy import Engine
 
 from api.dead_letters import DeadLetterService, dead_letters_router
 from api.metrics import FleetCollector
 from api.progress import ProgressService
-from api.pulse import Pulse
+from api.pulse import Check, Pulse
 from config.settings import Settings
 from ingest.committer import GroupCommitter
 from ingest.intake import Intake
 from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
+from models.cold.probes import ProbeReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.refused_rows import RowRewriter
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.hot.connection import connect_state
+from models.hot.journal import Journal
 from models.hot.meters import Meters
+from models.hot.path_state import PathState
+from models.hot.tries import Tries
 from models.user_attributes import UserAttributes
+from worker.lookout import Lookout
 from worker.publications import PublicationsWatcher
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
-from worker.receiver.health_checks import receiver_checks
+from worker.receiver.health_checks import FLUSH_PATIENCE, receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
 from worker.receiver.process import make_committer
 from worker.receiver.redriving import Redriver
 from worker.rule_source import rule_source
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
+
+STEP_SECONDS = 0.25
+"""Between two looks at probes under way."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,9 @@ class ReceiverParts:
     progress: ProgressService
     collector: FleetCollector
     pulse: Pulse
+    probe: PathProbe
+    probing: Lookout
+    """The thread that sends probes."""
     dead_letters: Callable[[Intake], APIRouter]
     """The routes of dead letters, which re-enter by this way in."""
 
@@ -65,7 +83,9 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
     committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)
-    own = {"commit": committer.check, "keys": lambda: _known(keys)}
+    probe = _make_probe(settings, redis, app, journal)
+    own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
+    needed, useful = receiver_checks(settings, watch_engine, own, records, now_us)
     attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
         committer=committer,
@@ -84,8 +104,42 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
             now_us=now_us,
         ),
         collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
-        pulse=Pulse(*receiver_checks(settings, watch_engine, own, records, now_us)),
+        pulse=Pulse(needed, {**useful, "flush": partial(_flushed, useful["flush"], probe)}),
+        probe=probe,
+        probing=_probing(probe),
         dead_letters=lambda intake: make_dead_letters_router(engine, intake),
+    )
+
+
+def _make_probe(settings: Settings, redis: Redis, app: Celery, journal: Journal) -> PathProbe:
+    # A connection of its own: a PostgreSQL that hangs must not keep those of others waiting by it.
+    engine = connect_database(settings.database_url, application="questline-receiver-probe", pool_size=1)
+    return PathProbe(
+        PathParts(
+            shards=settings.shards,
+            journal=journal,
+            tries=Tries(redis),
+            publisher=BatchPublisher(app),
+            path=PathState(redis, settings.max_lateness),
+            rows=ProbeReader(engine),
+            fingerprint=fingerprint_of(settings, version("questline")),
+            now_us=now_us,
+        )
+    )
+
+
+def _flushed(changes_flushed: Check, probe: PathProbe) -> None:
+    changes_flushed()
+    probe.require_flushed(FLUSH_PATIENCE)
+
+
+def _probing(probe: PathProbe) -> Lookout:
+    return Lookout(
+        "path-probe",
+        probe.step,
+        STEP_SECONDS,
+        failed=lambda error: log.debug("probe_failed", error=str(error)),
+        broke=lambda error: log.error("probe_broke", exc_info=error),
     )
 
 

@@ -1,6 +1,6 @@
 """What the receiver's readiness is made of. Each text may be read by anybody: no address, no name, no password."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
 from worker.database_check import check_database
+from worker.receiver.path_words import listed
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""
@@ -78,7 +79,7 @@ class Backlog:
         """
         full = self._full()
         if full:
-            raise NotReadyError(f"full: {_listed(full)}; requests with events of these shards are refused")
+            raise NotReadyError(f"full: {listed(full)}; requests with events of these shards are refused")
 
     def workers(self) -> None:
         """Whether workers take what is accepted.
@@ -89,7 +90,7 @@ class Backlog:
         limit = (self._now_us() - WORKER_PATIENCE // timedelta(microseconds=1)) // 1000
         waiting = [shard for shard, load in enumerate(self._loads()) if 0 < load.ready_since_ms < limit]
         if waiting:
-            raise NotReadyError(f"no worker takes the batches of {_listed(waiting)}")
+            raise NotReadyError(f"no worker takes the batches of {listed(waiting)}")
 
     def flush(self) -> None:
         """Whether changes come to PostgreSQL.
@@ -210,10 +211,3 @@ def _refusal(text: str) -> str:
         if text.startswith(code):
             return f"takes no writes: {meaning}"
     return "refuses our password" if text.startswith(("NOAUTH", "WRONGPASS")) else "takes no writes"
-
-
-def _listed(shards: Sequence[int]) -> str:
-    """Shards in words: the first few by number, and how many more."""
-    named = ", ".join(str(shard) for shard in shards[:8])
-    more = f" and {len(shards) - 8} more" if len(shards) > 8 else ""
-    return f"shard{'s' if len(shards) > 1 else ''} {named}{more}"

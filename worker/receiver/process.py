@@ -74,6 +74,10 @@ def _always() -> bool:
     return True
 
 
+def _open() -> None:
+    """Lets everything in."""
+
+
 def _no_routers(_intake: Intake) -> Sequence[APIRouter]:
     return ()
 
@@ -90,6 +94,8 @@ class Receiver:
     door: Door | None = None
     """Without one, anybody comes in."""
     stopping: Stopping = field(default_factory=Stopping)
+    gate: Callable[[], None] = _open
+    """Raises NotReadyError while no event can go the whole way: none is taken then."""
     ready: Callable[[], bool] = _always
     """Whether events can be accepted now; the gRPC health service says so."""
 
@@ -107,7 +113,7 @@ class Receiver:
         """
         settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
         committer = self.committer
-        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness)
+        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness, gate=self.gate)
         ags = AgsReader(settings.ab_namespace)
         app = build_app(intake, ags, self.routers(intake), self.door)
         http_server = HttpServer(app, limits_of(settings), None if certificate is None else certificate.context())

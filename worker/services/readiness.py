@@ -2,12 +2,15 @@
 
 import socket
 from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import orjson
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from api.pulse import OK
 from config.settings import Settings
 from worker.celery_app import make_app
 from worker.services.running import addresses
@@ -20,8 +23,19 @@ def http_fault(settings: Settings) -> str | None:
     try:
         with urlopen(url, timeout=2, context=client_context(settings)):  # noqa: S310 - http or https
             return None
+    except HTTPError as error:
+        return _checks_of(error.read()) or str(error)
     except (OSError, HTTPException) as error:
         return str(error)
+
+
+def _checks_of(body: bytes) -> str:
+    """What ``/readyz`` says is wrong; nothing where it is not the receiver that answers."""
+    try:
+        checks = orjson.loads(body)["checks"]
+        return "; ".join(f"{name}: {answer}" for name, answer in checks.items() if answer != OK)
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def listens(port: int, host: str) -> bool:
