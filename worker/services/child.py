@@ -1,8 +1,11 @@
 """Becomes one program of the product, in the way the supervisor cannot: tied to the supervisor's life, as
 another user.
 
-Run by its path, with the standard library only, so that it costs some milliseconds. Three things are
-done before exec:
+Run by its path, with the standard library only, so that it costs some milliseconds. Four things are done
+before exec:
+
+* With ``--after`` it waits for another program that listens: when all are started at once, that one has the processors
+  to itself.
 
 * On Linux the program gets a signal when the supervisor dies, however it dies, so nothing is left behind.
 * With ``--user`` the program runs as that user, and ``{folder}`` in its arguments stands for ``--folder``,
@@ -15,9 +18,12 @@ done before exec:
 import argparse
 import ctypes
 import os
+import socket
 import sys
+import time
 
 _PR_SET_PDEATHSIG = 1
+_ASKED_EVERY_S, _CONNECT_S = 0.05, 0.2
 
 
 def main() -> None:
@@ -31,8 +37,12 @@ def main() -> None:
     parser.add_argument("--only", help="names of the environment that the program gets, separated by commas")
     parser.add_argument("--without", default="", help="names that it does not get")
     parser.add_argument("command", nargs="+")
+    parser.add_argument("--after", nargs=3, metavar=("HOST", "PORT", "SECONDS"))
     options = parser.parse_args()
     command = options.command
+    if options.after is not None:
+        host, port, patience = options.after
+        wait_for(host, int(port), float(patience))
     if options.user is not None:
         folder = open_folder(options.folder)
         command = [part.replace("{folder}", folder) for part in command]
@@ -49,6 +59,18 @@ def handed_on(only: str | None, without: str) -> dict[str, str]:
     """The part of our environment that the program gets."""
     names = os.environ.keys() if only is None else only.split(",")
     return {name: os.environ[name] for name in names if name in os.environ and name not in without.split(",")}
+
+
+def wait_for(host: str, port: int, patience_s: float) -> None:
+    """Wait until somebody listens there, for so long at most."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, port), _CONNECT_S).close()
+        except OSError:
+            time.sleep(_ASKED_EVERY_S)
+        else:
+            return
 
 
 def open_folder(path: str) -> str:

@@ -11,6 +11,7 @@ from signal import Signals
 from config.settings import Settings
 from models.errors import ConfigurationError
 from worker.services.data_folder import DataFolder
+from worker.services.running import web_host
 from worker.services.unprivileged import Identity, child_command
 
 MIGRATE = "migrate"
@@ -25,8 +26,13 @@ _FLOWER_STOP_WAIT_S = 2
 _RECEIVER_STOP_WAIT_S = 7
 """A second in which it says goodbye, and the grace for calls under way."""
 
-_PROVEN_AFTER_S = 10
-"""A program that dies sooner has failed to start; a few such failures in a row and it is given up."""
+_PROVEN_AFTER_S = 5
+"""A program that dies sooner has failed to start, and waits before it is started again; after a few such failures in a
+row it is given up."""
+
+_RECEIVER_FIRST_S = 2.0
+"""So long others wait at most for the receiver to listen. Each start takes a second of a processor: where all begin at
+once, nothing is accepted before all have come up."""
 
 _HEAD = """\
 ; Written by `questline up` at every start. Passwords are in the environment, not here.
@@ -87,6 +93,8 @@ class Program:
     """The names of the environment that it gets; all of them where not given."""
     without: Sequence[str] = ()
     """Names of the environment that it does not get."""
+    after: tuple[str, int, float] | None = None
+    """Not started before somebody listens at this host and port, for so many seconds at most."""
 
 
 _STOP_WAITS_S = {FLOWER: _FLOWER_STOP_WAIT_S, RECEIVER: _RECEIVER_STOP_WAIT_S}
@@ -108,6 +116,7 @@ def product_programs(settings: Settings) -> list[Program]:
     workers = min(settings.shard_workers, settings.shards)  # one more would have no shard
     for number in range(workers):  # by parts, for the number of shards may change while they run
         verbs[shard_worker(number)] = ["worker", "--shards", f"{number + 1}/{workers}"]
+    receiver = (web_host(settings.http_host).strip("[]"), settings.http_port, _RECEIVER_FIRST_S)
     verbs |= {MAINTENANCE: ["worker", "--maintenance"], BEAT: ["beat"], FLOWER: ["flower"]}
     return [
         Program(
@@ -116,6 +125,7 @@ def product_programs(settings: Settings) -> list[Program]:
             stop_wait_s=_STOP_WAITS_S.get(name, Program.stop_wait_s),
             runs_once=name == MIGRATE,
             without=_FOR_OTHERS if name == FLOWER else (*_FOR_OTHERS, "FLOWER_PASSWORD"),
+            after=None if name in {MIGRATE, RECEIVER} else receiver,
         )
         for name, verb in verbs.items()
     ]
@@ -146,6 +156,7 @@ def _section(program: Program, rank: int, data: DataFolder) -> str:
         only=program.only,
         without=program.without,
         parent="session",  # supervisord leads the session it is started in
+        after=program.after,
     )
     return _PROGRAM.format(
         name=program.name,

@@ -67,11 +67,13 @@ def child_command(  # noqa: PLR0913 - each of them by name
     parent: int | Literal["session"] | None = None,
     only: Sequence[str] | None = None,
     without: Sequence[str] = (),
+    after: tuple[str, int, float] | None = None,
 ) -> list[str]:
     """The command line by which ``child.py`` becomes ``command``; ``{folder}`` in it stands for the folder.
 
     With ``parent``, a pid or the leader of the session, it does not start when that process is gone already. Of the
-    environment it gets the names in ``only``, where that is given, but those in ``without``.
+    environment it gets the names in ``only``, where that is given, but those in ``without``. With ``after`` it does not
+    start before somebody listens at that host and port, for so many seconds at most.
     """
     start = [sys.executable, "-I", "-S", str(child.__file__), "--death-signal", str(int(stop))]
     if parent is not None:
@@ -80,6 +82,8 @@ def child_command(  # noqa: PLR0913 - each of them by name
         start += ["--only", ",".join(only)]
     if without:
         start += ["--without", ",".join(without)]
+    if after is not None:
+        start += ["--after", *map(str, after)]
     if identity is None:
         return [*start, "--", *(part.replace("{folder}", str(folder)) for part in command)]
     user = ["--user", str(identity.uid), "--group", str(identity.gid), "--folder", str(folder)]
