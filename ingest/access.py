@@ -38,8 +38,20 @@ class Door(Protocol):
         """
         ...
 
+    def owner(self, shown: str | None) -> str | None:
+        """Whose share of the receiver a request is of that shows this key.
+
+        That of its tenant, or the empty name for all that show no valid key. None where no key is asked for, and so
+        nobody has a share.
+        """
+        ...
+
     def denied(self) -> None:
         """Count a request that its caller's key did not allow."""
+        ...
+
+    def crowded_out(self) -> None:
+        """Count a request that was one too many of its tenant."""
         ...
 
 
@@ -54,7 +66,7 @@ class KeyCheck:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] not in FREE_PATHS:
             try:
-                caller = self._door.admit(_shown_in(scope["headers"]))
+                caller = self._door.admit(shown_in_headers(scope["headers"]))
             except (UnauthenticatedError, RetryableError) as error:
                 await _refusal(error)(scope, receive, send)
                 return
@@ -79,7 +91,7 @@ def install_door(app: FastAPI, door: Door) -> None:
 
 def shown_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
     """The key in the metadata of a gRPC call: ``authorization`` or ``x-api-key``, as over HTTP."""
-    return _shown_in(
+    return shown_in_headers(
         (name.encode(), value.encode("latin-1", "replace") if isinstance(value, str) else value)
         for name, value in metadata or ()
     )
@@ -104,7 +116,7 @@ def claim(items: Iterable[Any], caller: Caller) -> None:
                 caller.require("ingest", named)
 
 
-def _shown_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def shown_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key in lower-case headers. A bearer's token goes before X-API-Key; other kinds of it are a proxy's."""
     found = None
     for name, value in headers:

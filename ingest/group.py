@@ -39,7 +39,7 @@ class CommitLimits(NamedTuple):
     max_events: int
     max_held_bytes: int = 64 * 1024 * 1024
     """About how much memory the events may take that wait for the journal."""
-    max_group_bytes: int = 1024 * 1024
+    max_group_bytes: int = 256 * 1024
     """A group that has as much takes no further request: later ones are to wait for one write, not for all."""
 
 

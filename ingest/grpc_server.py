@@ -7,7 +7,8 @@ is shown in the metadata ``authorization`` or ``x-api-key`` and is asked for bef
 reflection ask for none.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from ingest.caller_words import words_for_caller
 from ingest.grpc_calls import Context, one_answer, read_message
 from ingest.grpc_health import SERVICE_NAME, GrpcHealth
 from ingest.grpc_keyless import MAX_STREAMS, Seats, add_reflection
-from ingest.grpc_sockets import MAX_CALLS, OPTIONS, GrpcSockets
+from ingest.grpc_sockets import MAX_CALLS, MAX_OPEN_CALLS, OPTIONS, GrpcSockets
 from ingest.intake import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
@@ -35,6 +36,7 @@ from models.errors import (
     UnauthenticatedError,
 )
 from models.events import Event
+from models.shares import Shares
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
@@ -52,7 +54,8 @@ class GrpcReceiver:
         self._ags = ags
         self._door = door
         self._sockets = sockets or GrpcSockets()
-        self._server = aio.server(options=(*OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_CALLS)
+        self._calls = Shares(MAX_CALLS)
+        self._server = aio.server(options=(*OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_OPEN_CALLS)
         streams = Seats(MAX_STREAMS, self._sockets.stream_lifetime, late=grpc.StatusCode.UNAVAILABLE)
         self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE), self._sockets.patience, streams)
         for service, method in (
@@ -101,6 +104,24 @@ class GrpcReceiver:
 
     async def _take(self, read: MessageReader, context: Context) -> Empty:
         caller = await self._caller(context)  # before the message: whoever has no key is not waited for
+        async with self._share_of(caller, context):
+            return await self._take_of(caller, read, context)
+
+    @asynccontextmanager
+    async def _share_of(self, caller: Caller, context: Context) -> AsyncIterator[None]:
+        """Count a call of a tenant, which is ended here where it is one too many. Without keys there are no shares."""
+        owner = "" if caller is ANYBODY else caller.tenant_id
+        if self._calls.is_full(1) or (owner and self._calls.is_past_share(owner, 1)):
+            if self._door is not None:
+                self._door.crowded_out()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls are under way, try again later")
+        self._calls.take(owner, 1)
+        try:
+            yield
+        finally:
+            self._calls.give_back(owner, 1)
+
+    async def _take_of(self, caller: Caller, read: MessageReader, context: Context) -> Empty:
         message = await read_message(context, self._sockets.patience)
         tenant = message.namespace or caller.own_tenant
         try:

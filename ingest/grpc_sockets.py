@@ -7,7 +7,9 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """Of one message. Times ``MAX_CALLS`` it bounds what messages that have not come in full hold: 256 MiB."""
 MAX_METADATA_BYTES = 16 * 1024
 MAX_CALLS = 4_096
-"""Calls under way at once; the next one gets RESOURCE_EXHAUSTED."""
+"""Calls whose message is awaited or in work at once, each tenant its share; the next one gets RESOURCE_EXHAUSTED."""
+MAX_OPEN_CALLS = 4 * MAX_CALLS
+"""Those that are being refused among them; gRPC itself refuses the next one, whoever makes it."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -17,6 +17,7 @@ class Refused(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     DENIED = "denied"
     RATE_LIMITED = "rate_limited"
+    TENANT_BUSY = "tenant_busy"
 
 
 class Caller(NamedTuple):

@@ -57,9 +57,26 @@ class Doorkeeper:
             raise
         return key.caller
 
+    def owner(self, shown: str | None) -> str | None:
+        """Whose share a request is of; counts nothing, for the request is not let in yet."""
+        try:
+            ring = self._watcher.ring()
+        except RetryableError:
+            return ""
+        if ring.is_empty and self._open_without_keys:
+            return None
+        try:
+            return ring.check(shown or "", self._now_us()).tenant_id
+        except UnauthenticatedError:
+            return ""
+
     def denied(self) -> None:
         """Count a request that its caller's key did not allow."""
         self._meters.count(_REFUSED, label=Refused.DENIED)
+
+    def crowded_out(self) -> None:
+        """Count a request that was one too many of its tenant."""
+        self._meters.count(_REFUSED, label=Refused.TENANT_BUSY)
 
     def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
         if shown is None:

@@ -19,6 +19,7 @@ _REFUSALS: dict[str, tuple[int, str]] = {
     "head-too-large": (431, f"the head must not be larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers"),
     "too-many-connections": (503, "too many connections are open, try again later"),
     "too-many-bodies": (503, "too much is being received, try again later"),
+    "tenant-busy": (503, "too much of this tenant is under way, try again later"),
 }
 
 

@@ -4,6 +4,7 @@ What it refuses no handler sees; ``worker/receiver/http_refusals.py`` has the li
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +47,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         """Of the head; behind it, of what came since the last piece of the body: trailers, which nobody reads."""
         self._body_bytes = 0
-        self._held_bytes = 0
-        """Of bodies that have no answer yet."""
+        self._held: Counter[str] = Counter()
+        """Bytes of bodies that have no answer yet, by owner."""
+        self._owner: str | None = None
+        """Whose share the request is of; None where there are no shares."""
+        self._counted_for: str | None = None
+        """Whose share the connection is of, from its first request on."""
         self._refusal = "malformed-request"
         self._refused = False
         self._one_too_many = False
@@ -57,7 +62,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """A client that says nothing is not waited for."""
         super().connection_made(transport)
         self._reader = ReaderWatch(transport, self.loop, self._limits.request_timeout_s)
-        self._one_too_many = len(self.connections) > self._limits.max_connections
+        is_full = len(self.connections) > self._limits.max_connections
+        self._one_too_many = is_full and not self._limits.end_a_silent_one()
+        self._limits.silent[transport] = None
         self._watch_the_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,6 +72,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._set_timer(None)
         self._reader.stop()
         self._let_bodies_go()
+        self._limits.silent.pop(self.transport, None)
+        if self._counted_for is not None:
+            self._limits.connections.give_back(self._counted_for, 1)
         if self._answering is not None:
             self._answering.disconnected = True  # the base class tells the request that came last, not this one
         super().connection_lost(exc)
@@ -109,6 +119,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start to answer the request."""
         if self._one_too_many:
             self._stop_parsing("too-many-connections")
+        self._find_owner()
         super().on_headers_complete()  # looks at the URL, which may be none: then there is no request to answer
         self._part = "body"
         if self._limits.closing:
@@ -121,12 +132,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self.cycle.response_started:
             return
-        self._held_bytes += len(body)
-        self._limits.held_bytes += len(body)
+        owner, bodies = self._owner or "", self._limits.bodies
+        self._held[owner] += len(body)
+        bodies.take(owner, len(body))
         if self._body_bytes > MAX_BODY_BYTES:
             self._stop_parsing("body-too-large")
-        if self._limits.held_bytes > self._limits.max_held_bytes:
+        if bodies.is_full(0):
             self._stop_parsing("too-many-bodies")
+        if self._owner is not None and bodies.is_past_share(owner, 0):
+            self._stop_parsing("tenant-busy")
 
     def on_message_complete(self) -> None:
         """The request has ended."""
@@ -182,8 +196,20 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._part, self._number, self._body_bytes
 
     def _let_bodies_go(self) -> None:
-        self._limits.held_bytes -= self._held_bytes
-        self._held_bytes = 0
+        for owner, size in self._held.items():
+            self._limits.bodies.give_back(owner, size)
+        self._held.clear()
+
+    def _find_owner(self) -> None:
+        """Know whose the request is before its body comes; a connection is of whoever makes its first request."""
+        limits = self._limits
+        self._owner = limits.owner_of(self.headers)
+        if limits.silent.pop(self.transport, self) is self or self._owner is None:
+            return
+        self._counted_for = self._owner
+        limits.connections.take(self._owner, 1)
+        if limits.connections.is_past_share(self._owner, 0):
+            self._stop_parsing("tenant-busy")
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -229,6 +255,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refused = True
         self._set_timer(None)
         log.info("request_refused", reason=refusal)
+        if refusal == "tenant-busy":
+            self._limits.crowded_out()
         running = self.cycle is not None and not self.cycle.response_complete
         if running and self._part == "head":
             self.cycle.keep_alive = False  # its answer, to the request before, is the last one

@@ -8,6 +8,7 @@ more calls, writes what is held, and returns.
 import asyncio
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +35,7 @@ from worker.receiver.tls import certificate_of
 
 LAME_DUCK = timedelta(seconds=1)
 """How long the receiver goes on after a signal, ending each connection with its next answer."""
+_SWITCH_S = 0.0005
 Routers = Callable[[Intake], Sequence[APIRouter]]
 """The routers of other rooms; some of them need the way in for events."""
 
@@ -101,6 +103,9 @@ class Receiver:
 
     def run(self) -> None:
         """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
+        # The event loop shares the interpreter with the thread that writes: by default each would keep the other
+        # waiting for 5 ms at a time, some times for each request.
+        sys.setswitchinterval(_SWITCH_S)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self.serve())
 
@@ -116,7 +121,9 @@ class Receiver:
         intake = Intake(committer, self.meters, max_lateness=settings.max_lateness, gate=self.gate)
         ags = AgsReader(settings.ab_namespace)
         app = build_app(intake, ags, self.routers(intake), self.door)
-        http_server = HttpServer(app, limits_of(settings), None if certificate is None else certificate.context())
+        http_server = HttpServer(
+            app, limits_of(settings, self.door), None if certificate is None else certificate.context()
+        )
         reuse = settings.reuse_port
         with listen(settings.http_host, settings.http_port, "HTTP_PORT", reuse=reuse) as listener:
             # gRPC would log lines of its own about a taken port, so it is asked for here first.

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from config.settings import Settings
+from ingest.access import Door, shown_in_headers
 from models.errors import ServiceFailedError
 from worker.receiver.connection_limits import ConnectionLimits
 from worker.receiver.limited_http import LINGER_S, LimitedProtocol
@@ -129,6 +130,10 @@ def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket
     return listener
 
 
-def limits_of(settings: Settings) -> ConnectionLimits:
-    """The limits of HTTP connections."""
-    return ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())
+def limits_of(settings: Settings, door: Door | None = None) -> ConnectionLimits:
+    """The limits of HTTP connections; with a door tenants have shares of them."""
+    limits = ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())
+    if door is not None:
+        limits.crowded_out = door.crowded_out
+        limits.owner_of = lambda headers: door.owner(shown_in_headers(headers))
+    return limits
