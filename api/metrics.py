@@ -120,7 +120,7 @@ class FleetCollector(Collector):
         yield _gauge("questline_journal_bytes", "Their size in bytes", sum(s.size for s in journal))
         yield _gauge("questline_log_bytes", "Size of applied batches PostgreSQL does not have yet", self._log_bytes())
         yield _gauge("questline_journal_oldest_seconds", "Age of the oldest of them", self._age(oldest * 1000))
-        text = "How long the oldest of them that no worker has taken waits for one"
+        text = "How long batches have been ready in a shard without a worker that takes any"
         yield _gauge("questline_journal_waiting_seconds", text, self._age(ready * 1000))
         lag = self._age(self.records.oldest_change(self.shards))
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)

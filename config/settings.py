@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, ByteSize, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.database_settings import DatabaseSettings
@@ -47,6 +47,8 @@ class Settings(DatabaseSettings):
     # Who may come in.
     api_key: str | None = None
     rate_limit: Count | None = None
+    quota_events: Annotated[int, Field(ge=0, le=1_000_000_000)] = 50_000
+    quota_bytes: Annotated[ByteSize, Field(ge=0, le=2**50)] = ByteSize(200 * 1024**3)
     tls_cert: Path | None = None
     tls_key: Path | None = None
     request_timeout: Duration = timedelta(seconds=10)

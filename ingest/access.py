@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.loopback import is_loopback
-from ingest.problems import problem, unavailable
+from ingest.problems import problem, too_many, unavailable
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
 
@@ -149,6 +149,5 @@ def _refusal(error: Exception) -> Response:
         headers = {"WWW-Authenticate": _CHALLENGE}
         return problem(401, str(error), kind="unauthenticated", headers=headers)
     if isinstance(error, RateLimitedError):
-        headers = {"Retry-After": str(error.retry_after)}
-        return problem(429, str(error), kind="rate-limited", headers=headers)
+        return too_many(error)
     return unavailable(error)

@@ -126,13 +126,17 @@ class GrpcReceiver:
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
-            receipt = await self._intake.take([message], lambda one, window: read(one, tenant, window))
+            receipt = await self._intake.take(
+                [message], lambda one, window: read(one, tenant, window), caller=caller, size=message.ByteSize()
+            )
         except AccessDeniedError as error:
             if self._door is not None:
                 self._door.denied()
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except JournalFullError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except RateLimitedError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _wait(error))
         except RetryableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
         for refusal in receipt.rejected:
@@ -149,8 +153,7 @@ class GrpcReceiver:
         except UnauthenticatedError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except RateLimitedError as error:
-            wait = (("retry-after", str(error.retry_after)),)
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), wait)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _wait(error))
         except RetryableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
 
@@ -174,6 +177,12 @@ class GrpcReceiver:
             increment=_whole(message.payload.inc),
         )
         return self._ags.read_signal(signal, window, MESSAGE_NAMES)
+
+
+def _wait(error: RateLimitedError) -> tuple[tuple[str, str], ...]:
+    """When to try again: for people, and for gRPC clients that retry by themselves."""
+    seconds = error.retry_after
+    return (("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000)))
 
 
 def _signal(kind: str, message: account_pb2.UserLoggedIn | statistic_pb2.StatItemUpdated, tenant: str) -> AgsSignal:

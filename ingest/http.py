@@ -41,9 +41,10 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         """202 once every good event is durable; each refused one is named with its index, field and code."""
         caller = caller_noted(request.state)
         caller.require("ingest", caller.own_tenant)  # before a body is read for nothing
-        items = await _read_items(request)
+        intake.check(caller)
+        items, size = await _read_items(request)
         claim(items, caller)
-        receipt = await intake.take(items)
+        receipt = await intake.take(items, caller=caller, size=size)
         return _answer(receipt, {"accepted": receipt.accepted, "rejected": receipt.rejected})
 
     @router.post(
@@ -60,8 +61,11 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         if known is None:
             raise HTTPException(404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}")
         # An event that names another namespace than its topic is refused by itself.
-        caller_noted(request.state).require("ingest", known.namespace)
-        receipt = await intake.take(await _read_items(request), partial(ags.read_json, topic=known), id_field="id")
+        caller = caller_noted(request.state)
+        caller.require("ingest", known.namespace)
+        intake.check(caller)
+        items, size = await _read_items(request)
+        receipt = await intake.take(items, partial(ags.read_json, topic=known), caller=caller, size=size, id_field="id")
         body = {"accepted": receipt.accepted, "rejected": receipt.rejected, "ignored": receipt.ignored}
         return _answer(receipt, body)
 
@@ -75,8 +79,8 @@ def _answer(receipt: Receipt, body: Mapping[str, Any]) -> Response:
     return problem(422, detail, kind="nothing-accepted", **body)
 
 
-async def _read_items(request: Request) -> list[Any]:
-    """The events of a body: the elements of an array, or the one value it is."""
+async def _read_items(request: Request) -> tuple[list[Any], int]:
+    """The events of a body, that is the elements of an array, or the one value it is; and the size of the body."""
     body = await _read_body(request)
     try:
         parsed = orjson.loads(body)
@@ -85,7 +89,7 @@ async def _read_items(request: Request) -> list[Any]:
     items = parsed if type(parsed) is list else [parsed]
     if len(items) > MAX_EVENTS:
         raise HTTPException(413, "a request must not hold more than 1,000 events")
-    return items
+    return items, len(body)
 
 
 async def _read_body(request: Request) -> bytes:

@@ -11,10 +11,13 @@ from typing import Any
 
 from ingest.clock import now_us
 from ingest.committer import GroupCommitter
+from ingest.quotas import Quotas
 from ingest.readmission import event_fault
 from ingest.validation import Fault, Window, read_event, window_at
+from models.access import ANYBODY, Caller
 from models.events import Event
 from models.hot.meters import Meters
+from models.quotas import Sent
 
 Reader = Callable[[Any, Window], Event | Fault | None]
 """Reads one item; None means: acknowledged, but none of ours."""
@@ -48,7 +51,7 @@ def _open() -> None:
 class Intake:
     """Takes the items of one request at a time from any number of coroutines."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each of them by name
         self,
         committer: GroupCommitter,
         meters: Meters,
@@ -56,18 +59,41 @@ class Intake:
         max_lateness: timedelta,
         clock: Callable[[], int] = now_us,
         gate: Callable[[], None] = _open,
+        quotas: Quotas | None = None,
     ) -> None:
-        """``gate`` raises NotReadyError while no event can go the whole way."""
+        """``gate`` raises NotReadyError while no event can go the whole way.
+
+        Without ``quotas`` anybody may send as much as is taken.
+        """
         self._gate = gate
         self._committer = committer
         self._meters = meters
         self._max_lateness = max_lateness
         self._clock = clock
+        self._quotas = quotas
 
-    async def take(self, items: Sequence[Any], read: Reader = read_event, *, id_field: str = "event_id") -> Receipt:
-        """Return when the journal has every good item.
+    def check(self, caller: Caller) -> None:
+        """Refuse a request before its body is read.
 
         Raises:
+            QuotaExceededError: its caller may send nothing now.
+        """
+        if self._quotas is not None:
+            self._quotas.check(caller)
+
+    async def take(
+        self,
+        items: Sequence[Any],
+        read: Reader = read_event,
+        *,
+        caller: Caller = ANYBODY,
+        size: int = 0,
+        id_field: str = "event_id",
+    ) -> Receipt:
+        """Return when the journal has every good item of a request of ``size`` bytes.
+
+        Raises:
+            QuotaExceededError: the request is more than may be sent now; nothing of it is accepted.
             JournalFullError: nothing is accepted until workers catch up.
             StateUnavailableError: the journal did not answer.
             NotReadyError: nothing is accepted yet.
@@ -85,6 +111,8 @@ class Intake:
                 receipt.rejected.append(Rejection(index, event_id, outcome.code, outcome.field, outcome.message))
             else:
                 receipt.ignored += 1
+        if self._quotas is not None and events:
+            self._quotas.spend(caller, _by_tenant(events, size))
         await self._committer.commit(events)
         receipt.accepted = len(events)
         self._count(receipt)
@@ -117,6 +145,12 @@ class Intake:
             self._meters.count("questline_events_ignored_total", receipt.ignored)
         for code, times in Counter(rejection.code for rejection in receipt.rejected).items():
             self._meters.count("questline_events_rejected_total", times, label=code)
+
+
+def _by_tenant(events: Sequence[Event], size: int) -> dict[str, Sent]:
+    """What a request brings of each tenant; of the bytes each has as large a part as of the events."""
+    numbers = Counter(event.tenant_id for event in events)
+    return {tenant: Sent(number, size * number // len(events)) for tenant, number in numbers.items()}
 
 
 def _readable_id(item: Any, id_field: str) -> str | None:

@@ -105,7 +105,7 @@ _REFUSALS: dict[str, dict[str, Any]] = {
     },
     "403": {"description": "The key does not have the scope, or is another tenant's."},
     "429": {
-        "description": "The key has made as many requests as it may for now.",
+        "description": "The key has made as many requests, or it or its tenant has sent as much, as it may for now.",
         "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
     },
 }

@@ -18,7 +18,14 @@ from starlette.exceptions import HTTPException
 
 from ingest.caller_words import words_for_caller
 from ingest.intake import Rejection
-from models.errors import AccessDeniedError, JournalFullError, NotReadyError, RetryableError
+from models.errors import (
+    AccessDeniedError,
+    JournalFullError,
+    NotReadyError,
+    QuotaExceededError,
+    RateLimitedError,
+    RetryableError,
+)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -104,7 +111,13 @@ async def _denied(_request: Request, error: Exception) -> Response:
 
 
 async def _try_again(_request: Request, error: Exception) -> Response:
-    return unavailable(error)
+    return too_many(error) if isinstance(error, RateLimitedError) else unavailable(error)
+
+
+def too_many(error: RateLimitedError) -> Response:
+    """The 429 of a caller that has used up what it may, with the time to try again."""
+    kind = "quota-exceeded" if isinstance(error, QuotaExceededError) else "rate-limited"
+    return problem(429, str(error), kind=kind, headers={"Retry-After": str(error.retry_after)})
 
 
 def unavailable(error: Exception) -> Response:

@@ -18,6 +18,7 @@ class Refused(StrEnum):
     DENIED = "denied"
     RATE_LIMITED = "rate_limited"
     TENANT_BUSY = "tenant_busy"
+    QUOTA_EXCEEDED = "quota_exceeded"
 
 
 class Caller(NamedTuple):

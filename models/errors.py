@@ -12,6 +12,7 @@ QuestlineError
 │   ├── RulesUnreadableError
 │   ├── RulesOutdatedError
 │   ├── RateLimitedError
+│   │   └── QuotaExceededError
 │   ├── NotReadyError
 │   └── ReceiverUnavailableError
 └── PermanentError
@@ -151,6 +152,10 @@ class RateLimitedError(RetryableError):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds until the key may make a request again."""
+
+
+class QuotaExceededError(RateLimitedError):
+    """A tenant or a key has sent as many events or bytes as it may for now."""
 
 
 class PermanentError(QuestlineError):

@@ -18,6 +18,10 @@ class Shares:
         self.held = 0
         self._held: Counter[str] = Counter()
 
+    def of(self, owner: str) -> int:
+        """How much an owner holds."""
+        return self._held[owner]
+
     def is_full(self, amount: int) -> bool:
         """Whether so much more is more than there is, whoever wants it."""
         return self.held + amount > self.limit

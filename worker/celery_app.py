@@ -10,6 +10,8 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, queue_for
 
 SERIALIZER = "msgpack"
+FIRST, LAST = PRIORITIES = (0, 9)
+"""Of messages, as kombu has them: a worker takes the last ones when none of the first waits in its queues."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -63,7 +65,7 @@ def _robustness() -> dict[str, object]:
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_transport_options": {
-            "priority_steps": [0],
+            "priority_steps": list(PRIORITIES),
             "visibility_timeout": 120,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,

@@ -142,7 +142,7 @@ def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
         journal=parts.journal,
         tries=parts.tries,
         burials=parts.burials,
-        ring=parts.publisher.ring,
+        ring=parts.publisher.hand_on,
         retries=parts.retries,
         meters=parts.meters,
         now_us=now_us,

@@ -254,3 +254,13 @@ installation_settings = Table(
     CheckConstraint("only_row", name="only_row"),
     comment="what all processes of the installation agree on; a process that differs does not start",
 )
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", Text, primary_key=True, comment="tenant:<id> or key:<id>"),
+    Column("events_per_second", BigInteger, comment="of the settings where null, none where 0"),
+    Column("bytes_per_day", BigInteger, comment="likewise"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    comment="quotas that differ from those of the settings",
+)

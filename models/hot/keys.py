@@ -22,6 +22,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:journal:bytes`` | int | size of the journal |
 | ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
 | ``ql:{sNN}:fence`` | string | the lowest revision of rules that a plan may be made with, see ``fences.py`` |
+| ``ql:usage:<day>`` | hash | bytes that tenants and keys sent on a day, for their quotas; for two days |
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 | ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
 | ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
@@ -111,6 +112,11 @@ def bell_key(shard: int) -> str:
 def turns_key(shard: int) -> str:
     """The order in which tenants take turns in a shard: see ``append_journal.lua``."""
     return f"ql:{{s{shard:02d}}}:journal:turns"
+
+
+def usage_key(day: str) -> str:
+    """What tenants and keys sent on a day (of UTC, in ISO 8601)."""
+    return f"ql:usage:{day}"
 
 
 def lease_key(shard: int) -> str:

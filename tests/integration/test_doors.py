@@ -25,12 +25,15 @@ from ingest.group import CommitLimits
 from ingest.grpc_server import GrpcReceiver
 from ingest.intake import Intake
 from ingest.protos.account_pb2 import UserLoggedIn
+from ingest.quotas import Quotas
 from models.cold.api_keys import Rights, create_key, read_keys, revoke_key, rotate_key
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
 from models.events import Event, unpack_batch
 from models.hot.attributes import AttributeCache
 from models.hot.keys import METERS, shard_keys
+from models.hot.usage import DailyUsage
+from models.quotas import Quota
 from models.rules.calendar import microseconds, moment
 from models.rules.goals import only
 from models.user_attributes import UserAttributes
@@ -61,12 +64,18 @@ class House:
         self.stack = stack
         self.clock = Clock()
         self.watcher = KeysWatcher(stack.engine, stack.redis)
-        self.door = Doorkeeper(self.watcher, stack.meters, Settings(shards=SHARDS, **settings), self.clock)
+        configured = Settings(shards=SHARDS, **settings)
+        self.door = Doorkeeper(self.watcher, stack.meters, configured, self.clock)
+        self.quotas = Quotas(
+            Quota(configured.quota_events, configured.quota_bytes), DailyUsage(stack.redis), stack.meters, self.clock
+        )
         self.committer = GroupCommitter(
             stack.journal.append, lambda _batches: None, stack.meters, LIMITS, clock=self.clock
         )
         self.committer.start()
-        intake = Intake(self.committer, stack.meters, max_lateness=timedelta(days=7), clock=self.clock)
+        intake = Intake(
+            self.committer, stack.meters, max_lateness=timedelta(days=7), clock=self.clock, quotas=self.quotas
+        )
         users = UserAttributes(
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )

@@ -41,6 +41,7 @@ VERBS: dict[str, Verb] = {
     "reconcile": Verb("worker.cli.reconcile", "reconcile", "Repair progress that is not what the events say."),
     "dlq": Verb("worker.cli.dlq", "dlq", "Look at dead letters, redrive or discard them."),
     "keys": Verb("worker.cli.keys", "keys", "Create, rotate and revoke API keys."),
+    "quotas": Verb("worker.cli.quotas", "quotas", "How much tenants and keys may send."),
     "doctor": Verb("worker.cli.doctor", "doctor", "Check the installation and say what to do."),
     "chaos": Verb("worker.cli.chaos", "chaos", "Break a test installation and prove that nothing was lost."),
     "load-test": Verb("worker.cli.load_test", "load_test", "Send many events and prove that none was lost."),

@@ -29,6 +29,7 @@ def receiver() -> None:
     with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
         parts.probe.recall()
     parts.probing.start()
+    parts.quota_watch.start()
     try:
         Receiver(
             settings=settings,
@@ -43,10 +44,12 @@ def receiver() -> None:
                 parts.dead_letters(intake),
             ],
             door=parts.door,
+            quotas=parts.quotas,
             stopping=stopping,
         ).run()
     finally:
         parts.probing.stop()
+        parts.quota_watch.stop()
         parts.watcher.stop()
         parts.keys.stop()
         parts.meters.stop()

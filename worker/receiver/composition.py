@@ -18,6 +18,7 @@ from api.pulse import Check, Pulse
 from config.settings import Settings
 from ingest.committer import GroupCommitter
 from ingest.intake import Intake
+from ingest.quotas import Quotas
 from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
@@ -31,6 +32,8 @@ from models.hot.journal import Journal
 from models.hot.meters import Meters
 from models.hot.path_state import PathState
 from models.hot.tries import Tries
+from models.hot.usage import DailyUsage
+from models.quotas import Quota
 from models.user_attributes import UserAttributes
 from worker.lookout import Lookout
 from worker.publications import PublicationsWatcher
@@ -40,6 +43,7 @@ from worker.receiver.health_checks import FLUSH_PATIENCE, receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
 from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
 from worker.receiver.process import make_committer
+from worker.receiver.quota_watch import QuotaWatch
 from worker.receiver.redriving import Redriver
 from worker.rule_source import rule_source
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
@@ -59,6 +63,8 @@ class ReceiverParts:
     watcher: PublicationsWatcher
     keys: KeysWatcher
     door: Doorkeeper
+    quotas: Quotas
+    quota_watch: QuotaWatch
     attributes: UserAttributes
     progress: ProgressService
     collector: FleetCollector
@@ -75,7 +81,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     redis = connect_state(settings.state)
     engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
     # Slow requests may hold every connection of theirs, and must not delay the revocation of a key or the readiness.
-    watch_engine = connect_database(settings.database_url, application="questline-receiver-watch", pool_size=1)
+    watch_engine = connect_database(settings.database_url, application="questline-receiver-watch", pool_size=2)
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
@@ -83,6 +89,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
     committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)
+    quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), meters, now_us)
     probe = _make_probe(settings, redis, app, journal)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
     needed, useful = receiver_checks(settings, watch_engine, own, records, now_us)
@@ -93,6 +100,8 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         watcher=watcher,
         keys=keys,
         door=Doorkeeper(keys, meters, settings, now_us),
+        quotas=quotas,
+        quota_watch=QuotaWatch(quotas, watch_engine),
         attributes=attributes,
         progress=ProgressService(
             rulebook=document.rulebook,

@@ -29,6 +29,7 @@ from ingest.http import build_router
 from ingest.intake import Intake
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
+from ingest.quotas import Quotas
 from models.hot.meters import Meters
 from worker.receiver.serving import GRACE, HttpServer, limits_of, listen
 from worker.receiver.tls import certificate_of
@@ -95,6 +96,7 @@ class Receiver:
     routers: Routers = _no_routers
     door: Door | None = None
     """Without one, anybody comes in."""
+    quotas: Quotas | None = None
     stopping: Stopping = field(default_factory=Stopping)
     gate: Callable[[], None] = _open
     """Raises NotReadyError while no event can go the whole way: none is taken then."""
@@ -118,7 +120,7 @@ class Receiver:
         """
         settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
         committer = self.committer
-        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness, gate=self.gate)
+        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness, gate=self.gate, quotas=self.quotas)
         ags = AgsReader(settings.ab_namespace)
         app = build_app(intake, ags, self.routers(intake), self.door)
         http_server = HttpServer(

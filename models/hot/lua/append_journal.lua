@@ -15,7 +15,8 @@ in the shard's virtual time. That time stands at the score of the last batch tha
 next turn off by its cost, in bytes; EVENT_COST stands for what an event costs beside its bytes.
 
 Rings the shard's bell: only who finds it silent must publish a message, for the worker that comes takes all that is
-ready.
+ready. Where many batches of others wait, one of a tenant that waits for nothing asks for a message all the same: workers
+leave a long rest for later (tasks/applying.py), and it is not to wait for that.
 
 KEYS[1] journal         hash    batch id -> packed batch
 KEYS[2] journal_index   zset    batch id by time of acceptance
@@ -37,7 +38,7 @@ ARGV[6] bell_ttl        int     milliseconds after which a message counts as los
 ARGV[7] max_age         int     milliseconds
 ARGV[8] max_dirty       int     users
 
-RETURNS 1 written and the bell was silent, 2 written (or there already), or which bound the shard is at: -1 bytes, -2 age,
+RETURNS 1 written, and a message is needed, 2 written (or there already), or which bound the shard is at: -1 bytes, -2 age,
         -3 users; or which one the tenant is at: -4 bytes, -5 users
 ]]
 assert(#KEYS == 10 and #ARGV == 8)
@@ -49,6 +50,7 @@ local max_age, max_dirty = tonumber(ARGV[7]), tonumber(ARGV[8])
 local SHARE = 4 -- models/shares.py
 local EVENT_COST = 1024 -- take_batches.lua
 local SAMPLE = 100
+local MANY_BATCHES = 16
 
 -- include: tenants
 
@@ -57,7 +59,7 @@ local tenant = tenant_of(packed)
 local function cost_of(batch)
   local head = string.byte(batch, 1) or 0
   local events = head - 0x90
-  if head == 0xdc then
+  if head == 0xdc and #batch > 3 then
     events = string.byte(batch, 2) * 256 + string.byte(batch, 3)
   end
   return #batch + EVENT_COST * math.max(events, 1)
@@ -121,7 +123,9 @@ if redis.call('EXISTS', ready) == 0 and virtual < tonumber(now) then
   virtual = tonumber(now)
   redis.call('HSET', turns, '@virtual', now)
 end
-local turn = math.max(virtual, tonumber(redis.call('HGET', turns, tenant) or '0'))
+local ends = tonumber(redis.call('HGET', turns, tenant) or '0')
+local turn = math.max(virtual, ends)
+local is_next = ends <= virtual and redis.call('ZCARD', ready) >= MANY_BATCHES
 redis.call('HSET', turns, tenant, string.format('%.0f', turn + cost_of(packed)))
 redis.call('ZADD', ready, string.format('%.0f', turn), batch_id)
 redis.call('ZADD', journal_index, now, batch_id)
@@ -129,4 +133,4 @@ redis.call('ZADD', journal_due, due, batch_id)
 redis.call('INCRBY', journal_bytes, #packed)
 redis.call('HINCRBY', held, tenant, #packed)
 local was_silent = redis.call('SET', bell, '1', 'NX', 'PX', bell_ttl)
-return was_silent and 1 or 2
+return (was_silent or is_next) and 1 or 2

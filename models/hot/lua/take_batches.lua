@@ -25,7 +25,7 @@ local MANY_TURNS, LOOKED_AT = 64, 20
 -- The events of a packed batch, by the head of its msgpack array.
 local function events_in(packed)
   local head = string.byte(packed, 1) or 0
-  if head == 0xdc then
+  if head == 0xdc and #packed > 3 then
     return string.byte(packed, 2) * 256 + string.byte(packed, 3)
   end
   return math.max(head - 0x90, 1)

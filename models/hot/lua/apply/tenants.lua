@@ -40,7 +40,7 @@ end
 
 -- Takes bytes off what a tenant holds. What a former release accepted was never counted, so nothing falls below zero.
 local function let_go(held, tenant, bytes)
-  if redis.call('HINCRBY', held, tenant, string.format('%.0f', -bytes)) <= 0 then
+  if redis.call('HINCRBY', held, tenant, string.format('%d', -bytes)) <= 0 then
     redis.call('HDEL', held, tenant)
   end
 end
