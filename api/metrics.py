@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from redis import Redis
 
+from api.fleet_metrics import fleet_metrics
 from models.access import Refused
 from models.errors import SERVER_AWAY, Bound, BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import state_errors
@@ -91,7 +92,14 @@ class FleetCollector(Collector):
             with state_errors():
                 fields: Any = self.redis.hgetall(METERS)
             counted = {name.decode(): float(value) for name, value in fields.items()}
-            found = [*_counters(counted), *_histograms(counted), *self._applied(), *self._now(), *self._depth()]
+            found = [
+                *_counters(counted),
+                *_histograms(counted),
+                *self._applied(),
+                *self._now(),
+                *self._depth(),
+                *fleet_metrics(self.redis),
+            ]
         except StateUnavailableError as error:
             log.warning("metrics_not_read", error=str(error))
             yield _gauge("questline_state_up", "Whether the state Redis answers", 0)

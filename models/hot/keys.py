@@ -33,6 +33,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 | ``ql:ticks`` | hash | when each periodic task began last, in µs |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
+| ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |
+| ``ql:beat`` | string | the beat that sends the ticks, for some seconds unless it renews it |
 | ``ql:probe`` | string | written by health checks, to see whether writes are taken |
 | ``ql:path:passed``, ``ql:path:report``, ``ql:path:faults``, ``ql:path:lease`` | | probes of the whole way, see
 ``path_state.py`` |
@@ -61,6 +63,9 @@ PATH_PASSED = "ql:path:passed"
 PATH_REPORT = "ql:path:report"
 PATH_FAULTS = "ql:path:faults"
 PATH_LEASE = "ql:path:lease"
+PROCESSES_HEARD = "ql:{processes}:heard"
+PROCESS_FACTS = "ql:{processes}:facts"
+BEAT_LEASE = "ql:beat"
 POISON = "ql:poison"
 POISON_BYTES = "ql:poison:bytes"
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
+from config.shared_settings import with_shared_values
 from models.cold.connection import connect_database
-from models.errors import PermanentError
+from models.errors import PermanentError, QuestlineError
 from models.hot.connection import connect_state
+from models.hot.installation import InstallationCopy
 from worker.celery_app import make_app
 from worker.cli.plain_tables import print_table
 from worker.doctor.examination import Finding, examine
@@ -52,6 +54,7 @@ def _installation(settings: Settings) -> Iterator[Installation]:
         has_servers = True
     except PermanentError:
         has_servers = False
+    given, settings = settings, _shared(settings)
     app = make_app(settings)
     # Whoever asks a doctor does not want to wait for a broker that is away.
     app.conf.update(broker_connection_retry=False, broker_connection_timeout=_TIMEOUT_SECONDS)
@@ -60,7 +63,17 @@ def _installation(settings: Settings) -> Iterator[Installation]:
         closing(connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS)) as state,
         closing(connect_state(settings.broker, socket_timeout=_TIMEOUT_SECONDS)) as broker,
     ):
-        yield Installation(settings, state, broker, engine, app, now_us, has_servers=has_servers)
+        yield Installation(settings, state, broker, engine, app, now_us, given, has_servers=has_servers)
+
+
+def _shared(settings: Settings) -> Settings:
+    """The shared settings as Redis knows them, for all checks but the one of the settings themselves."""
+    with closing(connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS)) as state:
+        try:
+            record = InstallationCopy(state).read()
+            return settings if record is None else with_shared_values(settings, record.values)
+        except (QuestlineError, ValueError):  # the checks will say so
+            return settings
 
 
 def _as_data(findings: Sequence[Finding]) -> dict[str, object]:

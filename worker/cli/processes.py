@@ -17,21 +17,28 @@ from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
 from models.failpoints import arm
+from models.hot.beat_lease import BeatLease
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks import runtime
 from worker.celery_app import make_app
 from worker.database_check import require_suitable
 from worker.installation.joining import join
+from worker.installation.member import Member, membership
 from worker.logs import configure_logs
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
 from worker.queues.casualties import watch_casualties
+from worker.queues.clock import leased_scheduler
 from worker.queues.leases import AUTO, lease_shards
+from worker.queues.membership import join_as_worker
 from worker.receiver.doors import check_address
 from worker.receiver.tls import certificate_of
 from worker.services.running import running_settings
 from worker.wiring import build_runtime, now_us, read_challenges
+
+_LEASE_TIMEOUT = 2.0
+"""Seconds that a Redis which hangs may hold beat, which must notice that its lease is over."""
 
 log = structlog.get_logger()
 
@@ -55,6 +62,7 @@ def worker(
     document = read_challenges(settings)
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, document))
+    join_as_worker(app, Member(settings, "maintenance" if maintenance else "worker"))
     watch_casualties(settings)
     if maintenance:
         signals.worker_ready.connect(_warm_up, weak=False)
@@ -82,9 +90,21 @@ def beat() -> None:
     folder = settings.questline_data_dir
     folder.mkdir(parents=True, exist_ok=True)
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
-    make_app(settings).start(
-        ["--quiet", "beat", "--schedule", str(folder / "beat-schedule"), "--pidfile=", "--loglevel", settings.log_level]
-    )
+    app, member = make_app(settings), Member(settings, "beat")
+    lease = BeatLease(connect_state(settings.state, socket_timeout=_LEASE_TIMEOUT), member.name)
+    app.conf.beat_scheduler = leased_scheduler(lease, member.stands_by)
+    watch = membership(member)
+    watch.start()
+    try:
+        app.start(
+            [
+                *("--quiet", "beat", "--schedule", str(folder / "beat-schedule")),
+                *("--pidfile=", "--loglevel", settings.log_level),
+            ]
+        )
+    finally:
+        watch.stop()
+        member.leave()
 
 
 def flower() -> None:

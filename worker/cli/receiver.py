@@ -10,6 +10,7 @@ from models.errors import StateUnavailableError
 from worker.celery_app import make_app
 from worker.cli.processes import process_settings
 from worker.installation.joining import join
+from worker.installation.member import Member, membership
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.doors import watch_keys
 from worker.receiver.metrics_server import serve_metrics
@@ -24,6 +25,9 @@ def receiver() -> None:
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
     stopping = Stopping()
+    member = Member(settings, "receiver")
+    membership_thread = membership(member)
+    membership_thread.start()
     parts.meters.start()
     parts.watcher.start()
     with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
@@ -50,6 +54,8 @@ def receiver() -> None:
     finally:
         parts.probing.stop()
         parts.quota_watch.stop()
+        membership_thread.stop()
+        member.leave()
         parts.watcher.stop()
         parts.keys.stop()
         parts.meters.stop()

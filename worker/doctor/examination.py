@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import QuestlineError
-from worker.doctor import fleet, machine, postgres, redis_servers, settings  # noqa: F401 - importing registers them
+from worker.doctor import agreement, fleet, machine, postgres, redis_servers, settings  # noqa: F401 - importing registers them
 from worker.doctor.registry import CHECKS, Check, Installation, Level, Remark, error, ok, warning
 
 PATIENCE_SECONDS = 15.0

@@ -48,6 +48,8 @@ class Installation:
     engine: Engine
     app: Celery
     now_us: Callable[[], int]
+    given: Settings | None = None
+    """The settings as the environment names them, where ``settings`` has the installation's shared ones."""
     has_servers: bool = True
     """Whether the settings, or a running product, name the servers."""
 

@@ -71,3 +71,15 @@ def _servers(settings: Settings) -> Iterator[tuple[Redis, Engine]]:
             yield redis, engine
     finally:
         engine.dispose()
+
+
+def settle_again(settings: Settings) -> InstallationRecord | None:
+    """Bring the record of Redis in line with PostgreSQL's, from a process that runs; None while neither answers.
+
+    Raises:
+        ConfigurationError: the two servers are of two installations.
+    """
+    with _servers(settings) as (redis, engine), suppress(StateUnavailableError):
+        agreement = Agreement(InstallationTable(engine), InstallationCopy(redis), lambda _shards: None)
+        return agreement.settle(settings)
+    return None

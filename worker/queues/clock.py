@@ -1,9 +1,12 @@
-"""Celery's beat, which sends no tick while nobody takes them.
+"""Celery's beat, of which one sends the ticks however many run, and none while nobody takes them.
 
-A tick that is too old is dropped, but only when a worker takes it: without one the queue would grow by a message a
-second for as long as that lasts.
+Each loop of the scheduler, at least one a second, renews a lease before anything is sent. A beat that does not get it
+stands by. A tick that is too old is dropped, but only when a worker takes it: without one the queue would grow by a
+message a second for as long as that lasts.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -12,7 +15,12 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from config.shards import MAINTENANCE_QUEUE
+from models.errors import StateUnavailableError
+from models.hot.beat_lease import BeatLease
 from worker.queues.broker import MAX_TICKS
+
+LOOP_SECONDS = 1.0
+"""The longest pause between two renewals of the lease."""
 
 log = structlog.get_logger()
 
@@ -33,6 +41,43 @@ class BoundedScheduler(PersistentScheduler):
             super().sync()
         except OSError as error:
             log.warning("schedule_not_written", error=str(error))
+
+
+def leased_scheduler(lease: BeatLease, stands_by: Callable[[bool], None]) -> type[BoundedScheduler]:
+    """The scheduler of a beat that sends only while it has the lease; Celery makes an instance of a class.
+
+    ``stands_by`` is told whether it waits for another beat.
+    """
+
+    class LeasedScheduler(BoundedScheduler):
+        """The scheduler of one beat."""
+
+        _leads: bool | None = None
+
+        def tick(self, *args: Any, **kwargs: Any) -> float:
+            """Send what is due, if the lease is ours; returns the seconds until the next loop."""
+            leads = self._hold()
+            if leads is not self._leads and leads is not None:
+                self._leads = leads
+                stands_by(not leads)
+                log.info("beat_leads" if leads else "beat_stands_by")
+            pause: float = super().tick(*args, **kwargs) if leads else LOOP_SECONDS
+            return min(pause, LOOP_SECONDS)
+
+        def close(self) -> None:
+            """Let a beat that stands by follow at once."""
+            with suppress(StateUnavailableError):
+                lease.release()
+            super().close()
+
+        def _hold(self) -> bool | None:
+            try:
+                return lease.hold()
+            except StateUnavailableError as error:
+                log.warning("beat_lease_not_renewed", error=str(error))
+                return None  # nothing is sent: another one may have it by now, and no task could do its work
+
+    return LeasedScheduler
 
 
 def _waiting(producer: Any) -> int:
