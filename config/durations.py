@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
@@ -43,3 +43,15 @@ def _from_setting(value: Any) -> Any:
 
 Duration = Annotated[timedelta, BeforeValidator(_from_setting)]
 """A pydantic field that reads the notation above."""
+
+
+def at_most(longest: str) -> AfterValidator:
+    """The upper bound of a duration, in the notation above."""
+    limit = parse_duration(longest)
+
+    def check(length: timedelta) -> timedelta:
+        if length > limit:
+            raise ValueError(f"must be at most {longest}")
+        return length
+
+    return AfterValidator(check)

@@ -14,10 +14,11 @@ from pydantic_settings import SettingsConfigDict
 
 from config.database_settings import DatabaseSettings
 from config.database_urls import Port
-from config.durations import Duration
-from config.redis_urls import RedisUrl
+from config.durations import Duration, at_most
+from config.redis_urls import RedisUrl, with_ca_file
 
 Count = Annotated[int, Field(ge=1)]
+UpToAnHour = Annotated[Duration, at_most("1h")]
 _RETENTION_MARGIN = timedelta(days=2)
 
 
@@ -32,6 +33,7 @@ class Settings(DatabaseSettings):
     # Where the servers are. Without a URL, it is the embedded one that `questline up` starts.
     broker_url: RedisUrl | None = None
     state_url: RedisUrl | None = None
+    redis_ca_file: Path | None = None
 
     # Where we listen.
     http_host: str = "127.0.0.1"
@@ -63,14 +65,15 @@ class Settings(DatabaseSettings):
     record_ttl: Duration = timedelta(days=1)
 
     # Group commit and journal.
-    commit_linger: Duration = timedelta(milliseconds=5)
+    commit_linger: Annotated[Duration, at_most("5s")] = timedelta(milliseconds=5)
     commit_max_events: Annotated[int, Field(ge=1, le=500)] = 250
-    journal_max_bytes: Annotated[int, Field(ge=65536)] = 256 * 1024 * 1024
-    journal_max_age: Duration = timedelta(minutes=15)
-    dirty_max_users: Count = 500_000
-    journal_sweep_interval: Duration = timedelta(seconds=5)
-    journal_retry_after: Duration = timedelta(seconds=10)
-    journal_max_attempts: Count = 6
+    journal_max_bytes: Annotated[int, Field(ge=65536, le=2**40)] = 256 * 1024 * 1024
+    journal_max_age: Annotated[Duration, at_most("7d")] = timedelta(minutes=15)
+    dirty_max_users: Annotated[int, Field(ge=1, le=10**9)] = 500_000
+    journal_sweep_interval: UpToAnHour = timedelta(seconds=5)
+    journal_retry_after: UpToAnHour = timedelta(seconds=10)
+    journal_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 6
+    journal_replicas: Annotated[int, Field(ge=0, le=5)] = 0
 
     # Flush.
     buffer_flush_interval: Duration = timedelta(seconds=1)
@@ -113,9 +116,9 @@ class Settings(DatabaseSettings):
     @property
     def broker(self) -> str:
         """The broker's URL; the state Redis where no other is named."""
-        return self.broker_url or self.state_url or "redis://127.0.0.1:6379/0"
+        return with_ca_file(self.broker_url or self.state_url or "redis://127.0.0.1:6379/0", self.redis_ca_file)
 
     @property
     def state(self) -> str:
         """The state Redis' URL; the broker where no other is named."""
-        return self.state_url or self.broker_url or "redis://127.0.0.1:6379/0"
+        return with_ca_file(self.state_url or self.broker_url or "redis://127.0.0.1:6379/0", self.redis_ca_file)

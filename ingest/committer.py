@@ -200,6 +200,8 @@ class GroupCommitter:
             batches.extend(group.batches(self._limits.max_events))
             appended = self._append(batches, self._clock() // 1_000)
             failpoint("journal.appended")
+            if appended.unconfirmed:
+                failure = StateUnavailableError(appended.unconfirmed)
         except StateUnavailableError as error:
             failure = error
         except Exception as error:

@@ -97,6 +97,7 @@ class Stack:
     max_age: timedelta = timedelta(hours=12)
     max_dirty_users: int = 1_000_000
     max_attempts: int = 3
+    replicas: int = 0
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
     queued: int = 0
@@ -114,7 +115,7 @@ class Stack:
         self.journal = Journal(
             self.redis,
             shards=SHARDS,
-            bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users),
+            bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users, self.replicas),
             retry_after=timedelta(seconds=10),
             chance=lambda: 0.0,
         )

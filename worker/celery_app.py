@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from celery import Celery
 from kombu import Queue
+from pydantic import SecretStr
 
 import tasks.definitions as defined
+from config.redis_urls import celery_address
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, queue_for
 
@@ -16,8 +18,9 @@ FIRST, LAST = PRIORITIES = (0, 9)
 
 def make_app(settings: Settings) -> Celery:
     """The app of this installation; contacts no server."""
-    app = Celery("questline", broker=settings.broker, set_as_current=True)
-    app.conf.update(_messages(settings), **_robustness(), beat_schedule=_schedule(settings))
+    # For logs; connections are made from the whole URL, which is a secret: worker/queues/transport.py.
+    app = Celery("questline", broker=celery_address(settings.broker), set_as_current=True)
+    app.conf.update(_messages(settings), **_robustness(settings), beat_schedule=_schedule(settings))
     app.conf.beat_scheduler = "worker.queues.clock:BoundedScheduler"
     app.finalize()
     return app
@@ -42,7 +45,7 @@ def _messages(settings: Settings) -> dict[str, object]:
     }
 
 
-def _robustness() -> dict[str, object]:
+def _robustness(settings: Settings) -> dict[str, object]:
     return {
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -65,6 +68,7 @@ def _robustness() -> dict[str, object]:
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_transport_options": {
+            "server": SecretStr(settings.broker),
             "priority_steps": list(PRIORITIES),
             "visibility_timeout": 120,
             "unacked_restore_interval": 5,

@@ -68,12 +68,13 @@ def load_rulebook(settings: Settings) -> Rulebook:
 
 def make_journal(settings: Settings, redis: Redis) -> Journal:
     """The journal within the bounds of the settings."""
-    return Journal(
-        redis,
-        shards=settings.shards,
-        bounds=JournalBounds(settings.journal_max_bytes, settings.journal_max_age, settings.dirty_max_users),
-        retry_after=settings.journal_retry_after,
+    bounds = JournalBounds(
+        settings.journal_max_bytes,
+        settings.journal_max_age,
+        settings.dirty_max_users,
+        settings.journal_replicas,
     )
+    return Journal(redis, shards=settings.shards, bounds=bounds, retry_after=settings.journal_retry_after)
 
 
 def make_records(settings: Settings, redis: Redis) -> Records:

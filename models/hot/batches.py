@@ -41,6 +41,8 @@ class Appended(NamedTuple):
 
     to_publish: list[Batch]
     refused: Sequence[tuple[Batch, Bound]] = ()
+    unconfirmed: str = ""
+    """Why the batches do not count as accepted although the journal has them; empty where they do."""
 
     @property
     def full(self) -> dict[int, Bound]:

@@ -14,6 +14,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from models.errors import ForeignKeyError, StateUnavailableError
+from models.hot.servers import RedisServer
 
 SOCKET_TIMEOUT = 5.0
 
@@ -39,8 +40,7 @@ def connect_state(url: str, *, socket_timeout: float = SOCKET_TIMEOUT) -> Redis:
     redis-py would repeat a script whose reply timed out up to ten times. Ours never repeats by itself: scripts are
     safe to repeat, but a caller must know that a call failed.
     """
-    return Redis.from_url(
-        url,
+    pool = RedisServer(url).pool(
         socket_timeout=socket_timeout,
         socket_connect_timeout=socket_timeout,
         socket_keepalive=True,
@@ -48,6 +48,7 @@ def connect_state(url: str, *, socket_timeout: float = SOCKET_TIMEOUT) -> Redis:
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
+    return Redis.from_pool(pool)
 
 
 @contextmanager

@@ -17,10 +17,12 @@ from models.errors import Bound
 from models.hot.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
 from models.hot.connection import state_errors
 from models.hot.keys import bell_key, shard_keys, tries_key, turns_key
-from models.hot.scripts import ScriptCall, call_all, register
+from models.hot.scripts import ScriptCall, call_all, call_replicated, register
 
 LONGEST_WAIT = timedelta(minutes=5)
 """The sweep publishes a waiting batch about this often at least: every wait may be a quarter longer by chance."""
+REPLICA_PATIENCE = timedelta(seconds=1)
+"""How long an append waits for replicas; well below the time limit of the connection."""
 SPREAD = 0.25
 _SEEDS = 2**31 - 2
 _BOUNDS = {
@@ -54,6 +56,8 @@ class JournalBounds(NamedTuple):
     """How long batches may be ready without a worker that takes any."""
     max_dirty_users: int = sys.maxsize
     """Users with changes."""
+    replicas: int = 0
+    """How many replicas must have a batch before it counts as accepted."""
 
 
 class Journal:
@@ -69,6 +73,7 @@ class Journal:
         chance: Callable[[], float] = random,
     ) -> None:
         """``chance`` draws from 0 to 1; it spreads the times at which waiting batches fall due."""
+        self._replicas = bounds.replicas
         self._redis = redis
         self._chance = chance
         self._max_bytes_per_shard = bounds.max_bytes // shards
@@ -105,10 +110,15 @@ class Journal:
             )
             calls.append(call)
         with state_errors():
-            replies = list(zip(batches, call_all(self._redis, calls), strict=True))
+            found, confirmed = call_replicated(
+                self._redis, calls, replicas=self._replicas, timeout_ms=REPLICA_PATIENCE // timedelta(milliseconds=1)
+            )
+        replies = list(zip(batches, found, strict=True))
+        short = f"{confirmed} of {self._replicas} replicas of the state Redis have the events"
         return Appended(
             [batch for batch, reply in replies if reply == 1],
             [(batch, _BOUNDS[reply]) for batch, reply in replies if reply in _BOUNDS],
+            short if confirmed < self._replicas else "",
         )
 
     def take(self, shard: int, *, max_batches: int, max_bytes: int, now_ms: int) -> Taken:

@@ -77,20 +77,49 @@ def call_all(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
     Raises:
         ResponseError: what the first call that failed was refused for; the others were made.
     """
+    return call_replicated(redis, calls, replicas=0, timeout_ms=0)[0]
+
+
+def call_replicated(
+    redis: Redis, calls: Sequence[ScriptCall], *, replicas: int, timeout_ms: int
+) -> tuple[list[Any], int]:
+    """As ``call_all``, and how many replicas have what the calls wrote; waits until ``replicas`` have it, or in vain.
+
+    Raises:
+        ResponseError: what the first call that failed was refused for; the others were made.
+    """
+    wait = (replicas, timeout_ms)
     with redis.pipeline(transaction=False) as pipeline:
         for script, keys, args in calls:
             pipeline.evalsha(script.sha, len(keys), *keys, *args)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        replies, confirmed = _executed(pipeline, wait)
         unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         for place in unknown:
             script, keys, args = calls[place]
             pipeline.eval(script.source, len(keys), *keys, *args)
-        for place, reply in zip(unknown, pipeline.execute(raise_on_error=False), strict=True):
-            replies[place] = reply
+        if unknown:
+            again, confirmed_again = _executed(pipeline, wait)
+            confirmed = min(confirmed, confirmed_again)
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    return replies
+    return replies, confirmed
+
+
+def _executed(pipeline: Any, wait: tuple[int, int]) -> tuple[list[Any], int]:
+    """The replies, errors among them, and the number of replicas that have them; asked on the same connection, for
+    WAIT looks at what its own connection has written.
+    """
+    wanted, timeout_ms = wait
+    if not wanted:
+        return pipeline.execute(raise_on_error=False), 0
+    pipeline.wait(wanted, timeout_ms)
+    *replies, confirmed = pipeline.execute(raise_on_error=False)
+    if isinstance(confirmed, Exception):
+        raise confirmed
+    return replies, confirmed
 
 
 class StateLock(Lock):

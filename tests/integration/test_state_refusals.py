@@ -1,7 +1,6 @@
 """What the state Redis refuses for a reason of its own is tried again, and never blamed on the data."""
 
 import pytest
-from kombu import Connection
 from redis.exceptions import NoPermissionError, ResponseError
 
 from config.settings import Settings
@@ -12,7 +11,6 @@ from models.hot.connection import connect_state, refuses_now, state_errors
 from tests.stack import SHARDS
 from worker.celery_app import SERIALIZER, make_app
 from worker.queues.broker import BatchPublisher
-from worker.queues.transport import Transport
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_a_message_whose_acknowledgement_is_refused_does_not_keep_its_worker_fro
     redis, redis_url, refusing, how
 ):
     settings = Settings(broker_url=redis_url, state_url=redis_url)
-    with make_app(settings) as app, Connection(redis_url, transport=Transport) as broker:
+    with make_app(settings) as app, app.connection_for_read() as broker:
         BatchPublisher(app).publish([Batch(0, batch_id, b"") for batch_id in ("first", "second")])
         queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
         queue.consumer.qos(prefetch_count=1)

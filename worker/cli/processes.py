@@ -34,6 +34,7 @@ from worker.queues.leases import AUTO, lease_shards
 from worker.queues.membership import join_as_worker
 from worker.receiver.doors import check_address
 from worker.receiver.tls import certificate_of
+from worker.redis_requirements import require_redis
 from worker.services.running import running_settings
 from worker.wiring import build_runtime, now_us, read_challenges
 
@@ -112,6 +113,8 @@ def flower() -> None:
     from flower import options as _defined  # noqa: F401, PLC0415 - defines them
     from tornado.options import options  # noqa: PLC0415 - Flower's, which no other process needs
 
+    from worker.queues.flower_page import show_queues  # noqa: PLC0415 - the same
+
     settings = process_settings("flower")
     if not settings.flower_password:
         raise ConfigurationError("FLOWER_PASSWORD: Flower is not started without a password")
@@ -122,7 +125,7 @@ def flower() -> None:
     secured = [] if certificate is None else [f"--certfile={certificate.chain}", f"--keyfile={certificate.key}"]
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     app = make_app(settings)
-    app.conf.broker_transport = None  # its page on the broker knows brokers by the scheme of their URL only
+    show_queues(settings)
     app.start(
         [
             "flower",
@@ -154,6 +157,7 @@ def process_settings(process: str) -> Settings:
     for setting, url in {"BROKER_URL": settings.broker, "STATE_URL": settings.state}.items():
         if urlsplit(url).password is None:
             log.warning("redis_without_password", setting=setting)
+    require_redis(settings)
     arm(settings.failpoints_dir, process=process)
     if settings.failpoints_dir is not None:
         log.warning("failpoints_armed", folder=str(settings.failpoints_dir))

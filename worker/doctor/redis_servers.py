@@ -10,8 +10,10 @@ from config.loopback import is_loopback
 from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.errors import NotReadyError
 from models.hot.key_types import foreign_keys_of_broker, foreign_keys_of_state
+from models.hot.servers import UnfitServerError
 from worker.doctor.registry import Installation, RedisPart, Remark, check, error, ok, warning
-from worker.receiver.health_checks import write_probe
+from worker.receiver.health_checks import replica_probe, write_probe
+from worker.redis_requirements import redis_uses, unfitness
 
 OLDEST = (7, 0)
 """The command set that scripts keep to."""
@@ -27,7 +29,18 @@ def answers(installation: Installation) -> Iterator[Remark]:
             write_probe(part.client)
             yield ok(f"{part.name} takes writes")
         except NotReadyError as fault:
-            yield error(f"{part.name} {fault}", "Start it, give it room, or correct STATE_URL and BROKER_URL.")
+            if not isinstance(fault.__cause__, UnfitServerError):  # that is told as redis-rights
+                yield error(f"{part.name} {fault}", "Start it, give it room, or correct STATE_URL and BROKER_URL.")
+
+
+@check("redis-rights", "each Redis is a server of its own, a master, and its user may do what the product does")
+def rights(installation: Installation) -> Iterator[Remark]:
+    """Nothing that waiting would not mend."""
+    clients = (part.client for part in installation.redises)
+    for use, client in zip(redis_uses(installation.settings), clients, strict=True):
+        fault = unfitness(client, use)
+        if fault is not None:
+            yield error(f"{use.setting}: {fault}", f"Correct {use.setting}, or the rules of its user.")
 
 
 @check("redis-version", "Redis 7.0 or newer, or Valkey")
@@ -61,6 +74,19 @@ def durability(installation: Installation) -> Iterator[Remark]:
         told: Any = part.client.info("persistence")
         if told.get("aof_last_write_status", "ok") != "ok" or told.get("aof_last_bgrewrite_status", "ok") != "ok":
             yield _worse(part)(f"{part.name} could not write its append-only file", "Look at its disk and its log.")
+
+
+@check("redis-replicas", "the state Redis has the replicas that JOURNAL_REPLICAS asks for")
+def replicas(installation: Installation) -> Iterator[Remark]:
+    """Where every event waits for replicas, they are there."""
+    wanted = installation.settings.journal_replicas
+    if not wanted:
+        return
+    try:
+        replica_probe(installation.state, wanted)
+        yield ok(f"at least {wanted} are in step")
+    except NotReadyError as fault:
+        yield error(f"{fault}: nothing is accepted", "Start the replicas, or lower JOURNAL_REPLICAS.")
 
 
 @check("redis-eviction", "maxmemory-policy is noeviction: a key that the state Redis evicts is a lost event")

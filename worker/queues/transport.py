@@ -5,16 +5,27 @@ from typing import Any
 
 import structlog
 from kombu.transport import redis, virtual
+from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from models.errors import StateUnavailableError
 from models.failpoints import failpoint
 from models.hot.poison import Poison, PoisonList
+from models.hot.servers import RedisServer
 from models.letter_reasons import Reason
 from worker.queues.envelopes import BadEnvelopeError, check_envelope
 
 log = structlog.get_logger()
+
+SERVER = "server"
+"""The transport option that holds the broker's whole URL as a secret. kombu reads a URL in its own way, which knows
+neither TLS without options nor several Sentinels; the one that Celery is given is for logs and screens."""
+_POOL_OPTIONS = (
+    *("connection_class", "max_connections", "client_name", "health_check_interval"),
+    *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
+)
+"""What kombu's settings say of connections."""
 
 
 class QoS(redis.QoS):
@@ -48,6 +59,15 @@ class Channel(redis.Channel):
     """
 
     QoS = QoS
+    from_transport_options = (*redis.Channel.from_transport_options, SERVER)
+
+    def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:
+        """Connections made where all others are made, so that TLS, Sentinels and options of the URL hold here too."""
+        server = RedisServer(getattr(self, SERVER).get_secret_value())
+        self.connection_class = server.connection_class
+        own = self._connparams(asynchronous)  # with kombu's class, which tells its poller of a lost connection
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=server.database)
+        return server.pool(**{name: own[name] for name in _POOL_OPTIONS if own.get(name) is not None})
 
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
         if self.connection.client is None:

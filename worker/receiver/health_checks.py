@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import (
@@ -25,8 +25,10 @@ from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
+from models.hot.servers import UnfitServerError
 from worker.database_check import check_database
 from worker.receiver.path_words import listed
+from worker.redis_requirements import RequirementsCheck
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""
@@ -38,6 +40,8 @@ _PROBE_SECONDS = 60
 _NAMED = 3
 """How many foreign keys are named."""
 _TIMEOUT_SECONDS = 2.0
+_REPLICA_MS = 500
+"""How long replicas may take to say how far they are."""
 
 
 class ShardLoad(NamedTuple):
@@ -138,9 +142,12 @@ def receiver_checks(
     needed: dict[str, Check] = {
         "state": lambda: write_probe(state),
         "state_keys": lambda: own_keys(state, settings.shards),
+        "redis": RequirementsCheck(settings),
         "journal": backlog.journal,
         **own,
     }
+    if settings.journal_replicas:
+        needed["replicas"] = lambda: replica_probe(state, settings.journal_replicas)
     useful: dict[str, Check] = {
         "broker": lambda: write_probe(broker),
         "database": lambda: database_probe(engine),
@@ -176,6 +183,19 @@ def own_keys(redis: Redis, shards: int) -> None:
         raise NotReadyError(f"not ours: {'; '.join(map(str, found[:_NAMED]))}{more}")
 
 
+def replica_probe(redis: Redis, wanted: int) -> None:
+    """Count the replicas that are in step.
+
+    Raises:
+        StateUnavailableError: the server does not answer.
+        NotReadyError: there are too few.
+    """
+    with state_errors():
+        found: Any = redis.wait(wanted, _REPLICA_MS)
+    if found < wanted:
+        raise NotReadyError(f"the state Redis has {found} of the {wanted} that JOURNAL_REPLICAS asks for")
+
+
 def database_probe(engine: Engine) -> None:
     """Ask PostgreSQL whether it can be used and takes writes.
 
@@ -190,6 +210,8 @@ def database_probe(engine: Engine) -> None:
 
 
 def _redis_fault(error: RedisError) -> str:
+    if isinstance(error, UnfitServerError):
+        return str(error)
     for kind, text in (
         (AuthenticationError, "refuses our password"),
         (BusyLoadingError, "is loading its data"),

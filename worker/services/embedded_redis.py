@@ -3,14 +3,13 @@ supervisor.
 """
 
 import json
+from contextlib import closing
 from pathlib import Path
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from models.errors import ConfigurationError
+from models.hot.connection import connect_state
 from worker.services.data_folder import DataFolder, read_json, write_private
 from worker.services.discovery import Server, choose_redis, find_redis_servers
 from worker.services.ports import LOOPBACK
@@ -67,7 +66,7 @@ def redis_fault(url: str, *, setting: str = "STATE_URL") -> str | None:
         ConfigurationError: the URL, of this setting, cannot be read.
     """
     try:
-        with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
+        with closing(connect_state(url, socket_timeout=2)) as client:
             client.ping()
     except (RedisError, OSError) as error:  # also while it still loads its data
         return str(error)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from config.settings import Settings
 from models.errors import ConfigurationError
 from worker.database_check import require_suitable
+from worker.redis_requirements import redis_uses, waiting_for
 from worker.services.data_folder import DataFolder
 from worker.services.database_roles import ensure_database, postgres_fault
 from worker.services.embedded_postgres import EmbeddedPostgres, administrator_url, prepare_postgres
@@ -90,10 +91,10 @@ class Servers:
 
     def questions(self) -> Iterator[Question]:
         """Each server with the question whether it answers, by the label shown to people."""
-        for setting, url in {"STATE_URL": self.settings.state, "BROKER_URL": self.settings.broker}.items():
-            if self._redis is None:
-                yield Question(f"the Redis of {setting}", partial(redis_fault, url, setting=setting), _GIVEN_PATIENCE_S)
-        if self._redis is not None:
+        if self._redis is None:
+            for use in redis_uses(self.settings):
+                yield Question(f"the Redis of {use.setting}", partial(waiting_for, use), _GIVEN_PATIENCE_S)
+        else:
             url = self._redis.url
             yield Question(self._redis.server.label, partial(redis_fault, url), _EMBEDDED_PATIENCE_S)
         if self._postgres is not None:

@@ -1,0 +1,151 @@
+"""A Redis that can never do is refused in one line, by every process, before anything is accepted."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from config.settings import Settings
+from models.cold.connection import connect_database
+from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
+from models.hot.connection import connect_state, state_errors
+from models.hot.servers import ClusterError, ReplicaGivenError, SentinelGivenError, ServerGivenError, refuse_unfit
+from tests.redis_servers import PASSWORD, SERVICE, redis_server, sentinel_group, start_redis
+from tests.servers import wait_until
+from worker.celery_app import make_app
+from worker.doctor.redis_servers import rights
+from worker.doctor.registry import Installation
+from worker.redis_requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
+from worker.services.ports import LOOPBACK, free_port
+
+VERBS = [["receiver"], ["worker", "--shards", "all"], ["worker", "--maintenance"], ["beat"], ["flower"]]
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    with sentinel_group(tmp_path_factory.mktemp("group")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes") as found:
+        yield found
+
+
+def settings_of(url):
+    return Settings(broker_url=url, state_url=url)
+
+
+@pytest.fixture
+def wrong(request, group, cluster):
+    """The URL of something that is no server for us, what a client finds, and what must be said."""
+    sentinel = group.sentinels[0].port
+    replica = next(server for server in group.servers if server is not group.master())
+    return {
+        "cluster": (cluster.url, ClusterError, "Redis Cluster, which is not supported"),
+        "sentinel": (f"redis://:{PASSWORD}@{LOOPBACK}:{sentinel}/0", SentinelGivenError, "write sentinel://"),
+        "replica": (replica.url, ReplicaGivenError, "name its master"),
+        "server": (f"sentinel://{LOOPBACK}:{cluster.port}/{SERVICE}", ServerGivenError, "write redis://"),
+    }[request.param]
+
+
+@pytest.mark.parametrize("wrong", ["cluster", "sentinel", "replica"], indirect=True)
+def test_no_connection_is_made_to_what_is_no_server_for_us(wrong):
+    url, kind, says = wrong
+    with connect_state(url) as client, pytest.raises(kind, match=says):
+        client.set("a", "1")
+    with connect_state(url) as client, pytest.raises(StateUnavailableError, match=says), state_errors():
+        client.get("a")
+
+
+@pytest.mark.parametrize("wrong", ["cluster", "sentinel", "replica"], indirect=True)
+def test_it_is_refused_at_the_start_in_one_line_and_told_by_readiness(wrong):
+    url, _, says = wrong
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        require_redis(settings_of(url), patience=timedelta())
+    assert str(caught.value).startswith("BROKER_URL: ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert PASSWORD not in str(caught.value)
+    with pytest.raises(NotReadyError, match=says):
+        RequirementsCheck(settings_of(url))()
+
+
+def test_a_server_in_the_place_of_a_sentinel_is_told(tmp_path, redis_url):
+    place = redis_url.rpartition("@")[2].removesuffix("/0")
+    password = redis_url.partition("redis://:")[2].partition("@")[0]
+    url = f"sentinel://{place}/{SERVICE}?sentinel_password={password}"
+    with pytest.raises(ConfigurationError, match="this is no Sentinel"):
+        require_redis(settings_of(url), patience=timedelta())
+
+
+def test_a_sentinel_without_a_password_is_known_although_the_url_has_one(tmp_path, group):
+    (tmp_path / "open.conf").write_text(f"sentinel monitor mine {LOOPBACK} {group.servers[0].port} 1\n")
+    sentinel = start_redis(tmp_path, str(tmp_path / "open.conf"), "--sentinel")
+    try:
+        with pytest.raises(ConfigurationError, match="this is a Sentinel"):
+            require_redis(settings_of(f"redis://app:other@{LOOPBACK}:{sentinel.port}/0"), patience=timedelta())
+    finally:
+        sentinel.end()
+
+
+def test_a_server_that_is_away_is_no_fault_of_the_settings():
+    require_redis(settings_of(f"redis://{LOOPBACK}:{free_port()}/0"))
+
+
+def test_a_replica_that_is_promoted_while_a_process_starts_is_taken(tmp_path):
+    with redis_server(tmp_path) as master, redis_server(tmp_path, "--replicaof", f"{LOOPBACK} {master.port}",
+                                                        "--masterauth", PASSWORD) as replica:  # fmt: skip
+        (use,) = redis_uses(settings_of(replica.url))
+        assert "replica" in str(waiting_for(use))
+        replica.client().replicaof("NO", "ONE")
+        require_redis(settings_of(replica.url))
+        assert waiting_for(use) is None
+
+
+def test_a_server_that_tells_nothing_of_itself_passes():
+    refuse_unfit(None)
+    refuse_unfit({"proto": 3})
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_process_ends_with_the_line(cluster, database_url, tmp_path, verb):
+    environment = {"BROKER_URL": cluster.url, "QUESTLINE_DATA_DIR": str(tmp_path), "FLOWER_PASSWORD": "x"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.cli", *verb], check=False,
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    said = [line for line in ended.stderr.splitlines() if "Cluster" in line]
+    assert len(said) == 1
+    assert said[0].startswith("questline: BROKER_URL: this is a node of a Redis Cluster")
+
+
+def test_the_doctor_has_a_line_for_it(cluster, redis_url):
+    settings = Settings(broker_url=cluster.url, state_url=redis_url)
+    with connect_state(redis_url) as state, connect_state(cluster.url) as broker, make_app(settings) as app:
+        engine = connect_database(settings.database_url)
+        (remark,) = rights(Installation(settings, state, broker, engine, app, lambda: 0))
+    assert remark.level == "error"
+    assert remark.says.startswith("BROKER_URL: this is a node of a Redis Cluster")
+
+
+def test_the_master_is_followed_and_nothing_is_written_to_the_one_that_was(group):
+    with connect_state(group.url) as client:
+        client.set("before", "1")
+        client.wait(1, 2000)
+        old = group.fail_over()
+        wait_until(lambda: written(client), message="the client has not found the new master")
+        assert client.get("before") == b"1"
+        assert group.master().client().get("after") == b"1"
+        group.start_again(old)
+
+
+def written(client):
+    try:
+        return client.set("after", "1")
+    except RedisConnectionError:
+        return False

@@ -1,0 +1,77 @@
+"""Broker and state behind TLS, as managed services give it: one URL, certificates checked, the host's name too."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from config.settings import Settings
+from config.shards import queue_for
+from models.errors import StateUnavailableError
+from models.hot.batches import Batch
+from models.hot.connection import connect_state, state_errors
+from tests.redis_servers import tls_in_front
+from worker.celery_app import SERIALIZER, make_app
+from worker.queues.broker import BatchPublisher
+
+
+@pytest.fixture
+def tls(redis, redis_url, tmp_path):
+    """TLS in front of the test's Redis, and the login that it wants."""
+    parts = urlsplit(redis_url)
+    with tls_in_front(tmp_path, parts.port) as found:
+        yield found, f"{parts.netloc.rpartition('@')[0]}@"
+
+
+def assert_works(settings):
+    """State, broker and remote control speak with the server."""
+    with connect_state(settings.state) as client:
+        assert client.set("a", "1")
+    with make_app(settings) as app:
+        BatchPublisher(app).publish([Batch(0, "first", b"")])
+        with app.connection_for_read() as broker:
+            queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
+            message = queue.get(timeout=5)
+            message.ack()
+            queue.close()
+        assert message.headers["id"] == "first"
+        assert app.control.ping(timeout=0.2) == []
+
+
+def refusal(url):
+    with connect_state(url) as client, pytest.raises(StateUnavailableError) as caught, state_errors():
+        client.ping()
+    return str(caught.value)
+
+
+def test_a_system_certificate_is_enough(tls, monkeypatch):
+    port, login = tls
+    monkeypatch.setenv("SSL_CERT_FILE", str(port.ca_file))
+    assert_works(Settings(broker_url=port.url(login)))
+
+
+def test_a_ca_file_is_taken_from_the_setting(tls):
+    port, login = tls
+    assert_works(Settings(broker_url=port.url(login), redis_ca_file=port.ca_file))
+
+
+def test_options_in_the_notation_of_celery_are_understood(tls):
+    port, login = tls
+    url = f"{port.url(login)}?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={port.ca_file}"
+    assert_works(Settings(broker_url=url))
+
+
+def test_a_certificate_of_somebody_else_and_of_another_name_are_refused(tls):
+    port, login = tls
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal(port.url(login))
+    named = f"{port.url(login, host='127.0.0.1')}?ssl_ca_certs={port.ca_file}"
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal(named)
+    assert refusal(port.url(login).replace("rediss:", "redis:"))
+
+
+def test_celery_shows_no_password(tls):
+    port, login = tls
+    settings = Settings(broker_url=port.url(login), redis_ca_file=port.ca_file)
+    password = login.strip(":@")
+    with make_app(settings) as app, app.connection_for_read() as broker:
+        assert password not in broker.as_uri(include_password=True)
+        assert password not in str(app.conf.table(with_defaults=True))
