@@ -5,7 +5,9 @@ Any one process can answer for all of them, and a restarted process takes nothin
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import inf
+from platform import python_version
 from typing import Any
 
 import structlog
@@ -87,7 +89,11 @@ class FleetCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; only ``questline_state_up 0`` while the state Redis is away, no queues while the broker is."""
+        """The metrics; beside the release only ``questline_state_up 0`` while the state Redis is away.
+
+        There are no queues while the broker is.
+        """
+        yield _build_info()
         try:
             with state_errors():
                 fields: Any = self.redis.hgetall(METERS)
@@ -173,6 +179,12 @@ def fleet_registry(collector: FleetCollector) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     return registry
+
+
+def _build_info() -> Metric:
+    family = GaugeMetricFamily("questline_build_info", "Release of this process", labels=["version", "python"])
+    family.add_metric([version("questline"), python_version()], 1)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

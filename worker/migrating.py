@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 import migrations
 from models.cold.connection import database_errors
+from worker.schema_release import refuse_newer_schema
 
 _LOCK = 7_305_116_274_000  # any number, the same for all who migrate
 
@@ -30,7 +31,9 @@ def migrate(engine: Engine, revision: str = "head") -> None:
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer, or somebody used a table for too long.
+        ConfigurationError: the database is of a later release.
     """
+    refuse_newer_schema(engine)
     with database_errors(), engine.connect() as connection:
         while _advance(connection, revision):
             pass

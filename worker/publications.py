@@ -10,7 +10,7 @@ import structlog
 
 from models.cold.publications import Newest
 from models.cold.publishing import Document
-from models.errors import ConfigurationError, DatabaseUnavailableError, RulesUnreadableError
+from models.errors import ConfigurationError, DatabaseUnavailableError, QuestlineError, RulesUnreadableError
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Publications
 from models.rules.matching import Matcher
@@ -44,12 +44,13 @@ class PublicationsWatcher:
         self._known: Publications | None = None
         self._seen: Newest | None = None
         self._asked_in_vain = float("-inf")
+        self._told = ""
         self._lock = Lock()
         self._lookout = Lookout(
             "publications",
             self.refresh,
             interval,
-            failed=lambda error: log.debug("rules_not_read", error=str(error)),
+            failed=self._tell,
             broke=lambda error: log.error("rules_watch_broke", exc_info=error),
         )
 
@@ -79,6 +80,13 @@ class PublicationsWatcher:
         """
         with self._lock:
             self._look()
+        self._told = ""
+
+    def _tell(self, error: QuestlineError) -> None:
+        """Say why there are no new rules: once, not at every look."""
+        if str(error) != self._told:
+            self._told = str(error)
+            log.warning("rules_not_read", error=self._told)
 
     def knows(self, revision: int | None) -> bool:
         """Whether what is known reaches to the fence of a shard; None: there is no fence."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 from sqlalchemy import Engine
+from structlog.testing import capture_logs
 
 from models.cold.connection import connect_database
 from models.cold.definitions import rule_of
@@ -20,6 +21,7 @@ from models.rules.goals import Goal, Rulebook
 from models.rules.matching import Matcher
 from models.rules.rule import Condition, Rule
 from tests.publishing import newest_revision, publish
+from tests.servers import wait_until
 from worker.publications import PublicationsWatcher
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
@@ -292,6 +294,26 @@ def test_without_postgresql_a_watcher_keeps_what_it_has_and_says_when_it_has_not
     watcher.start()
     assert watcher.current() is known
     watcher.stop()
+
+
+def test_why_rules_are_not_read_is_said_once_and_again_after_they_were(engine, files):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    source = Source(engine, files)
+    watcher = PublicationsWatcher(source, interval=0.01)
+    watcher.current()
+    with capture_logs() as logs:
+        source.engine = connect_database("postgresql://nobody:x@127.0.0.1:1/none")
+        watcher.start()
+
+        def said():
+            return [line for line in logs if line["event"] == "rules_not_read" and line["log_level"] == "warning"]
+
+        wait_until(said)
+        source.engine = engine
+        publish(engine, files.file(_target(LOGINS, 4)), now_us=NOW)
+        wait_until(lambda: watcher.current().newest.revision == 2)
+        assert len(said()) == 1
+        watcher.stop()
 
 
 def test_the_version_that_users_stay_on_is_known_for_as_long_as_they_may(engine, files):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -113,3 +114,9 @@ def test_an_unforeseen_error_keeps_its_traceback(monkeypatch):
 
     with pytest.raises(ValueError, match="a defect"):
         main()
+
+
+def test_the_release_is_printed():
+    answer = questline("--version")
+    assert (answer.returncode, answer.stdout) == (0, f"questline {version('questline')}\n")
+    assert questline().returncode != 0

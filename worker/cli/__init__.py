@@ -7,7 +7,8 @@ this file, and ``questline --help`` shall answer at once.
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from importlib.metadata import version as release_of
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -71,6 +72,7 @@ app = typer.Typer(
     cls=_LazyGroup,
     help="Questline: events in, exact progress out.",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -82,6 +84,17 @@ def _listed() -> None:
 
 for _name, _verb in VERBS.items():
     app.command(_name, help=_verb.purpose)(_listed)
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the release and exit.", is_eager=True)] = False,
+) -> None:
+    """Questline: events in, exact progress out."""
+    if version:
+        typer.echo(f"questline {release_of('questline')}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from worker.database_check import refuse_unsuitable
 from worker.installation.agreement import Agreement, agreed, wait_until_settled
 from worker.installation.clocks import check_clocks
 from worker.installation.evidence import check_shards
+from worker.schema_release import refuse_newer_schema
 
 
 def join(settings: Settings) -> Settings:
@@ -26,10 +27,11 @@ def join(settings: Settings) -> Settings:
 
     Raises:
         ConfigurationError: the process differs from its installation, one line says in what, and both values; or
-            PostgreSQL cannot be used as it is.
+            PostgreSQL cannot be used as it is, or is of a later release.
     """
     with _servers(settings) as (redis, engine):
         refuse_unsuitable(engine)
+        refuse_newer_schema(engine)
         record = wait_until_settled(_agreement(redis, engine), settings)
         check_clocks(redis, engine)
         return agreed(settings, record)

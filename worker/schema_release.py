@@ -1,0 +1,47 @@
+"""Whether the tables in PostgreSQL are of a later release than this one, which must not work on them.
+
+It runs at every start, so it asks for one value and does without Alembic, whose import takes its time.
+"""
+
+from importlib.resources import files
+
+import structlog
+from sqlalchemy import Engine
+
+from models.cold.connection import database_errors
+from models.errors import ConfigurationError, DatabaseUnavailableError
+
+_HAS_TABLES = "SELECT to_regclass('alembic_version') IS NOT NULL"
+_REVISION = "SELECT max(version_num) FROM alembic_version"
+_DIGITS = 4
+
+log = structlog.get_logger()
+
+
+def newest_known() -> str:
+    """The newest migration of this release."""
+    names = (path.name for path in (files("migrations") / "versions").iterdir())
+    return max(name[:_DIGITS] for name in names if name[:_DIGITS].isdecimal())
+
+
+def refuse_newer_schema(engine: Engine) -> None:
+    """Refuse tables of a later release.
+
+    While PostgreSQL is away nobody can tell: the process goes on, as one does that was started before the migration.
+
+    Raises:
+        ConfigurationError: they are; one line that names both migrations.
+    """
+    try:
+        with database_errors(), engine.connect() as connection:
+            has_tables = connection.exec_driver_sql(_HAS_TABLES).scalar_one()
+            revision = connection.exec_driver_sql(_REVISION).scalar_one() if has_tables else None
+    except DatabaseUnavailableError as error:
+        log.warning("schema_not_checked", error=str(error))
+        return
+    known = newest_known()
+    if revision is not None and revision > known:
+        raise ConfigurationError(
+            f"PostgreSQL's tables are of a later release (migration {revision}, this release knows up to {known}): "
+            "start that release, or restore a backup of before its migration"
+        )
