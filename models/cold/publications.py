@@ -7,9 +7,10 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select, tuple_
 
 from models.cold.connection import database_errors
+from models.cold.definitions import rule_of
 from models.cold.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError, InvalidChallengesError
 from models.rules.calendar import microseconds, moment
@@ -24,7 +25,8 @@ def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -
 
     With them come those of the versions before, which decide what a new version does with progress made under them,
     however long ago that was. ``on_change`` of a goal is what it came to when its version was published, whatever
-    later files say of it. One that cannot be read, because a newer release wrote it, is logged and named as such.
+    later files say of it; and its rule means what it meant then, whatever this release reads in the same file. A
+    publication that cannot be read, because a newer release wrote it, is logged and named as such.
 
     Raises:
         ConfigurationError: there is none that can be read.
@@ -37,11 +39,13 @@ def load(engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int) -
         found = _read(connection, table.revision >= func.coalesce(first, 0))
         needed = _revisions_before(found, versions) - {row.revision for row in found}
         found = sorted([*found, *_read(connection, table.revision.in_(needed))], key=lambda row: int(row.revision))
+        digests = _digests(connection)
     policies = {key: version.policy for key, version in versions.items()}
     items, unreadable = [], []
     for row, following in zip_longest(found, found[1:]):
         try:
-            rulebook = _settled(parse(row.document.encode()).with_versions(row.versions), policies)
+            published = parse(row.document.encode()).with_versions(row.versions)
+            rulebook = _settled(_as_published(engine, published, digests), policies)
         except (InvalidChallengesError, KeyError) as error:
             log.error("rules_unreadable", revision=row.revision, error=str(error))  # noqa: TRY400 - its text says it all
             until = microseconds(following.active_from) if following else NEVER
@@ -103,6 +107,28 @@ def _revisions_before(found: Sequence[Row[Any]], versions: _Versions) -> set[int
             revisions |= {version.revision, version.revision - 1}
             number -= 1  # noqa: PLW2901 - back to the version that progress may come from, or users have stayed on
     return revisions
+
+
+def _digests(connection: Connection) -> dict[tuple[str, int], str]:
+    table = rule_versions.c
+    found = connection.execute(select(table.goal_id, table.version, table.digest))
+    return {(goal_id, version): digest for goal_id, version, digest in found}
+
+
+def _as_published(engine: Engine, rulebook: Rulebook, digests: Mapping[tuple[str, int], str]) -> Rulebook:
+    """The same goals by the rules that were stored with their versions, where a file is read otherwise than it was."""
+    others = [
+        (goal.goal_id, goal.version)
+        for goal in rulebook.goals
+        if digests.get((goal.goal_id, goal.version), goal.digest) != goal.digest
+    ]
+    if not others:
+        return rulebook
+    table = rule_versions.c
+    wanted = select(table.goal_id, table.definition).where(tuple_(table.goal_id, table.version).in_(others))
+    with database_errors(), engine.connect() as connection:
+        rules = {goal_id: rule_of(definition) for goal_id, definition in connection.execute(wanted)}
+    return Rulebook(tuple(replace(goal, rule=rules.get(goal.goal_id, goal.rule)) for goal in rulebook.goals))
 
 
 def _settled(rulebook: Rulebook, policies: Mapping[tuple[str, int], Policy]) -> Rulebook:

@@ -24,7 +24,7 @@ from models.rules.challenge_shapes import (
 )
 from models.rules.goals import Goal, Rulebook
 from models.rules.json_text import JsonTextError, Path, items, read_json, repeated_keys
-from models.rules.rule import Rule
+from models.rules.rule import Condition, Rule
 from models.rules.rule_limits import limit_faults
 from models.rules.rule_reading import RuleReading, read_rule
 
@@ -117,7 +117,8 @@ def _typed_rule(goal: TypedGoalShape) -> Rule:
     """What the three types mean."""
     events, target = (goal.event_source,), goal.requirement.target
     meaning: dict[GoalType, Rule] = {
-        "absolute": Rule(op="latest", events=events, target=target),
+        # A negative value is skipped, as in the system this replaces: a bar never falls below nothing.
+        "absolute": Rule(op="latest", events=events, target=target, where=(Condition("value", ">=", 0),)),
         "increment": Rule(op="sum", events=events, target=target),
         # More of them are no change: "already completed".
         "daily": Rule(op="count", events=events, target=target, per="day", stops_at_target=True),

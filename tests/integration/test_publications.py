@@ -296,6 +296,22 @@ def test_without_postgresql_a_watcher_keeps_what_it_has_and_says_when_it_has_not
     watcher.stop()
 
 
+def test_a_published_version_means_what_it_meant_though_a_release_reads_its_file_otherwise(engine, files):
+    document = files.file(LOGINS, MINUTES)
+    publish(engine, document, now_us=NOW)
+    stricter = replace(LOGINS, rule=replace(LOGINS.rule, where=(Condition("value", ">=", 0),)))
+    files.known[document.content] = Rulebook((stricter, MINUTES))  # as the next release reads the same bytes
+
+    known = load(engine, files.parse, since_us=NOW)
+    assert [goal.rule for goal in known.newest.rulebook.goals] == [LOGINS.rule, MINUTES.rule]
+
+    publish(engine, files.file(stricter, MINUTES), now_us=NOW)
+    known = load(engine, files.parse, since_us=NOW)
+    assert [goal.rule for goal in known.items[0].rulebook.goals] == [LOGINS.rule, MINUTES.rule]
+    assert [goal.rule for goal in known.newest.rulebook.goals] == [stricter.rule, MINUTES.rule]
+    assert [goal.version for goal in known.newest.rulebook.goals] == [2, 1]
+
+
 def test_why_rules_are_not_read_is_said_once_and_again_after_they_were(engine, files):
     publish(engine, files.file(LOGINS), now_us=NOW)
     source = Source(engine, files)

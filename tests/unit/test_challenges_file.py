@@ -12,7 +12,7 @@ from config.settings import Settings
 from models.errors import InvalidChallengesError
 from models.rules.challenges import parse_challenges
 from models.rules.goals import Rulebook
-from models.rules.rule import Rule
+from models.rules.rule import Condition, Rule
 
 SEED = """{"challenges": [{"id": "daily-quests", "goals": [
   {"id": "daily-login", "type": "daily", "event_source": "login", "requirement": {"target": 1}},
@@ -41,7 +41,8 @@ def test_the_seeds_file_loads_as_it_stands():
 
     login, wins = rulebook.goals
     assert login.rule == Rule(op="count", events=("login",), target=1, per="day", stops_at_target=True)
-    assert wins.rule == Rule(op="latest", events=("statistic:match_wins",), target=5)
+    not_negative = (Condition("value", ">=", 0),)
+    assert wins.rule == Rule(op="latest", events=("statistic:match_wins",), target=5, where=not_negative)
     assert login.name == "daily-login"
     assert login.challenge_id == "daily-quests"
 
