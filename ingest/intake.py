@@ -76,8 +76,10 @@ class Intake:
         """Refuse a request before its body is read.
 
         Raises:
+            NotReadyError: nothing is accepted yet.
             QuotaExceededError: its caller may send nothing now.
         """
+        self._gate()
         if self._quotas is not None:
             self._quotas.check(caller)
 
