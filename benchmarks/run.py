@@ -22,6 +22,7 @@ from benchmarks import flush, freshness, operators, redis_wipe
 from benchmarks.burst import measure_burst
 from benchmarks.comparison import running_naive
 from benchmarks.hot_user import measure_hot_user
+from benchmarks.noisy_neighbour import measure_noisy_neighbour
 from benchmarks.product import Product, running_product
 from benchmarks.redis_time import measure_redis
 from benchmarks.report import NAIVE, Results, as_data, describe, show
@@ -50,9 +51,10 @@ class Name(StrEnum):
     BURST = "burst"
     HOT_USER = "hot-user"
     SLOW_POSTGRES = "slow-postgres"
+    NOISY_NEIGHBOUR = "noisy-neighbour"
 
 
-_OVERLOAD = frozenset({Name.BURST, Name.HOT_USER, Name.SLOW_POSTGRES})
+_OVERLOAD = frozenset({Name.BURST, Name.HOT_USER, Name.SLOW_POSTGRES, Name.NOISY_NEIGHBOUR})
 """Measured on request only: each on a product of its own, with settings that would spoil the other figures."""
 
 
@@ -136,6 +138,7 @@ def _overloads(sizes: Sizes) -> dict[Name, Callable[[], dict[str, Any]]]:
         Name.BURST: lambda: measure_burst(seconds),
         Name.HOT_USER: lambda: measure_hot_user(seconds / 2, int(1_500 * seconds)),
         Name.SLOW_POSTGRES: lambda: measure_slow_postgres(seconds),
+        Name.NOISY_NEIGHBOUR: lambda: measure_noisy_neighbour(seconds / 2),
     }
 
 

@@ -3,6 +3,7 @@
 In come parsed items and the function that reads one of them; out goes a receipt. It knows no transport.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from ingest.clock import now_us
 from ingest.committer import GroupCommitter
 from ingest.quotas import Quotas
 from ingest.readmission import event_fault
+from ingest.turns import Turns
 from ingest.validation import Fault, Window, read_event, window_at
 from models.access import ANYBODY, Caller
 from models.events import Event
@@ -22,6 +24,9 @@ from models.quotas import Sent
 Reader = Callable[[Any, Window], Event | Fault | None]
 """Reads one item; None means: acknowledged, but none of ours."""
 _MAX_ECHO = 256
+AT_ONCE = 128
+"""Requests that are read and written at once; the others wait for their turn."""
+_PART = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Intake:
         Without ``quotas`` anybody may send as much as is taken.
         """
         self._gate = gate
+        self._turns = Turns(AT_ONCE)
         self._committer = committer
         self._meters = meters
         self._max_lateness = max_lateness
@@ -102,9 +108,22 @@ class Intake:
         """
         self._gate()
         self._meters.count("challenge_event_handler_events_total", len(items))
+        async with self._turns.turn(caller.tenant_id):
+            receipt, events = await self._read(items, read, id_field)
+            if self._quotas is not None and events:
+                self._quotas.spend(caller, _by_tenant(events, size))
+            await self._committer.commit(events)
+        receipt.accepted = len(events)
+        self._count(receipt)
+        return receipt
+
+    async def _read(self, items: Sequence[Any], read: Reader, id_field: str) -> tuple[Receipt, list[Event]]:
+        """Read the items, a part at a time: others may go on in between."""
         window = window_at(self._clock(), self._max_lateness)
-        receipt, events = Receipt(), []
+        receipt, events = Receipt(), list[Event]()
         for index, item in enumerate(items):
+            if index % _PART == _PART - 1:
+                await asyncio.sleep(0)
             outcome = read(item, window)
             if type(outcome) is Event:
                 events.append(outcome)
@@ -113,12 +132,7 @@ class Intake:
                 receipt.rejected.append(Rejection(index, event_id, outcome.code, outcome.field, outcome.message))
             else:
                 receipt.ignored += 1
-        if self._quotas is not None and events:
-            self._quotas.spend(caller, _by_tenant(events, size))
-        await self._committer.commit(events)
-        receipt.accepted = len(events)
-        self._count(receipt)
-        return receipt
+        return receipt, events
 
     async def take_again(self, events: Sequence[Event], *, dry_run: bool = False) -> list[Fault | None]:
         """Take events that were accepted before, as they were; return when the journal has every good one.

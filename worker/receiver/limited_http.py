@@ -206,10 +206,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._owner = limits.owner_of(self.headers)
         if limits.silent.pop(self.transport, self) is self or self._owner is None:
             return
+        if limits.connections.is_past_share(self._owner, 1):
+            self._stop_parsing("tenant-busy")
         self._counted_for = self._owner
         limits.connections.take(self._owner, 1)
-        if limits.connections.is_past_share(self._owner, 0):
-            self._stop_parsing("tenant-busy")
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -254,6 +254,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer outside of any handler and end the connection, without a reset."""
         self._refused = True
         self._set_timer(None)
+        self._let_bodies_go()  # nothing more is read; while the client reads the refusal others need the room
         log.info("request_refused", reason=refusal)
         if refusal == "tenant-busy":
             self._limits.crowded_out()
