@@ -40,8 +40,8 @@ def embedded_redis(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def embedded_postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of our own; yields the URL of an empty database."""
+def embedded_postgres(folder: Path, *, makes: bool = True) -> Iterator[str]:
+    """A PostgreSQL of our own; yields the URL of a database, which it ``makes`` unless it is there."""
     data = DataFolder(folder)
     data.prepare()
     port = free_port()
@@ -49,7 +49,7 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
     url = f"postgresql://tester:secret@127.0.0.1:{port}/tests"
     command = child_command(server.command, stop=server.stop_signal, identity=server.identity, folder=server.folder)
     with _running(command, folder / "postgres.log"):
-        wait_until(lambda: _made(administrator_url(data, port)))
+        wait_until(lambda: not makes or _made(administrator_url(data, port)))
         wait_until(lambda: postgres_fault(url) is None, message=lambda: str(postgres_fault(url)))
         yield url
 
