@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.callers import Caller
+from api.database_threads import DatabaseThreads
 from api.parameters import TenantId, UserId
 from models.attributes import (
     ATTRIBUTE_NAME,
@@ -40,7 +41,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def attributes_router(users: UserAttributes) -> APIRouter:
+def attributes_router(users: UserAttributes, threads: DatabaseThreads) -> APIRouter:
     """``PUT`` and ``GET /v1/users/{user_id}/attributes``."""
     router = APIRouter(tags=["attributes"])
 
@@ -60,14 +61,15 @@ def attributes_router(users: UserAttributes) -> APIRouter:
             attributes = read_attributes(await _body(request))
         except InvalidAttributesError as error:
             raise HTTPException(422, str(error)) from error
-        await run_in_threadpool(users.replace, tenant, user_id, attributes)
+        await threads(users.replace, tenant, user_id, attributes)
         return _answer(attributes)
 
     @router.get("/v1/users/{user_id:path}/attributes", responses=_STORED, summary="A user's attributes")
-    def show_attributes(user_id: UserId, caller: Caller, tenant_id: TenantId = None) -> Response:
+    async def show_attributes(user_id: UserId, caller: Caller, tenant_id: TenantId = None) -> Response:
         tenant = tenant_id or caller.own_tenant
         caller.require("read", tenant)
-        return _answer(users.of_user(tenant, user_id))
+        known = await run_in_threadpool(users.cached, tenant, user_id)
+        return _answer(await threads(users.of_user, tenant, user_id) if known is None else known)
 
     return router
 

@@ -11,6 +11,7 @@ import structlog
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 
 from api.callers import Caller
+from api.database_threads import DatabaseThreads
 from api.dead_letter_shapes import (
     DiscardReport,
     Group,
@@ -66,12 +67,12 @@ class DeadLetterService:
         return DiscardReport(discarded=discarded, left=left, next=last if left else None)
 
 
-def dead_letters_router(service: DeadLetterService, redrive: Redrive) -> APIRouter:
+def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: DatabaseThreads) -> APIRouter:
     """``/v1/dead-letters`` and what is below it."""
     router = APIRouter(
         prefix="/v1/dead-letters", tags=["dead letters"], dependencies=[Depends(_operator)], responses=_ANSWERS
     )
-    _add_reading(router, service.reader)
+    _add_reading(router, service.reader, threads)
 
     @router.post("/redrive", summary="Send dead letters their way once more")
     async def redrive_letters(body: WantedLetters, caller: Caller) -> RedriveReport:
@@ -83,10 +84,10 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive) -> APIRout
         return report
 
     @router.post("/discard", summary="Delete dead letters")
-    def discard_letters(body: WantedLetters, caller: Caller) -> DiscardReport:
+    async def discard_letters(body: WantedLetters, caller: Caller) -> DiscardReport:
         """What they hold is gone for good: export them first."""
         wanted = body.as_filter(_tenant(caller, body.tenant_id))
-        report = service.discard(wanted, after=body.cursor or 0, limit=body.limit, dry_run=body.dry_run)
+        report = await threads(service.discard, wanted, after=body.cursor or 0, limit=body.limit, dry_run=body.dry_run)
         if not body.dry_run:
             log.warning("dead_letters_discarded", letters=report.discarded, key=caller.key_id)
         return report
@@ -94,22 +95,22 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive) -> APIRout
     return router
 
 
-def _add_reading(router: APIRouter, reader: LetterReader) -> None:
+def _add_reading(router: APIRouter, reader: LetterReader, threads: DatabaseThreads) -> None:
     @router.get("", summary="Dead letters, the newest first")
-    def list_letters(asked: Annotated[WantedPage, Query()], caller: Caller) -> Letters:
+    async def list_letters(asked: Annotated[WantedPage, Query()], caller: Caller) -> Letters:
         wanted = asked.as_filter(_tenant(caller, asked.tenant_id))
-        found = reader.newest(wanted, before=asked.cursor, limit=asked.limit)
+        found = await threads(reader.newest, wanted, before=asked.cursor, limit=asked.limit)
         following = found[-1].id if len(found) == asked.limit else None
         return Letters(letters=[Letter.of(head) for head in found], next=following)
 
     @router.get("/groups", summary="Dead letters by their cause")
-    def list_groups(asked: Annotated[Wanted, Query()], caller: Caller) -> Groups:
-        found = reader.groups(asked.as_filter(_tenant(caller, asked.tenant_id)))
+    async def list_groups(asked: Annotated[Wanted, Query()], caller: Caller) -> Groups:
+        found = await threads(reader.groups, asked.as_filter(_tenant(caller, asked.tenant_id)))
         return Groups(groups=[Group.of(group) for group in found])
 
     @router.get("/{letter_id}", summary="One dead letter with all that is known of it", responses=_UNKNOWN)
-    def show_letter(letter_id: Annotated[LetterId, Path()], caller: Caller) -> WholeLetter:
-        found = reader.letter(letter_id, LetterFilter(tenant_id=_tenant(caller, None)))
+    async def show_letter(letter_id: Annotated[LetterId, Path()], caller: Caller) -> WholeLetter:
+        found = await threads(reader.letter, letter_id, LetterFilter(tenant_id=_tenant(caller, None)))
         if found is None:
             raise HTTPException(404, "there is no such dead letter")
         return WholeLetter.of_stored(found)

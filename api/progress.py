@@ -1,14 +1,17 @@
 """Reading a user's progress: from Redis where the record is, else from PostgreSQL, as one answer."""
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, HTTPException, Query
+from starlette.concurrency import run_in_threadpool
 
 from api.answers import UserProgress
 from api.callers import Caller
+from api.database_threads import DatabaseThreads
 from api.parameters import TenantId, UserId
 from api.views import UserView, asks_attributes
 from config.shards import shard_for
@@ -21,6 +24,26 @@ from models.rules.rows import Row
 from models.user_attributes import UserAttributes
 
 log = structlog.get_logger()
+
+SIDE_PATIENCE_S = 0.5
+"""How long an answer waits for what it can do without: Redis has the progress, PostgreSQL what is beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a user at a moment; None is what PostgreSQL must be asked for."""
+
+    tenant_id: str
+    user_id: str
+    now: int
+    rows: list[Row] | None = None
+    publications: Publications | None = None
+    attributes: Attributes | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether PostgreSQL need not be asked."""
+        return self.rows is not None and self.publications is not None and self.attributes is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +60,8 @@ class ProgressService:
     attributes: UserAttributes
     shards: int
     now_us: Callable[[], int]
+    known_publications: Callable[[], Publications | None] = lambda: None
+    """What is known of that without asking anybody."""
 
     def progress(self, tenant_id: str, user_id: str, *, reveal: bool = False) -> UserProgress:
         """A user's progress on the goals that hold now, in the order of the challenges file.
@@ -46,48 +71,97 @@ class ProgressService:
         Raises:
             DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.
         """
-        now = self.now_us()
-        publications, known = self._publications()
-        asked = asks_attributes(publications.at(now).rulebook.goals)
-        view = UserView(
-            publications=publications,
-            versioned=known,
-            rows=self._rows(tenant_id, user_id, now),
-            attributes=self._attributes(tenant_id, user_id) if asked else {},
-            now=now,
-            reveal=reveal,
-        )
-        return UserProgress(tenant_id=tenant_id, user_id=user_id, goals=list(view.goals()))
+        return self.shown(self.completed(self.found(tenant_id, user_id)), reveal=reveal)
 
-    def _rows(self, tenant_id: str, user_id: str, now_us: int) -> list[Row]:
+    def found(self, tenant_id: str, user_id: str) -> Found:
+        """What is known of a user without PostgreSQL."""
+        found = Found(tenant_id, user_id, self.now_us(), publications=self.known_publications())
         try:
             rows = self.records.read(shard_for(tenant_id, user_id, self.shards), tenant_id, user_id)
         except StateUnavailableError as error:
             log.warning("progress_read_without_redis", error=str(error))
-            rows = None
-        return self.reader.rows(tenant_id, user_id, now_us=now_us) if rows is None else rows
+            return found
+        found = replace(found, rows=rows)
+        if found.publications is None:
+            return found
+        asked = self._asks_attributes(found.publications, found.now)
+        return replace(found, attributes=self.attributes.cached(tenant_id, user_id) if asked else {})
+
+    def completed(self, found: Found) -> Found:
+        """The same with what only PostgreSQL knows.
+
+        Raises:
+            DatabaseUnavailableError: it did not answer, and has the progress.
+        """
+        tenant_id, user_id, now = found.tenant_id, found.user_id, found.now
+        rows = self.reader.rows(tenant_id, user_id, now_us=now) if found.rows is None else found.rows
+        publications = found.publications
+        if publications is None:
+            try:
+                publications = self.publications()
+            except (DatabaseUnavailableError, ConfigurationError):
+                return replace(found, rows=rows)
+        attributes = found.attributes
+        if attributes is None:
+            asked = self._asks_attributes(publications, now)
+            attributes = self._attributes(tenant_id, user_id) if asked else {}
+        return replace(found, rows=rows, publications=publications, attributes=attributes)
+
+    def shown(self, found: Found, *, reveal: bool) -> UserProgress:
+        """The answer. What can be said without publications or attributes is worth more than none."""
+        view = UserView(
+            publications=found.publications or only(self.rulebook),
+            versioned=found.publications is not None,
+            rows=found.rows or [],
+            attributes=found.attributes or {},
+            now=found.now,
+            reveal=reveal,
+        )
+        return UserProgress(tenant_id=found.tenant_id, user_id=found.user_id, goals=list(view.goals()))
+
+    def from_redis(self, tenant_id: str, user_id: str, *, reveal: bool) -> UserProgress | Found:
+        """The answer, or what is known where PostgreSQL must be asked."""
+        found = self.found(tenant_id, user_id)
+        return self.shown(found, reveal=reveal) if found.is_whole else found
+
+    def _asks_attributes(self, publications: Publications, now: int) -> bool:
+        return asks_attributes(publications.at(now).rulebook.goals)
 
     def _attributes(self, tenant_id: str, user_id: str) -> Attributes:
-        """What can be said without the attributes is worth more than no answer."""
         try:
             return self.attributes.of_user(tenant_id, user_id)
         except DatabaseUnavailableError as error:
             log.warning("progress_read_without_attributes", error=str(error))
             return {}
 
-    def _publications(self) -> tuple[Publications, bool]:
+
+async def answer(
+    service: ProgressService, threads: DatabaseThreads, tenant_id: str, user_id: str, *, reveal: bool
+) -> UserProgress:
+    """A user's progress. Whoever is in Redis waits for PostgreSQL for a moment at most.
+
+    Raises:
+        DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.
+    """
+    found = await run_in_threadpool(service.from_redis, tenant_id, user_id, reveal=reveal)
+    if isinstance(found, UserProgress):
+        return found
+    if found.rows is None:
+        found = await threads(service.completed, found)
+    else:
         try:
-            return self.publications(), True
-        except (DatabaseUnavailableError, ConfigurationError):
-            return only(self.rulebook), False
+            found = await asyncio.wait_for(threads(service.completed, found), SIDE_PATIENCE_S)
+        except (TimeoutError, DatabaseUnavailableError) as error:
+            log.warning("progress_read_without_database", error=str(error) or "no answer in time")
+    return await run_in_threadpool(service.shown, found, reveal=reveal)
 
 
-def progress_router(service: ProgressService) -> APIRouter:
+def progress_router(service: ProgressService, threads: DatabaseThreads) -> APIRouter:
     """``GET /v1/users/{user_id}/progress``."""
     router = APIRouter(tags=["progress"])
 
     @router.get("/v1/users/{user_id:path}/progress", summary="A user's progress on every active goal")
-    def read_progress(
+    async def read_progress(
         user_id: UserId,
         caller: Caller,
         tenant_id: TenantId = None,
@@ -98,7 +172,7 @@ def progress_router(service: ProgressService) -> APIRouter:
         tenant = tenant_id or caller.own_tenant
         caller.require("admin" if reveal else "read", tenant)
         try:
-            return service.progress(tenant, user_id, reveal=reveal)
+            return await answer(service, threads, tenant, user_id, reveal=reveal)
         except DatabaseUnavailableError as error:
             raise HTTPException(503, "neither Redis nor PostgreSQL can say now", {"Retry-After": "1"}) from error
 

@@ -41,6 +41,15 @@ class UserAttributes:
             known |= found
         return known
 
+    def cached(self, tenant_id: str, user_id: str) -> Attributes | None:
+        """One user's attributes as Redis has them; None where PostgreSQL must be asked."""
+        user = (tenant_id, user_id)
+        try:
+            return self.cache.read(shard_for(tenant_id, user_id, self.shards), [user]).get(user)
+        except StateUnavailableError as error:
+            log.warning("attributes_read_without_redis", error=str(error))
+            return None
+
     def of_user(self, tenant_id: str, user_id: str) -> Attributes:
         """One user's attributes, also while Redis is away.
 

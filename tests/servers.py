@@ -9,7 +9,6 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM
 
 from config.settings import Settings
-from models.cold.waiting import open_connection
 from models.errors import ServiceFailedError
 from worker.services.data_folder import DataFolder
 from worker.services.database_roles import ensure_database, postgres_fault
@@ -59,10 +58,6 @@ def _made(administrator: str) -> bool:
         ensure_database(administrator, Settings(db_user="tester", db_password="secret", db_name="tests"))
     except ServiceFailedError:
         return False
-    connection = open_connection(administrator, patience_s=10)
-    connection.autocommit = True
-    connection.cursor().execute("ALTER ROLE tester CREATEDB")  # tests make databases, the product does not
-    connection.close()
     return True
 
 

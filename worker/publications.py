@@ -63,6 +63,10 @@ class PublicationsWatcher:
         """
         return self._known or self._ask()
 
+    def known(self) -> Publications | None:
+        """The same without asking anybody; None while they are not known."""
+        return self._known
+
     def start(self) -> None:
         """Look for new ones every ``interval`` seconds, until ``stop``; PostgreSQL may be away."""
         self._lookout.start()

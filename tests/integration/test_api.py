@@ -12,6 +12,7 @@ from httpx import ASGITransport, AsyncClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.database_threads import DatabaseThreads
 from api.metrics import COUNTERS, HISTOGRAMS, KNOWN_LABELS, FleetCollector, fleet_registry
 from api.progress import ProgressService, progress_router
 from models.cold.attributes import AttributeStore
@@ -61,7 +62,7 @@ def _client(stack, **changes):
         "now_us": stack.clock,
     }
     app = FastAPI()
-    app.include_router(progress_router(ProgressService(**(parts | changes))))
+    app.include_router(progress_router(ProgressService(**(parts | changes)), DatabaseThreads()))
     return Client(app)
 
 

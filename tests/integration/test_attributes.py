@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from api.attributes import attributes_router
+from api.database_threads import DatabaseThreads
 from config.shards import shard_for
 from ingest.openapi import install_openapi
 from ingest.problems import install_problems
@@ -210,7 +211,7 @@ class Client:
 
 def client_over(users):
     app = FastAPI()
-    app.include_router(attributes_router(users))
+    app.include_router(attributes_router(users, DatabaseThreads()))
     install_problems(app)
     install_openapi(app)
     return Client(app)

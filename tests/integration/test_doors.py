@@ -15,6 +15,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from api.attributes import attributes_router
+from api.database_threads import DatabaseThreads
 from api.health import health_router
 from api.progress import ProgressService, progress_router
 from api.pulse import Pulse
@@ -80,7 +81,8 @@ class House:
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )
         progress = ProgressService(GOALS, lambda: only(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
-        routers = [progress_router(progress), attributes_router(users), health_router(Pulse({}, {}))]
+        threads = DatabaseThreads()
+        routers = [progress_router(progress, threads), attributes_router(users, threads), health_router(Pulse({}, {}))]
         self.app = build_app(intake, AgsReader(None), routers, self.door)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost")
         self.grpc = GrpcReceiver(intake, AgsReader(None), self.door)

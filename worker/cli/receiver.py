@@ -42,8 +42,8 @@ def receiver() -> None:
             gate=parts.probe.require_open,
             ready=parts.pulse.is_ready,
             routers=lambda intake: [
-                progress_router(parts.progress),
-                attributes_router(parts.attributes),
+                progress_router(parts.progress, parts.threads),
+                attributes_router(parts.attributes, parts.threads),
                 health_router(parts.pulse, stopping=lambda: stopping.asked),
                 parts.dead_letters(intake),
             ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
@@ -11,6 +12,7 @@ from fastapi import APIRouter
 from redis import Redis
 from sqlalchemy import Engine
 
+from api.database_threads import DatabaseThreads
 from api.dead_letters import DeadLetterService, dead_letters_router
 from api.metrics import FleetCollector
 from api.progress import ProgressService
@@ -19,7 +21,7 @@ from config.settings import Settings
 from ingest.committer import GroupCommitter
 from ingest.intake import Intake
 from ingest.quotas import Quotas
-from models.cold.connection import connect_database
+from models.cold.connection import connect_database, with_access
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
 from models.cold.probes import ProbeReader
@@ -48,6 +50,8 @@ from worker.receiver.redriving import Redriver
 from worker.rule_source import rule_source
 from worker.wiring import make_journal, make_records, make_user_attributes, now_us
 
+DATABASE_READS, LETTER_CALLS = 8, 4
+"""How many reads of users that Redis lacks, and calls about dead letters, ask PostgreSQL at a time."""
 STEP_SECONDS = 0.25
 """Between two looks at probes under way."""
 
@@ -67,6 +71,8 @@ class ReceiverParts:
     quota_watch: QuotaWatch
     attributes: UserAttributes
     progress: ProgressService
+    threads: DatabaseThreads
+    """For reads that need PostgreSQL."""
     collector: FleetCollector
     pulse: Pulse
     probe: PathProbe
@@ -79,9 +85,11 @@ class ReceiverParts:
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
     """The receiver's parts; contacts no server."""
     redis = connect_state(settings.state)
-    engine = connect_database(settings.database_url, application="questline-receiver", pool_size=4)
-    # Slow requests may hold every connection of theirs, and must not delay the revocation of a key or the readiness.
-    watch_engine = connect_database(settings.database_url, application="questline-receiver-watch", pool_size=2)
+    # Each has connections of its own: those who wait for PostgreSQL in one way must not keep others waiting. Reads of
+    # single users take milliseconds, so soon it is certain that no answer comes.
+    engine = _engine(settings, "questline-receiver", DATABASE_READS // 2, timedelta(seconds=3))
+    letters_engine = _engine(settings, "questline-receiver-letters", LETTER_CALLS // 2, timedelta(seconds=10))
+    watch_engine = _engine(settings, "questline-receiver-watch", 2, timedelta(seconds=5))
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
@@ -106,8 +114,9 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         progress=ProgressService(
             rulebook=document.rulebook,
             publications=watcher.current,
+            known_publications=watcher.known,
             records=records,
-            reader=ProgressReader(engine, window=settings.max_lateness),
+            reader=ProgressReader(with_access(engine, "read"), window=settings.max_lateness),
             attributes=attributes,
             shards=settings.shards,
             now_us=now_us,
@@ -116,7 +125,8 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         pulse=Pulse(needed, {**useful, "flush": partial(_flushed, useful["flush"], probe)}),
         probe=probe,
         probing=_probing(probe),
-        dead_letters=lambda intake: make_dead_letters_router(engine, intake),
+        threads=DatabaseThreads(DATABASE_READS),
+        dead_letters=lambda intake: make_dead_letters_router(letters_engine, intake),
     )
 
 
@@ -155,8 +165,14 @@ def _probing(probe: PathProbe) -> Lookout:
 def make_dead_letters_router(engine: Engine, intake: Intake) -> APIRouter:
     """The routes of dead letters over the database, and the way in for what is redriven."""
     reader, changes = LetterReader(engine), LetterChanges(engine)
-    redriver = Redriver(intake.take_again, reader, changes, RowRewriter(engine))
-    return dead_letters_router(DeadLetterService(reader, changes), redriver.redrive)
+    threads = DatabaseThreads(LETTER_CALLS, patience_s=10.0)
+    redriver = Redriver(intake.take_again, reader, changes, RowRewriter(engine), threads)
+    return dead_letters_router(DeadLetterService(reader, changes), redriver.redrive, threads)
+
+
+def _engine(settings: Settings, application: str, pool_size: int, timeout: timedelta) -> Engine:
+    url = settings.database_url
+    return connect_database(url, application=application, pool_size=pool_size, statement_timeout=timeout)
 
 
 def _known(keys: KeysWatcher) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from starlette.concurrency import run_in_threadpool
-
+from api.database_threads import DatabaseThreads
 from api.dead_letter_shapes import RedriveReport, Refusal
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_filter import LetterFilter
@@ -56,6 +55,7 @@ class Redriver:
     reader: LetterReader
     changes: LetterChanges
     rewriter: RowRewriter
+    threads: DatabaseThreads
 
     async def redrive(self, wanted: LetterFilter, *, after: int, limit: int, dry_run: bool) -> RedriveReport:
         """Redrive letters with greater ids than ``after``, the oldest first; with ``dry_run`` only look at them.
@@ -64,7 +64,7 @@ class Redriver:
             RetryableError: PostgreSQL or Redis did not answer, or the journal is full; the letters before it are done.
         """
         report = RedriveReport()
-        heads = await run_in_threadpool(self.reader.oldest, wanted, after=after, limit=limit)
+        heads = await self.threads(self.reader.oldest, wanted, after=after, limit=limit)
         for start in range(0, len(heads), _LANES):
             lane = [self._one(head, report, dry_run=dry_run) for head in heads[start : start + _LANES]]
             # All of them end before an error is raised: nothing goes on behind an answer.
@@ -72,19 +72,19 @@ class Redriver:
                 if outcome is not None:
                     raise outcome
         last = heads[-1].id if heads else after
-        report.left = await run_in_threadpool(self.reader.count, wanted, after=last)
+        report.left = await self.threads(self.reader.count, wanted, after=last)
         report.next = last if report.left else None
         report.refused.sort(key=lambda refusal: refusal.id)
         return report
 
     async def _one(self, head: LetterHead, report: RedriveReport, *, dry_run: bool) -> None:
-        letter = await run_in_threadpool(self.reader.letter, head.id)
+        letter = await self.threads(self.reader.letter, head.id)
         if letter is None:  # somebody else was faster
             return
         if head.kind == "batch":
             refusal = await self._batch(letter, dry_run=dry_run)
         elif head.kind in ROW_KINDS:
-            refusal = await run_in_threadpool(self._row, letter, dry_run=dry_run)
+            refusal = await self.threads(self._row, letter, dry_run=dry_run)
         else:
             report.skipped += 1
             return
@@ -103,10 +103,10 @@ class Redriver:
         bad = [(event, fault) for event, fault in zip(events, faults, strict=True) if fault is not None]
         if bad:
             return await self._keep(head, bad, len(events), dry_run=dry_run)
-        if dry_run or await run_in_threadpool(self.changes.settle, head):
+        if dry_run or await self.threads(self.changes.settle, head):
             return None
         # Deleted by somebody else meanwhile, or one attempt older than what was redriven.
-        came_back = await run_in_threadpool(self.reader.letter, head.id)
+        came_back = await self.threads(self.reader.letter, head.id)
         return Refusal(id=head.id, code="failed_again", reason=_CAME_BACK) if came_back else None
 
     async def _keep(
@@ -114,7 +114,7 @@ class Redriver:
     ) -> Refusal:
         """Leave the letter with the events that were refused."""
         if not dry_run and len(bad) < total:
-            await run_in_threadpool(self.changes.narrow, head, [event for event, _ in bad])
+            await self.threads(self.changes.narrow, head, [event for event, _ in bad])
         first, fault = bad[0]
         reason = f"{len(bad)} of {total} events, the first {str(first.event_id)[:_ID_SHOWN]}: {fault.message}"
         return Refusal(id=head.id, code=fault.code, reason=reason)

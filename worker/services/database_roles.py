@@ -1,7 +1,7 @@
 """The role and the database of the product in the embedded PostgreSQL, as the settings have them.
 
 Made, or brought to what they must be, at every start, so that changed settings are honoured and a folder of an older
-release is taken up. The role owns its database and nothing else: it is no superuser.
+release is taken up. The role is no superuser: it owns what it made, and reads and writes nothing else.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ from models.errors import ConfigurationError, ServiceFailedError
 from worker.services.embedded_postgres import ADMINISTRATOR
 
 _PATIENCE_S = 30.0
-_RIGHTS = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+_RIGHTS = "LOGIN NOSUPERUSER CREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+"""It may make databases: a backup is restored into one beside that in use."""
 _OTHER_OWNERS = """
     SELECT DISTINCT r.rolname FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
     WHERE c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^(pg_|information_schema$)')

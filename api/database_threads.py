@@ -1,0 +1,49 @@
+"""Threads for requests that need PostgreSQL, apart from those of all other requests.
+
+While PostgreSQL stands still, whoever asks it waits. So only a few requests may do that at a time, on threads of their
+own; others wait for their turn without a thread, and not for long. What Redis can answer never comes here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from models.errors import DatabaseUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseThreads:
+    """A few threads, of one event loop."""
+
+    def __init__(self, threads: int = 8, patience_s: float = 2.0) -> None:
+        """``threads``: as many as the engine has connections. ``patience_s``: how long a request waits for a turn."""
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        self._turns = asyncio.Semaphore(threads)
+        self._patience_s = patience_s
+
+    async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the call returns, once it is its turn.
+
+        Raises:
+            DatabaseUnavailableError: too many calls wait for PostgreSQL.
+        """
+        try:
+            await asyncio.wait_for(self._turns.acquire(), self._patience_s)
+        except TimeoutError:
+            raise DatabaseUnavailableError("too many requests wait for PostgreSQL") from None
+        # The turn ends with the thread's work, also where nobody waits for it any more.
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(copy_context().run, call, *args, **kwargs)
+        )
+        work.add_done_callback(self._end_turn)
+        return await asyncio.shield(work)
+
+    def _end_turn(self, work: "asyncio.Future[T]") -> None:
+        self._turns.release()
+        if not work.cancelled():
+            work.exception()  # looked at: nobody may be left to whom it matters
