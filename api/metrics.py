@@ -45,6 +45,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_dead_letters_total": ("Dead letters written, by reason", "reason"),
     "questline_batches_republished_total": ("Batches the sweep published again", None),
     "questline_users_loaded_total": ("Records loaded from PostgreSQL", None),
+    "questline_users_evicted_total": ("Clean records taken out of Redis for lack of memory", None),
     "questline_unlocks_total": ("Goals completed", None),
     "questline_events_redriven_total": ("Events of dead letters that were accepted again", None),
     "questline_flushed_rows_total": ("Progress rows written to PostgreSQL", None),

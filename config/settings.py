@@ -50,6 +50,8 @@ class Settings(DatabaseSettings):
     api_key: str | None = None
     rate_limit: Count | None = None
     quota_events: Annotated[int, Field(ge=0, le=1_000_000_000)] = 50_000
+    redis_maxmemory: Annotated[ByteSize, Field(ge=64 * 1024**2, le=2**50)] | None = None
+    new_users_per_hour: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1_000_000
     quota_bytes: Annotated[ByteSize, Field(ge=0, le=2**50)] = ByteSize(200 * 1024**3)
     tls_cert: Path | None = None
     tls_key: Path | None = None

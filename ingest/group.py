@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 
 from config.shards import shard_for
-from models.errors import Bound, JournalFullError, RetryableError, StateUnavailableError
+from models.errors import Bound, JournalFullError, QuotaExceededError, RetryableError, StateUnavailableError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
 
@@ -27,6 +27,8 @@ BATCH_BYTES = 64 * 1024
 
 log = structlog.get_logger()
 
+NEW_USERS_RETRY_S = 60
+"""When to try again after the quota of new users: it is counted over an hour, so some of it comes back all the time."""
 Place = tuple[str, int]
 """A tenant and a shard."""
 
@@ -103,7 +105,7 @@ class Group:
                 by_place[place] += events
         for place, events in by_place.items():
             for part in _cut(events, max_events):
-                batch = Batch(place[1], uuid4().hex, pack_batch(part))
+                batch = Batch(place[1], uuid4().hex, pack_batch(part), place[0])
                 self._places[batch.batch_id] = place
                 yield batch
 
@@ -157,6 +159,8 @@ def _failure_of(
         own.__cause__ = failure
         return own
     full = {place[1]: bounds[place] for place in request.events if place in bounds}
+    if Bound.NEW_USERS in full.values():
+        return QuotaExceededError(Bound.NEW_USERS.explanation, NEW_USERS_RETRY_S)
     return JournalFullError(full) if full else None
 
 

@@ -78,6 +78,9 @@ class Bound(StrEnum):
     TENANT_BYTES = "tenant_bytes"
     TENANT_DIRTY_USERS = "tenant_dirty_users"
     TENANT_MEMORY = "tenant_memory"
+    STATE_MEMORY = "state_memory"
+    TENANT_NEW_USERS = "tenant_new_users"
+    NEW_USERS = "new_users"
 
     @property
     def explanation(self) -> str:
@@ -99,6 +102,11 @@ _EXPLANATIONS = {
     "(PostgreSQL)",
     Bound.TENANT_DIRTY_USERS: "this tenant's users with changes that PostgreSQL lacks have reached its share of "
     "DIRTY_MAX_USERS (others are not refused): look at questline_dirty_users and questline_flush_waiting_seconds",
+    Bound.STATE_MEMORY: "the state Redis is close to its maxmemory: raise that, or look at what waits in it",
+    Bound.TENANT_NEW_USERS: "the state Redis is short of memory, and this tenant's new users fill it (others are not "
+    "refused): send fewer new users, or raise maxmemory",
+    Bound.NEW_USERS: "this tenant has had as many new users in the last hour as NEW_USERS_PER_HOUR allows: events of "
+    "other users are taken; try again in a minute",
     Bound.TENANT_MEMORY: "too many events of this tenant wait in the receiver's memory for the journal (others are not "
     "refused): look at questline_commit_seconds",
 }

@@ -1,6 +1,8 @@
 """Evaluating events of a shard: match them to goals, run the script, load cold users, run it again for those."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,14 +13,17 @@ from models.errors import (
     HydrationRacedError,
     RulesOutdatedError,
     RulesUnreadableError,
+    StateUnavailableError,
 )
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
+from models.hot.memory import NewUsers
 from models.hot.meters import Meters
 from models.hot.plan import Plan, make_plan
 from models.hot.records import Applied, ColdUser, Records
 from models.probes import PROBE_TENANT
 from models.rules.matching import Matcher
+from models.rules.rows import Snapshot
 from tasks.attributes import Stamp
 from tasks.reporting import Reporter
 from tasks.retrying import Retries
@@ -60,6 +65,8 @@ class Evaluator:
     buffer_limit: Callable[[int], None]
     """Told the number of dirty users of the shard after each call; starts an early flush when it is too high."""
     now_us: Callable[[], int]
+    new_users: NewUsers | None = None
+    """Counts whom neither Redis nor PostgreSQL knew."""
 
     def evaluate(
         self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_load: bool
@@ -139,3 +146,10 @@ class Evaluator:
         real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
         if real:
             self.meters.count("questline_users_loaded_total", real)
+        self._count_new(known, now_us)
+
+    def _count_new(self, known: Sequence[Snapshot], now_us: int) -> None:
+        new = [one.tenant_id for one in known if not one.rows and not one.hashes and one.tenant_id != PROBE_TENANT]
+        if self.new_users is not None and new:
+            with suppress(StateUnavailableError):  # a count that is missing harms no event
+                self.new_users.add(Counter(new), now_us=now_us)

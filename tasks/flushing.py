@@ -28,6 +28,7 @@ from models.hot.meters import SIZE_BUCKETS, Meters
 from models.hot.records import Records
 from models.hot.scripts import StateLock
 from models.probes import is_probe
+from tasks.evicting import Evictor
 from tasks.flush_reading import ShardReader, ShardWork
 
 LOCK_SECONDS = 10
@@ -87,6 +88,8 @@ class Flusher:
     writer: FlushWriter
     meters: Meters
     now_us: Callable[[], int]
+    evictor: Evictor | None = None
+    """Frees memory after each pass: what was flushed may go."""
 
     def flush(self) -> FlushReport:
         """Flush until drained; returns at once if another flush runs.
@@ -135,6 +138,8 @@ class Flusher:
                     more = report.add(under_way.popleft().result()) or more
             for commit in under_way:
                 more = report.add(commit.result()) or more
+        if self.evictor is not None:
+            self.evictor.relieve()
         return more
 
     def _groups(self) -> Iterator[_Group]:

@@ -8,6 +8,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from config.shards import shard_for
 from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
 from models.cold.letter_reading import LetterReader
@@ -18,9 +19,11 @@ from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
+from models.hot.evictions import Evictions
 from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
+from models.hot.memory import NewUsers, read_memory
 from models.hot.meters import Meters
 from models.hot.path_state import PathState
 from models.hot.poison import PoisonList
@@ -34,6 +37,7 @@ from tasks.burying import Burials
 from tasks.depth import DepthKeeper
 from tasks.draining import PoisonDrain
 from tasks.evaluating import Evaluator
+from tasks.evicting import Evictor
 from tasks.flushing import Flusher
 from tasks.reporting import Reporter
 from tasks.retrying import Retries
@@ -163,6 +167,7 @@ def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
         meters=parts.meters,
         buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
         now_us=clock,
+        new_users=NewUsers(parts.redis),
     )
 
 
@@ -178,6 +183,11 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: 
         writer=writer,
         meters=meters,
         now_us=StateClock(redis),
+        evictor=Evictor(
+            memory=lambda: read_memory(redis, settings.shards),
+            evictions=Evictions(redis, lambda tenant_id, user_id: shard_for(tenant_id, user_id, settings.shards)),
+            meters=meters,
+        ),
     )
 
 

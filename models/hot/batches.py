@@ -12,6 +12,8 @@ class Batch(NamedTuple):
     shard: int
     batch_id: str
     packed: bytes
+    tenant_id: str = ""
+    """Whose events they are; known to the receiver alone."""
 
 
 class TakenBatch(NamedTuple):

@@ -31,6 +31,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
+| ``ql:new-users:<hour>`` | hash | new users by tenant, for three hours |
 | ``ql:ticks`` | hash | when each periodic task began last, in µs |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |
@@ -139,9 +140,18 @@ def member(tenant_id: str, user_id: str) -> str:
     return f"{tenant_id}:{user_id}"
 
 
+RECORD_MARK = b"}:u:"
+"""Stands in the key of every record, and of nothing else that is ours and not a user's."""
+
+
 def record_key(shard: int, user: str) -> str:
     """The record of a user, named by ``member``."""
     return f"ql:{{s{shard:02d}}}:u:{user}"
+
+
+def new_users_key(hour: int) -> str:
+    """How many new users each tenant had in an hour since the epoch."""
+    return f"ql:new-users:{hour}"
 
 
 def attributes_key(shard: int, user: str) -> str:

@@ -6,13 +6,14 @@ A record is a hash with one field per goal and period, holding a packed ``Row``,
 * ``@tenant``, ``@user``: whose record it is
 * ``@dirty``: when (µs) it began to differ from PostgreSQL; absent while it does not
 * ``@flushed``: the stamp up to which PostgreSQL has it
+* ``@noted``: the stamp of the last call that added ids and moved no row
 * ``@seen``, ``@seen_before``: the dedup generations of the user's two newest sets of event ids
 
 A packed row is its stamp in 16 digits, so that a flush can tell what changed without unpacking, and then the row in
 msgpack.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -153,6 +154,16 @@ class Records:
         if fields.get(b"@loaded") != b"1":
             return None
         return [unpack_row(packed) for packed in _packed_rows(fields).values()]
+
+    def has_all(self, shard: int, users: Collection[tuple[str, str]]) -> bool:
+        """Whether the records of all these users are in Redis, each (tenant, user).
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors():
+            found: Any = self._redis.exists(*(record_key(shard, member(*user)) for user in users))
+        return bool(found == len(users))
 
     def dirty_members(self, shard: int, limit: int) -> list[bytes]:
         """Users of a shard that PostgreSQL is behind on, those waiting longest first."""

@@ -17,7 +17,7 @@ from worker.redis_requirements import redis_uses, unfitness
 
 OLDEST = (7, 0)
 """The command set that scripts keep to."""
-_FULL, _NEARLY_FULL = 0.9, 0.7
+_FULL, _NEARLY_FULL = 0.9, 0.78
 _KEPT = ("everysec", "always")
 
 

@@ -29,10 +29,15 @@ from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.refused_rows import RowRewriter
 from models.errors import DatabaseUnavailableError, NotReadyError
+from models.events import unpack_batch
+from models.hot.batches import Batch
+from models.hot.clock import StateClock
 from models.hot.connection import connect_state
 from models.hot.journal import Journal
+from models.hot.memory import NewUsers, read_memory
 from models.hot.meters import Meters
 from models.hot.path_state import PathState
+from models.hot.records import Records
 from models.hot.tries import Tries
 from models.hot.usage import DailyUsage
 from models.quotas import Quota
@@ -43,6 +48,7 @@ from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
 from worker.receiver.health_checks import FLUSH_PATIENCE, receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.memory_guard import MemoryGuard
 from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
 from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
@@ -96,11 +102,13 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     watcher = PublicationsWatcher(rule_source(settings, redis, document, now_us))
     keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
-    committer = make_committer(settings, journal.append, BatchPublisher(app).ring, meters)
+    guard = _make_guard(settings, redis, journal, records)
+    committer = make_committer(settings, guard.append, BatchPublisher(app).ring, meters)
     quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), meters, now_us)
     probe = _make_probe(settings, redis, app, journal)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
     needed, useful = receiver_checks(settings, watch_engine, own, records, now_us)
+    useful = {**useful, "memory": guard.check}
     attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
         committer=committer,
@@ -127,6 +135,21 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         probing=_probing(probe),
         threads=DatabaseThreads(DATABASE_READS),
         dead_letters=lambda intake: make_dead_letters_router(letters_engine, intake),
+    )
+
+
+def _make_guard(settings: Settings, redis: Redis, journal: Journal, records: Records) -> MemoryGuard:
+    clock, new_users = StateClock(redis), NewUsers(redis)
+
+    def are_known(batch: Batch) -> bool:
+        return records.has_all(batch.shard, {(event.tenant_id, event.user_id) for event in unpack_batch(batch.packed)})
+
+    return MemoryGuard(
+        append_to_journal=journal.append,
+        memory=lambda: read_memory(redis, settings.shards),
+        lately=lambda: new_users.lately(now_us=clock()),
+        are_known=are_known,
+        quota=settings.new_users_per_hour,
     )
 
 

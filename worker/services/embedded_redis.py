@@ -3,7 +3,8 @@ supervisor.
 """
 
 import json
-from contextlib import closing
+import os
+from contextlib import closing, suppress
 from pathlib import Path
 
 from redis.exceptions import RedisError
@@ -26,8 +27,14 @@ logfile ""
 appendonly yes
 appendfsync everysec
 save ""
+maxmemory {maxmemory}
 maxmemory-policy noeviction
 """
+
+
+LEAST_MEMORY, _MOST_MEMORY = 512 * 1024 * 1024, 16 * 1024 * 1024 * 1024
+"""Of a server of our own, where no setting says another. PostgreSQL and the processes want memory as well."""
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class EmbeddedRedis:
@@ -41,8 +48,10 @@ class EmbeddedRedis:
         self.command = [str(server.binary), str(folder / "redis.conf")]
 
 
-def prepare_redis(data: DataFolder, *, taken: set[int]) -> EmbeddedRedis:
+def prepare_redis(data: DataFolder, *, taken: set[int], maxmemory: int | None = None) -> EmbeddedRedis:
     """Choose a server that can open the data, a port not in ``taken``, and write the configuration.
+
+    Without ``maxmemory`` (bytes) it may use a quarter of the machine's memory, ``LEAST_MEMORY`` at least.
 
     Raises:
         ServiceFailedError: there is no server for this data, or the folder cannot be written.
@@ -54,9 +63,19 @@ def prepare_redis(data: DataFolder, *, taken: set[int]) -> EmbeddedRedis:
     folder.mkdir(mode=0o700, exist_ok=True)
     port, password = data.port("redis", taken=taken), data.secret("redis_password")
     quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
-    write_private(folder / "redis.conf", _CONFIG.format(port=port, password=password, folder=quoted))
+    write_private(
+        folder / "redis.conf",
+        _CONFIG.format(port=port, password=password, folder=quoted, maxmemory=maxmemory or _default_memory()),
+    )
     write_private(folder / "server.json", json.dumps({"kind": server.kind, "major": server.major}))
     return EmbeddedRedis(server, folder, port, password)
+
+
+def _default_memory() -> int:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no group of processes, or one without a limit ("max")
+        machine = min(machine, int(_GROUP_LIMIT.read_text()))
+    return min(max(machine // 4, LEAST_MEMORY), _MOST_MEMORY)
 
 
 def redis_fault(url: str, *, setting: str = "STATE_URL") -> str | None:

@@ -56,7 +56,7 @@ class Servers:
         }
         taken = {*listening_ports(given).values()}
         if given.broker_url is None and given.state_url is None:
-            self._redis = prepare_redis(data, taken=taken)
+            self._redis = prepare_redis(data, taken=taken, maxmemory=given.redis_maxmemory)
             found |= {"broker_url": self._redis.url, "state_url": self._redis.url}
         if given.db_host is None:
             if given.db_sslmode or given.db_sslrootcert:

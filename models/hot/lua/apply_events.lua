@@ -224,8 +224,11 @@ for _, change in ipairs(changes) do
   if #fields > 0 then
     call('HSET', change.record, fields)
   end
-  if not change.touched and not change.dirty then
-    redis.call('PEXPIRE', change.record, record_ttl)
+  if not change.touched then
+    redis.call('HSET', change.record, '@noted', stamp_text) -- no flush settles it: evict_users.lua
+    if not change.dirty then
+      redis.call('PEXPIRE', change.record, record_ttl)
+    end
   end
 end
 if #marks > 0 then
