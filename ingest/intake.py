@@ -14,12 +14,12 @@ from ingest.clock import now_us
 from ingest.committer import GroupCommitter
 from ingest.quotas import Quotas
 from ingest.readmission import event_fault
-from ingest.turns import Turns
 from ingest.validation import Fault, Window, read_event, window_at
 from models.access import ANYBODY, Caller
 from models.events import Event
 from models.hot.meters import Meters
 from models.quotas import Sent
+from models.turns import Turns
 
 Reader = Callable[[Any, Window], Event | Fault | None]
 """Reads one item; None means: acknowledged, but none of ours."""

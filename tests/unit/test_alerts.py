@@ -46,7 +46,7 @@ def test_each_metric_of_an_alert_exists():
 def selectors(rule):
     """What a rule reads: names of metrics, each with the label that its sum keeps."""
     kept = dict.fromkeys(METRIC.findall(rule["expr"]))
-    for label, name in re.findall(r"sum by \((\w+)\) \(rate\((\w+)\[", rule["expr"]):
+    for label, name in re.findall(r"sum by \((\w+)\) \(rate\((\w+)(?:\{[^}]*\})?\[", rule["expr"]):
         kept[name] = label
     for label in re.findall(r"\$labels\.(\w+)", str(rule["annotations"])):
         kept = {name: kept[name] or label for name in kept} if len(kept) == 1 else kept

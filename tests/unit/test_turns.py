@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ingest.turns import Turns
+from models.turns import Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_who_goes_away_with_a_place_just_handed_over_gives_it_back():
     waiting = asyncio.create_task(turns.turn("a").__aenter__())
     await asyncio.sleep(0)
     assert not waiting.done()
-    turns._give_back("a")  # hands the place to the one that waits
+    turns.give_back("a")  # hands the place to the one that waits
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

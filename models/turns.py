@@ -24,14 +24,18 @@ class Turns:
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
         """Hold a place, once it is the owner's turn to have one."""
+        await self.take(owner)
+        try:
+            yield
+        finally:
+            self.give_back(owner)
+
+    async def take(self, owner: str) -> None:
+        """Wait for a place, which ``give_back`` ends."""
         if self._waiting or not self._has_place(owner):
             await self._wait(owner)
         else:
             self._shares.take(owner, 1)
-        try:
-            yield
-        finally:
-            self._give_back(owner)
 
     async def _wait(self, owner: str) -> None:
         place = asyncio.get_running_loop().create_future()
@@ -41,10 +45,11 @@ class Turns:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():  # it was handed a place in the same moment
-                self._give_back(owner)
+                self.give_back(owner)
             raise
 
-    def _give_back(self, owner: str) -> None:
+    def give_back(self, owner: str) -> None:
+        """Give a place to whoever is next."""
         self._shares.give_back(owner, 1)
         self._hand_out()
 
