@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from models.hot.connection import state_errors
 from models.hot.keys import new_users_key, shard_keys
@@ -37,7 +38,7 @@ class StateMemory(NamedTuple):
 
 
 def read_memory(redis: Redis, shards: int) -> StateMemory:
-    """Ask in one round trip.
+    """Ask in one round trip. Where our user may not ask (no ``+info``), the memory counts as without a limit.
 
     Raises:
         StateUnavailableError: the state Redis did not answer.
@@ -46,8 +47,14 @@ def read_memory(redis: Redis, shards: int) -> StateMemory:
         pipeline.info("memory")
         for shard in range(shards):
             pipeline.get(shard_keys(shard).journal_bytes)
-        told, *waiting = pipeline.execute()
-    return StateMemory(int(told["used_memory"]), int(told["maxmemory"]), sum(int(size or 0) for size in waiting))
+        told, *waiting = pipeline.execute(raise_on_error=False)
+        for reply in (told, *waiting):
+            if isinstance(reply, Exception) and not isinstance(reply, NoPermissionError):
+                raise reply
+    size = sum(int(size or 0) for size in waiting if not isinstance(size, Exception))
+    if isinstance(told, Exception):
+        return StateMemory(0, 0, size)
+    return StateMemory(int(told["used_memory"]), int(told.get("maxmemory", 0)), size)
 
 
 class NewUsers:

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.shards import shard_for
+from models.hot.connection import connect_state
 from models.hot.evictions import Evictions
 from models.hot.keys import member, record_key, shard_keys
 from models.hot.memory import NewUsers, StateMemory, read_memory
@@ -162,6 +163,17 @@ def test_memory_is_read_with_what_waits_to_be_applied(stack, redis):
         assert read_memory(redis, SHARDS).waiting > 10_000
     finally:
         redis.config_set("maxmemory", 0)
+
+
+def test_who_may_not_ask_for_the_memory_goes_on_without_a_limit(redis, redis_url):
+    redis.config_set("maxmemory", "100mb")
+    redis.acl_setuser("few", enabled=True, nopass=True, keys=["*"], commands=["+@read", "-@dangerous", "+@connection"])
+    try:
+        with connect_state(redis_url.replace("redis://:", "redis://few:")) as client:
+            assert read_memory(client, SHARDS) == StateMemory(0, 0, 0)
+    finally:
+        redis.config_set("maxmemory", 0)
+        redis.acl_deluser("few")
 
 
 def test_new_users_are_counted_by_tenant_over_an_hour(redis):
