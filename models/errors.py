@@ -102,11 +102,12 @@ _EXPLANATIONS = {
     "(PostgreSQL)",
     Bound.TENANT_DIRTY_USERS: "this tenant's users with changes that PostgreSQL lacks have reached its share of "
     "DIRTY_MAX_USERS (others are not refused): look at questline_dirty_users and questline_flush_waiting_seconds",
-    Bound.STATE_MEMORY: "the state Redis is close to its maxmemory: raise that, or look at what waits in it",
+    Bound.STATE_MEMORY: "the state Redis is close to its maxmemory: raise that, or look at what waits in it "
+    "(questline_journal_bytes, questline_log_bytes, questline_dirty_users)",
     Bound.TENANT_NEW_USERS: "the state Redis is short of memory, and this tenant's new users fill it (others are not "
-    "refused): send fewer new users, or raise maxmemory",
+    "refused): send fewer new users, or raise maxmemory; look at questline_users_evicted_total",
     Bound.NEW_USERS: "this tenant has had as many new users in the last hour as NEW_USERS_PER_HOUR allows: events of "
-    "other users are taken; try again in a minute",
+    "other users are taken; look at questline_users_loaded_total, and try again in a minute",
     Bound.TENANT_MEMORY: "too many events of this tenant wait in the receiver's memory for the journal (others are not "
     "refused): look at questline_commit_seconds",
 }

@@ -13,7 +13,14 @@ from redis import Redis
 from config.shards import shard_for
 from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
-from models.errors import Bound, BrokerUnavailableError, JournalFullError, NotReadyError, StateUnavailableError
+from models.errors import (
+    Bound,
+    BrokerUnavailableError,
+    JournalFullError,
+    NotReadyError,
+    QuotaExceededError,
+    StateUnavailableError,
+)
 from models.events import Event, unpack_batch
 from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters
@@ -316,3 +323,16 @@ async def test_nothing_is_published_while_a_worker_is_on_its_way(make, outlets):
     await committer.commit([event(1)])
     await asyncio.to_thread(committer.close)
     assert outlets.steps() == ["append"]
+
+
+async def test_past_the_quota_of_new_users_the_callers_are_told_to_come_again_in_a_minute(make, outlets):
+    full = shard_for("default", "ada", SHARDS)
+    outlets.full = {full: Bound.NEW_USERS}
+    with pytest.raises(QuotaExceededError, match="NEW_USERS_PER_HOUR") as refused:
+        await make().commit([event(1)])
+    assert refused.value.retry_after == 60
+
+
+async def test_a_batch_says_whose_events_it_holds(make, outlets):
+    await make().commit([event(1), event(2)._replace(tenant_id="other")])
+    assert {batch.tenant_id for _, batches, _ in outlets.calls[:1] for batch in batches} == {"default", "other"}
