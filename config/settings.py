@@ -63,6 +63,8 @@ class Settings(DatabaseSettings):
     challenges_file: Path = Path(str(files("config") / "challenges.json"))
     questline_data_dir: Path = Path(".questline")
     ab_namespace: str | None = None
+    rules_max_steps: Annotated[int, Field(ge=1, le=2_000)] = 1_000
+    rules_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 20)] = 512 * 1024
     max_lateness: Duration = timedelta(days=7)
     record_ttl: Duration = timedelta(days=1)
 

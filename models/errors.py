@@ -17,7 +17,8 @@ QuestlineError
 │   └── ReceiverUnavailableError
 └── PermanentError
     ├── ConfigurationError
-    │   └── InvalidChallengesError
+    │   ├── InvalidChallengesError
+    │   └── RulesTooCostlyError
     ├── UnauthenticatedError
     ├── AccessDeniedError
     ├── InvalidAttributesError
@@ -181,6 +182,10 @@ class InvalidChallengesError(ConfigurationError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class RulesTooCostlyError(ConfigurationError):
+    """One event would cost more under these rules than the settings allow."""
 
 
 class UnauthenticatedError(PermanentError):

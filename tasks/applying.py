@@ -44,7 +44,7 @@ ROUNDS = 4
 """How often a message takes from its shard at most before other shards get their turn; time may end it earlier."""
 TAKEN_BATCHES = 200
 MERGED_EVENTS = 250
-"""Events of one call of the apply script, so that Redis is never busy with it for more than some milliseconds."""
+"""Events that are evaluated together. What one call of the script takes of them is a matter of what they cost."""
 EVENT_ATTEMPTS = 3
 """How often an event may break its evaluation before it becomes a dead letter; once more where the sweep made its batch
 ready again, for a try among the ready ones is not counted."""

@@ -19,7 +19,7 @@ from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.hot.memory import NewUsers
 from models.hot.meters import Meters
-from models.hot.plan import Plan, make_plan
+from models.hot.plan import Plan, make_plans
 from models.hot.records import Applied, ColdUser, Records
 from models.probes import PROBE_TENANT
 from models.rules.matching import Matcher
@@ -84,9 +84,9 @@ class Evaluator:
         started = self.now_us()
         calls: list[Applied] = []
         for _ in range(PLANS):
-            plan = self._plan(shard, events, packed, batch_ids, may_ask=may_load)
+            plans = self._plans(shard, events, packed, batch_ids, may_ask=may_load)
             try:
-                self._call(shard, plan, batch_ids, calls, may_load=may_load)
+                self._call_all(shard, plans, batch_ids, calls, may_load=may_load)
             except RulesOutdatedError as error:  # events that were applied already are skipped by their ids
                 self._catch_up(error, may_ask=may_load)
             else:
@@ -103,6 +103,20 @@ class Evaluator:
         elif not self.rules.knows(outdated.revision):
             raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago") from outdated
 
+    def _call_all(
+        self, shard: int, plans: Sequence[Plan], batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool
+    ) -> None:
+        """Run the script for one plan after another. Only with the last, once all were run, do the entries leave."""
+        away: DatabaseUnavailableError | None = None
+        for plan in plans:
+            is_whole = plan is plans[-1] and away is None
+            try:
+                self._call(shard, plan, batch_ids if is_whole else [], calls, may_load=may_load)
+            except DatabaseUnavailableError as error:  # users of the other plans may all be warm
+                away, may_load = error, False
+        if away is not None:
+            raise away
+
     def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool) -> None:
         """Run the script until no user of the plan is cold; adds what each call did to ``calls``."""
         for _ in range(LOADS):
@@ -116,20 +130,20 @@ class Evaluator:
             plan = plan.only([user.plan for user in cold])
         raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")
 
-    def _plan(
+    def _plans(
         self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_ask: bool
-    ) -> Plan:
+    ) -> list[Plan]:
         matcher = self.rules.matcher()
         names = matcher.attribute_names
         if not names:
-            return make_plan(matcher, events, packed)
+            return make_plans(matcher, events, packed)
         try:
             stamped = self._stamped(shard, events, names, may_ask=may_ask)
         except DatabaseUnavailableError as error:
             if len(batch_ids) > 1:
                 raise AttributesUnknownError(str(error)) from error
             raise
-        return make_plan(matcher, stamped, pack_batch(stamped))
+        return make_plans(matcher, stamped, pack_batch(stamped))
 
     def _stamped(self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool) -> list[Event]:
         if may_ask:

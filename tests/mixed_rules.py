@@ -6,7 +6,7 @@ from models.rules.calendar import microseconds
 from tests.environment import database_settings
 from tests.stack import NOON
 from worker.load.generate import Shape, make_plan
-from worker.rule_source import parse_stored
+from worker.publications import parse_stored
 
 
 def _goal(goal_id, rule, **more):

@@ -8,11 +8,13 @@ from typing import Protocol
 
 import structlog
 
+from config.settings import Settings
 from models.cold.publications import Newest
 from models.cold.publishing import Document
 from models.errors import ConfigurationError, DatabaseUnavailableError, QuestlineError, RulesUnreadableError
+from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenges import parse_challenges
-from models.rules.goals import Publications
+from models.rules.goals import Publications, Rulebook
 from models.rules.matching import Matcher
 from worker.lookout import Lookout
 
@@ -189,3 +191,17 @@ def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document
         named = f"{setting} {path}" if setting else str(path)
         raise ConfigurationError(f"{named}: cannot be read: {error.strerror or error}") from error
     return Document(content, parse_challenges(content, str(path), lateness=lateness), str(path))
+
+
+def reach_us(settings: Settings) -> int:
+    """How long ago (µs) an event may have happened that is applied now: it may have waited in the journal."""
+    return microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
+
+
+def parse_stored(document: bytes) -> Rulebook:
+    """Read a published challenges file. Bounds that hang on ``MAX_LATENESS`` were checked when it was published.
+
+    Raises:
+        InvalidChallengesError: another release wrote it, and this one cannot read it.
+    """
+    return parse_challenges(document, "published challenges", lateness=timedelta())

@@ -9,18 +9,17 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from models.cold.answer_limit import limit_answers
 from models.cold.connection import connect_database
 from models.cold.publication_lock import settled_revision
 from models.cold.publications import Newest, load, newest_publication
-from models.cold.publishing import Document, Publisher
+from models.cold.publishing import Document, Publisher, preview
 from models.errors import ConfigurationError, StateUnavailableError
 from models.hot.fences import Fences
-from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
-from models.rules.challenges import parse_challenges
-from models.rules.goals import Publications, Rulebook
+from models.rules.goals import Publications
+from worker.publications import parse_stored
+from worker.rule_costs import CostBound, cost_bound
 
-ANSWER_SECONDS = 3.0
+ANSWER_TIME = timedelta(seconds=2)
 """How long PostgreSQL may take for a question about rules. A worker waits for the answer when a fence asks for one."""
 
 log = structlog.get_logger()
@@ -30,14 +29,14 @@ class RuleSource:
     """The rules of one installation. Safe to use from several threads."""
 
     def __init__(
-        self, engine: Engine, fences: Fences, document: Document, now_us: Callable[[], int], reach_us: int
+        self, engine: Engine, fences: Fences, document: Document, now_us: Callable[[], int], bound: CostBound
     ) -> None:
-        """``document``: the process' own challenges file; ``reach_us``: how old an event may be that is applied now."""
+        """``document``: the process' own challenges file; ``bound``: what it may cost."""
         self._engine, self._fences = engine, fences
-        self._publisher = Publisher(engine, fences)
-        self._document, self._now_us, self._reach_us = document, now_us, reach_us
+        self._document, self._now_us, self._bound = document, now_us, bound
         self._parse = lru_cache(maxsize=256)(parse_stored)
         self._is_published = False
+        self._refused = ""
 
     def newest(self) -> Newest:
         """The newest publication. The process' own file is published before, if it never was.
@@ -61,7 +60,7 @@ class RuleSource:
             DatabaseUnavailableError: PostgreSQL did not answer.
             ConfigurationError: there is none that can be read.
         """
-        return load(self._engine, self._parse, since_us=self._now_us() - self._reach_us)
+        return load(self._engine, self._parse, since_us=self._now_us() - self._bound.reach_us)
 
     def align_fences(self) -> None:
         """Put every fence to the newest publication that PostgreSQL has; waits for one that is under way.
@@ -79,15 +78,29 @@ class RuleSource:
             log.info("fences_aligned", shards=aligned, revision=revision)
 
     def _publish_own(self) -> None:
-        document = self._document
         try:
-            publish_unseen(self._publisher, document, self._now_us())
+            self._publish_unseen()
         except ConfigurationError as error:  # what was published before holds on
-            log.error("rules_not_published", source=document.source, error=str(error))  # noqa: TRY400
+            if str(error) != self._refused:  # where that is nothing, each look tries again
+                log.error("rules_not_published", source=self._document.source, error=str(error))  # noqa: TRY400
+            self._refused = str(error)
         except StateUnavailableError as error:  # as well, and the next look tries again
-            log.warning("rules_not_published", source=document.source, error=str(error))
+            log.warning("rules_not_published", source=self._document.source, error=str(error))
             return
         self._is_published = True
+
+    def _publish_unseen(self) -> None:
+        """Publish the file unless it was published at any time before; what was, whatever it costs, is not refused."""
+        document, now_us = self._document, self._now_us()
+        coming = preview(self._engine, document, now_us=now_us, only_if_unseen=True)
+        if coming is None:
+            return
+        self._bound.require_after(self._engine, document.rulebook, coming, now_us=now_us)
+        publisher = Publisher(self._engine, self._fences)
+        done = publisher.publish(document, now_us=now_us, only_if_unseen=True)
+        if done is not None:
+            new = sum(goal.is_new for goal in done.goals)
+            log.info("rules_published", revision=done.revision, active_from=done.active_from, new_versions=new)
 
 
 def rule_source(settings: Settings, redis: Redis, document: Document, now_us: Callable[[], int]) -> RuleSource:
@@ -95,33 +108,7 @@ def rule_source(settings: Settings, redis: Redis, document: Document, now_us: Ca
 
     It has a connection to PostgreSQL of its own, so that nobody else's work delays it.
     """
-    engine = connect_database(settings.database_url, application="questline-rules", pool_size=1, pre_ping=False)
-    limit_answers(engine, ANSWER_SECONDS)
-    return RuleSource(engine, Fences(redis, settings.shards), document, now_us, reach_us(settings))
-
-
-def reach_us(settings: Settings) -> int:
-    """How long ago (µs) an event may have happened that is applied now: it may have waited in the journal."""
-    return microseconds_of(settings.max_lateness) + PERIOD_MARGIN_US
-
-
-def publish_unseen(publisher: Publisher, document: Document, now_us: int) -> None:
-    """Publish a challenges file unless it was published at any time before.
-
-    Raises:
-        ConfigurationError: it cannot follow what was published before.
-        StateUnavailableError, DatabaseUnavailableError: a server did not answer; nothing was published.
-    """
-    done = publisher.publish(document, now_us=now_us, only_if_unseen=True)
-    if done is not None:
-        new = sum(goal.is_new for goal in done.goals)
-        log.info("rules_published", revision=done.revision, active_from=done.active_from, new_versions=new)
-
-
-def parse_stored(document: bytes) -> Rulebook:
-    """Read a published challenges file. Bounds that hang on ``MAX_LATENESS`` were checked when it was published.
-
-    Raises:
-        InvalidChallengesError: another release wrote it, and this one cannot read it.
-    """
-    return parse_challenges(document, "published challenges", lateness=timedelta())
+    engine = connect_database(
+        settings.database_url, application="questline-rules", pool_size=1, statement_timeout=ANSWER_TIME
+    )
+    return RuleSource(engine, Fences(redis, settings.shards), document, now_us, cost_bound(settings))

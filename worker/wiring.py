@@ -44,10 +44,10 @@ from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
 from worker.partitioning import drop_old_partitions, prepare_database
-from worker.publications import CurrentRules, PublicationsWatcher, read_file
+from worker.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
-from worker.rule_source import reach_us, rule_source
+from worker.rule_source import rule_source
 
 
 def now_us() -> int:

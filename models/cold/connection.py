@@ -30,12 +30,10 @@ def connect_database(
     pool_size: int = 2,
     application: str = "questline",
     statement_timeout: timedelta = STATEMENT_TIMEOUT,
-    pre_ping: bool = True,
 ) -> Engine:
     """An engine for PostgreSQL; opens nothing until it is used. Must not be shared over a fork.
 
-    A ``statement_timeout`` of zero lets a statement take as long as it needs. Without ``pre_ping`` a connection that
-    broke while it rested is noticed by the statement that uses it, which then fails.
+    A ``statement_timeout`` of zero lets a statement take as long as it needs.
     """
     opening = Opening(statement_timeout)
     patience_s = (statement_timeout + _MARGIN).total_seconds() if statement_timeout else None
@@ -45,7 +43,7 @@ def connect_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=POOL_TIMEOUT_S if patience_s is None else min(POOL_TIMEOUT_S, patience_s),
-        pool_pre_ping=pre_ping,
+        pool_pre_ping=True,
         use_native_hstore=False,  # one question less for each connection
     )
     event.listen(engine, "begin", opening.begin)

@@ -1,4 +1,8 @@
-"""Who may publish rules: one at a time, while everybody else sees what is committed and nothing else."""
+"""Who may publish rules: one at a time, while everybody else sees what is committed and nothing else.
+
+Transactions are READ COMMITTED (``transactions.py``): one snapshot, taken before the lock, would not show what was
+published meanwhile.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +27,6 @@ def publishing(engine: Engine) -> Iterator[Connection]:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
     with database_errors(), engine.begin() as connection:
-        _see_commits(connection)
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {LONGEST_PAUSE_MS}")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         yield connection
@@ -37,12 +40,6 @@ def settled_revision(engine: Engine) -> Iterator[int]:
         DatabaseUnavailableError: PostgreSQL did not answer, or somebody has been publishing for too long.
     """
     with database_errors(), engine.begin() as connection:
-        _see_commits(connection)
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
         yield connection.execute(select(func.max(rule_publications.c.revision))).scalar_one() or 0
-
-
-def _see_commits(connection: Connection) -> None:
-    """Whatever the server's default: a snapshot taken before the lock would not show what was published meanwhile."""
-    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")

@@ -122,9 +122,13 @@ class Publisher:
             return result
 
 
-def preview(engine: Engine, document: Document, *, now_us: int, active_from: int | None = None) -> Published | None:
+def preview(
+    engine: Engine, document: Document, *, now_us: int, active_from: int | None = None, only_if_unseen: bool = False
+) -> Published | None:
     """What publishing would do now; nothing is written."""
     with database_errors(), engine.connect() as connection:
+        if only_if_unseen and _is_seen(connection, document.digest):
+            return None
         known = _known_versions(connection, document.rulebook)
         return _compared(connection, document, known, now_us, active_from)
 

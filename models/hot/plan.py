@@ -14,6 +14,7 @@ Indexes count from 1, as Lua does, those of lanes in steps of three. It is flat 
 allocation.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,15 +24,19 @@ from zlib import crc32
 import msgpack
 
 from models.errors import RulesUnreadableError
-from models.events import Event, identity_hash
+from models.events import Event, identity_hash, pack_batch
 from models.hot.keys import member
 from models.rules.amounts import split
+from models.rules.costs import USER_STEPS, Cost
 from models.rules.matching import Matcher, Step
 from models.rules.nodes import NEVER, Node
 from models.rules.rule import COMPOSITES
 
 META = ("@loaded", "@dirty", "@seen", "@seen_before")
 """The record's own fields that the script reads, in its order; see ``records.py``."""
+CALL_LIMIT = Cost(steps=2_000, size=1 << 20)
+"""What one call of the script may cost, so that it holds Redis for some milliseconds only: a step takes about seven
+microseconds. An event that costs more has a call of its own; RULES_MAX_STEPS and RULES_MAX_BYTES bound it."""
 _EVENT_BYTES = 100
 """About what an event takes in a batch without its payload."""
 FIELD_MARK = b"\x1f"
@@ -98,35 +103,68 @@ def field_of(goal_id: str, period: str) -> str:
     return f"{goal_id}\x1f{period}"
 
 
-def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
-    """Match every event of a batch to its nodes, grouped by user.
+def make_plans(matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT) -> list[Plan]:
+    """Match every event of a batch to its nodes, grouped by user, cut so that no plan costs more than ``limit``.
+
+    An event that costs more has a plan of its own. There is one plan at least.
 
     Raises:
         RulesUnreadableError: an event falls under a publication that this release cannot read.
     """
-    return _Planner(matcher).plan(events, packed)
+    plans, planner = [], _Planner(matcher)
+    for event in events:
+        if not planner.takes(event, limit):
+            plans.append(planner.plan(pack_batch(planner.events)))
+            planner = _Planner(matcher)
+            planner.takes(event, limit)
+    plans.append(planner.plan(pack_batch(planner.events) if plans else packed))
+    return plans
+
+
+def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
+    """The same in one plan, whatever it costs."""
+    [plan] = make_plans(matcher, events, packed, limit=Cost(sys.maxsize, sys.maxsize))
+    return plan
 
 
 class _Planner:
+    """Makes one plan."""
+
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
         self._nodes: list[list[Any]] = []
         self._node_places: dict[Node, int] = {}
         self._users: dict[tuple[str, str], UserPlan] = {}
+        self._steps = self._size = 0
+        self.events: list[Event] = []
 
-    def plan(self, events: Sequence[Event], packed: bytes) -> Plan:
-        for place, event in enumerate(events):
-            self._require_rules(event)
-            user = self._user(event)
-            entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, place]
-            for step in self._matcher.steps(event):
-                lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
-                entry += (lane, step.amount, step.low)
-            user.events.append(entry)
-        known = self._matcher.publications
-        return Plan(
-            events, packed, self._nodes, list(self._users.values()), known.newest.revision, known.known_revision
-        )
+    def takes(self, event: Event, limit: Cost) -> bool:
+        """Plan an event, unless the plan has others and would cost more than ``limit`` with it; whether it did."""
+        self._require_rules(event)
+        steps = self._matcher.steps(event)
+        cost = self._matcher.cost(event, steps)
+        total = self._steps + cost.steps + (USER_STEPS if (event.tenant_id, event.user_id) not in self._users else 0)
+        size = self._size + cost.size + _EVENT_BYTES + len(event.payload)
+        if self.events and (total > limit.steps or size > limit.size):
+            return False
+        self._steps, self._size = total, size
+        self._add(event, steps)
+        return True
+
+    def _add(self, event: Event, steps: Sequence[Step]) -> None:
+        user = self._user(event)
+        entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, len(self.events)]
+        for step in steps:
+            lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
+            entry += (lane, step.amount, step.low)
+        user.events.append(entry)
+        self.events.append(event)
+
+    def plan(self, packed: bytes) -> Plan:
+        """The plan of the events that were taken, which are ``packed`` as one batch."""
+        rules = self._matcher.publications
+        users = list(self._users.values())
+        return Plan(self.events, packed, self._nodes, users, rules.newest.revision, rules.known_revision)
 
     def _require_rules(self, event: Event) -> None:
         revision = self._matcher.publications.unreadable_at(event.occurred_at)

@@ -3,11 +3,13 @@
 Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from models.events import Event
 from models.rules.amounts import split
 from models.rules.calendar import period_key, period_number
+from models.rules.costs import Cost, Costs
 from models.rules.fields import EventFields, value_mark
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.nodes import Network, Node
@@ -43,6 +45,7 @@ class Matcher:
         self.publications = publications
         self.networks = compile_all(publications, lateness_us)
         self._single = self.networks[0] if len(self.networks) == 1 else None
+        self._costs = {id(network): Costs(network) for network in self.networks}
 
     @property
     def attribute_names(self) -> frozenset[str]:
@@ -52,6 +55,10 @@ class Matcher:
     def network_at(self, occurred_at: int, revision: int | None = None) -> Network:
         """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
         return self._single or self.networks[self.publications.place_at(occurred_at, revision)]
+
+    def cost(self, event: Event, steps: Sequence[Step]) -> Cost:
+        """The most that the steps of an event may cost the live engine."""
+        return self._costs[id(self.network_at(event.occurred_at))].planned(event.event_type, [s.node for s in steps])
 
     def steps(self, event: Event, revision: int | None = None) -> list[Step]:
         """The steps of an event, in the rulebook's order."""

@@ -20,7 +20,7 @@ from worker.audit.auditing import SHOWN, Auditor, Scope
 from worker.audit.replaying import RecallingMatcher
 from worker.cli import app
 from worker.load.generate import Shape, make_plan
-from worker.rule_source import parse_stored
+from worker.publications import parse_stored
 
 USERS = 25
 

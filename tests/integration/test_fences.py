@@ -4,6 +4,7 @@ import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
@@ -21,16 +22,19 @@ from models.hot.connection import connect_state
 from models.hot.fences import Fences, revision_of
 from models.hot.keys import shard_keys
 from models.hot.plan import make_plan
+from models.rules.costs import Cost
 from tests.conftest import empty_tables, examples
 from tests.environment import database_settings
 from tests.publishing import newest_revision, publish
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
-from worker.publications import CurrentRules, PublicationsWatcher
-from worker.rule_source import RuleSource, parse_stored, rule_source
+from worker.publications import CurrentRules, PublicationsWatcher, parse_stored
+from worker.rule_costs import CostBound
+from worker.rule_source import RuleSource, rule_source
 from worker.wiring import now_us
 
 WEEK_US = 7 * 86_400_000_000
+BOUND = CostBound(Cost(1_000, 1 << 20), WEEK_US)
 
 
 def rules(target, *more):
@@ -81,7 +85,7 @@ def installation(stack):
     stack.redis.flushall()
     stack.clock.now = now_us()
     fences = Fences(stack.redis, SHARDS)
-    made = Installation(stack, fences, RuleSource(stack.engine, fences, rules(3), now_us, WEEK_US))
+    made = Installation(stack, fences, RuleSource(stack.engine, fences, rules(3), now_us, BOUND))
     made.watcher.current()
     stack.post(stack.event("login"))
     return made
@@ -286,8 +290,6 @@ def test_a_session_that_stands_still_is_given_up_and_another_one_asked(installat
     assert sessions
     with suspended(sessions):
         began = monotonic()
-        with pytest.raises(DatabaseUnavailableError):
-            source.newest()
         assert source.newest().revision == 1
         assert monotonic() - began < 15
 
@@ -298,7 +300,7 @@ def settings_of(monkeypatch, database_url):
     for name, value in database_settings(database_url).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SHARDS", str(SHARDS))
-    monkeypatch.setattr("worker.rule_source.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("worker.rule_source.ANSWER_TIME", timedelta(milliseconds=500))
     return lambda _stack: Settings()
 
 
@@ -357,7 +359,7 @@ def test_whoever_learns_late_judges_by_all_that_was_published_before(redis, engi
     stack.clock.now = now_us()
     fences = Fences(redis, SHARDS)
     publisher, deadly = Publisher(engine, fences), Publisher(engine, _Deadly(redis, SHARDS))
-    workers = [Installation(stack, fences, RuleSource(engine, fences, rules(3), now_us, WEEK_US)) for _ in range(2)]
+    workers = [Installation(stack, fences, RuleSource(engine, fences, rules(3), now_us, BOUND)) for _ in range(2)]
     for worker in workers:
         worker.watcher.current()
     published = 1

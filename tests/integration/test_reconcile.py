@@ -280,7 +280,7 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
     mixed.catch_up(None)
     (batch,) = mixed.accept(mixed.event("lesson", "ada"))
     events = unpack_batch(batch.packed)
-    plan = mixed.applier.evaluator._plan(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)
+    [plan] = mixed.applier.evaluator._plans(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)
     cold = mixed.records.apply(batch.shard, [batch.batch_id], plan, now_us=mixed.clock()).cold
     stale = mixed.reader.snapshots([("t1", "ada")], now_us=mixed.clock())
 

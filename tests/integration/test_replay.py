@@ -12,7 +12,7 @@ from tests.mixed_rules import RULES, document, plan_of, post, use_database
 from tests.publishing import publish
 from tests.stack import NOON, Stack
 from worker.cli import app
-from worker.rule_source import parse_stored
+from worker.publications import parse_stored
 
 COMPARED = "tenant_id, user_id, goal_id, period, challenge_id, progress, status, rule_version, state, slots, is_part"
 

@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 import pytest
 from typer.testing import CliRunner
 
-from models.errors import ConfigurationError, InvalidChallengesError, PermanentError, StateUnavailableError
+from models.errors import (
+    ConfigurationError,
+    InvalidChallengesError,
+    PermanentError,
+    RulesTooCostlyError,
+    StateUnavailableError,
+)
+from models.rules.costs import Cost
 from tests.environment import database_settings
 from tests.publishing import newest_revision
 from worker.cli import app
@@ -52,11 +59,13 @@ def test_a_publication_says_what_becomes_of_each_goal(run, write):
     steps = ["a", "b"]
     first = run("publish", write(logins=_goal(), old=_goal(), same=_goal(), steps={"rule": _sequence(*steps)}))
     assert first.splitlines() == [
-        "logins  new v1", "old     new v1", "same    new v1", "steps   new v1", "revision 1, for all events",
+        "logins  new v1", "old     new v1", "same    new v1", "steps   new v1",
+        "one event of a costs at most 27 steps, 1,361 bytes", "one event of b costs at most 27 steps, 1,361 bytes",
+        "one event of login costs at most 6 steps, 702 bytes", "revision 1, for all events",
     ]  # fmt: skip
     changed = write(logins=_goal(4, on_change="grandfather"), same=_goal(), steps={"rule": _sequence(*steps, "c")})
     lines = run("publish", changed).splitlines()
-    assert lines[:-1] == [
+    assert [line for line in lines[:-1] if not line.startswith("one event of ")] == [
         "logins  changed v1 -> v2 (grandfather)",
         "same    unchanged v1",
         "steps   changed v1 -> v2 (restart, as progress cannot be kept across this change (keep was asked for))",
@@ -91,6 +100,33 @@ def test_nothing_is_published_while_workers_cannot_be_kept_back(run, write, engi
         run("publish", write(logins=_goal(4)))
     assert newest_revision(engine) == 1
     assert "would be revision 2" in run("publish", write(logins=_goal(4)), "--dry-run")
+
+
+def test_rules_that_cost_too_much_are_refused_with_their_cost(run, write, engine, monkeypatch):
+    run("publish", write(logins=_goal()))
+    many = {f"g{n}": _goal(n + 1) for n in range(30)}
+    monkeypatch.setenv("RULES_MAX_STEPS", "32")
+    with pytest.raises(RulesTooCostlyError, match=r"'login': one event may cost 33 steps .* are 32 \(RULES_"):
+        run("publish", write(**many))
+    monkeypatch.setenv("RULES_MAX_STEPS", "33")
+    monkeypatch.setenv("RULES_MAX_BYTES", "1024")
+    with pytest.raises(RulesTooCostlyError, match=r"1,024 \(RULES_MAX_BYTES\)"):
+        run("publish", write(**many), "--dry-run")
+    assert newest_revision(engine) == 1
+    monkeypatch.setenv("RULES_MAX_BYTES", "65536")
+    said = json.loads(run("publish", write(**many), "--json"))
+    assert said["cost"]["event_types"]["login"]["steps"] == 33
+    assert said["cost"]["limit"] == {"steps": 33, "bytes": 65_536}
+
+
+def test_progress_that_versions_carry_on_counts_as_cost(run, write, monkeypatch):
+    """A late event moves the version of its time and those that go on from it."""
+    monkeypatch.setattr("worker.rule_costs.LATE_LIMIT", Cost(10, 1 << 20))
+    for target in (1, 2, 3):
+        run("publish", write(logins=_goal(target), other=_goal(target)))
+    with pytest.raises(RulesTooCostlyError, match=r"'login': one event may cost 11 steps .* with the versions before"):
+        run("publish", write(logins=_goal(4), other=_goal(4)))
+    run("publish", write(logins=_goal(4), other=_goal(3)))
 
 
 def test_what_cannot_be_published_is_said(run, write, tmp_path):

@@ -11,7 +11,7 @@ from models.rules.goals import Publications
 from models.rules.matching import Matcher
 from worker.audit.replaying import RecallingMatcher
 from worker.cli.database import open_database
-from worker.rule_source import parse_stored, reach_us
+from worker.publications import parse_stored, reach_us
 
 
 def log_database(settings: Settings) -> AbstractContextManager[Engine]:

@@ -16,7 +16,7 @@ from models.rules.goals import Goal, Rulebook
 from models.rules.rule_text import json_of
 from worker.cli.plain_text import escaped
 from worker.cli.rule_database import read_document, rules_database
-from worker.rule_source import parse_stored
+from worker.publications import parse_stored
 
 Fields = Mapping[str, Any]
 """What is said of a goal, by the place where it is said, such as ``rule.target``."""

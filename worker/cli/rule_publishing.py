@@ -13,6 +13,7 @@ from models.rules.calendar import microseconds, moment
 from worker.cli.moments import read_moment
 from worker.cli.rule_database import read_document, rules_database, rules_fences
 from worker.installation.joining import shared
+from worker.rule_costs import EventCosts, cost_bound, cost_data, cost_lines
 from worker.services.running import running_settings
 from worker.wiring import now_us
 
@@ -29,19 +30,24 @@ def publish(
 ) -> None:
     """Publish a challenges file: goals whose meaning changed get a new version, which workers go by from then on."""
     wanted = None if active_from is None else microseconds(read_moment(active_from, "--active-from"))
-    document = read_document(file, lateness=shared(running_settings(Settings())).max_lateness)
+    settings = shared(running_settings(Settings()))
+    document = read_document(file, lateness=settings.max_lateness)
+    bound = cost_bound(settings)
     with rules_database() as engine:
-        if dry_run:
-            done = preview(engine, document, now_us=now_us(), active_from=wanted)
-        else:
+        done = preview(engine, document, now_us=now_us(), active_from=wanted)
+        costs: EventCosts = {}
+        if done is not None:
+            costs = bound.require_after(engine, document.rulebook, done, now_us=now_us())
+        if done is not None and not dry_run:
             with rules_fences() as fences:
                 done = Publisher(engine, fences).publish(document, now_us=now_us(), active_from=wanted)
     if as_json:
-        typer.echo(json.dumps(_as_json(done, dry_run=dry_run)))
+        said = _as_json(done, dry_run=dry_run)
+        typer.echo(json.dumps(said if done is None else said | {"cost": cost_data(costs, bound)}))
     elif done is None:
         typer.echo(f"{file}: is what was published last; nothing to do")
     else:
-        typer.echo("\n".join(_lines(document, done, dry_run=dry_run)))
+        typer.echo("\n".join(_lines(document, done, costs, dry_run=dry_run)))
 
 
 def _as_json(done: Published | None, *, dry_run: bool) -> dict[str, Any]:
@@ -67,12 +73,13 @@ def _change(goal: PublishedGoal) -> str:
     return "new" if goal.version == 1 else "changed"
 
 
-def _lines(document: Document, done: Published, *, dry_run: bool) -> Iterator[str]:
+def _lines(document: Document, done: Published, costs: EventCosts, *, dry_run: bool) -> Iterator[str]:
     width = max(len(goal_id) for goal_id in [*done.removed, *(goal.goal_id for goal in done.goals)])
     for goal in done.goals:
         yield f"{goal.goal_id:<{width}}  {_said(document, goal)}"
     for goal_id in done.removed:
         yield f"{goal_id:<{width}}  removed"
+    yield from cost_lines(costs)
     since = f"for events from {moment(done.active_from).isoformat()} on" if done.active_from else "for all events"
     yield f"{'would be revision' if dry_run else 'revision'} {done.revision}, {since}"
 

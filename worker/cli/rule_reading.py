@@ -20,7 +20,7 @@ from worker.cli.plain_tables import print_table
 from worker.cli.plain_text import json_text
 from worker.cli.rule_database import rules_database
 from worker.cli.rule_differences import Difference, differences, fields_of_version, in_words
-from worker.rule_source import parse_stored
+from worker.publications import parse_stored
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 _GoalId = Annotated[str, typer.Argument(help="The goal's id.")]

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from models.errors import InvalidChallengesError
+from config.settings import Settings
+from models.errors import InvalidChallengesError, RulesTooCostlyError
 from worker.cli.rule_database import read_document
 from worker.cli.rule_differences import diff
 from worker.cli.rule_format import format_rules, schema
 from worker.cli.rule_publishing import publish
 from worker.cli.rule_reading import history, list_rules, show
+from worker.rule_costs import cost_bound, cost_data, cost_lines
 
 rules = typer.Typer(help="Check, publish and compare rules.", no_args_is_help=True, add_completion=False)
 
@@ -26,11 +28,14 @@ def validate(
     file: Annotated[Path, typer.Argument(help="The challenges file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
-    """Say every fault of a challenges file, one line each, as the product would at its start."""
+    """Say every fault of a challenges file, one line each, as the product would at its start, and what it costs."""
+    bound = cost_bound(Settings())
     try:
         rulebook = read_document(file).rulebook
-    except InvalidChallengesError as error:
-        typer.echo(json.dumps({"valid": False, "faults": error.faults}) if as_json else "\n".join(error.faults))
+        costs = bound.require(rulebook)
+    except (InvalidChallengesError, RulesTooCostlyError) as error:
+        faults = error.faults if isinstance(error, InvalidChallengesError) else str(error).splitlines()
+        typer.echo(json.dumps({"valid": False, "faults": faults}) if as_json else "\n".join(faults))
         raise typer.Exit(1) from error
     challenges = len({goal.challenge_id for goal in rulebook.goals})
     events = len(rulebook.by_event)
@@ -40,9 +45,11 @@ def validate(
             "challenges": challenges,
             "goals": len(rulebook.goals),
             "event_types": events,
+            "cost": cost_data(costs, bound),
         }
         typer.echo(json.dumps(answer))
     else:
+        typer.echo("\n".join(cost_lines(costs)))
         typer.echo(f"{file}: {challenges} challenges, {len(rulebook.goals)} goals on {events} event types, no faults")
 
 

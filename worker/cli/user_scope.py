@@ -7,7 +7,7 @@ import typer
 
 from config.settings import Settings
 from worker.audit.auditing import Scope
-from worker.rule_source import reach_us
+from worker.publications import reach_us
 
 User = Annotated[str | None, typer.Option(help="Look at this user only.")]
 Tenant = Annotated[str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")]

@@ -16,8 +16,8 @@ from models.cold.servers import OLDEST
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from worker.doctor.registry import Installation, Remark, check, error, ok, warning
 from worker.migrating import alembic_config
+from worker.publications import parse_stored
 from worker.receiver.health_checks import database_probe
-from worker.rule_source import parse_stored
 
 _UNUSED = timedelta(days=90)
 _EXPIRES_SOON = timedelta(days=14)

@@ -44,23 +44,24 @@ end
 
 -- The largest number of parts that one stretch of the duration finds complete.
 local function overlap(within, state, parts)
-  local edges = {}
+  local begins, stops = {}, {}
   for place = 2, parts + 1 do
     local completed_at, stretches = state[place], state[parts + place]
     for pair = 1, completed_at > 0 and #stretches or 0, 2 do
       local begin, stop = math.max(stretches[pair], completed_at - within), stretches[pair + 1]
       if begin <= stop then
-        edges[#edges + 1], edges[#edges + 2] = { begin, 1 }, { stop, -1 }
+        begins[#begins + 1], stops[#stops + 1] = begin, stop
       end
     end
   end
-  table.sort(edges, function(one, other)
-    return one[1] < other[1] or (one[1] == other[1] and one[2] > other[2])
-  end)
-  local most, open = 0, 0
-  for _, edge in ipairs(edges) do
-    open = open + edge[2]
-    most = math.max(most, open)
+  table.sort(begins)
+  table.sort(stops)
+  local most, closed = 0, 0
+  for opened, begin in ipairs(begins) do
+    while stops[closed + 1] < begin do -- a stretch that stops where another begins overlaps with it
+      closed = closed + 1
+    end
+    most = math.max(most, opened - closed)
   end
   return most
 end

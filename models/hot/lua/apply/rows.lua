@@ -58,17 +58,31 @@ local function place_of(field)
   return place
 end
 
--- The places of all rows of a node, whatever their periods.
-local function places_of(id)
-  all_fields = all_fields or redis.call('HKEYS', record)
-  local found, prefix = {}, id .. MARK
-  for _, field in ipairs(all_fields) do
-    if string.sub(field, 1, #prefix) == prefix then
-      place_of(field)
+-- The fields of the record, those of this plan too, by the id of their node; read once for all that ask.
+local function read_fields()
+  local seen = {}
+  all_fields = {}
+  for _, names in ipairs({ redis.call('HKEYS', record), fields }) do
+    for _, field in ipairs(names) do
+      local mark = not seen[field] and string.find(field, MARK, 1, true)
+      if mark then
+        local id = string.sub(field, 1, mark - 1)
+        seen[field], all_fields[id] = true, all_fields[id] or {}
+        table.insert(all_fields[id], field)
+      end
     end
   end
-  for place = META + 1, #fields do
-    if string.sub(fields[place], 1, #prefix) == prefix and row_at(place) then
+end
+
+-- The places of all rows of a node, whatever their periods.
+local function places_of(id)
+  if not all_fields then
+    read_fields()
+  end
+  local found = {}
+  for _, field in ipairs(all_fields[id] or {}) do
+    local place = place_of(field)
+    if row_at(place) then
       found[#found + 1] = place
     end
   end
