@@ -163,7 +163,7 @@ class Journal:
         longest = LONGEST_WAIT // timedelta(milliseconds=1)
         with state_errors():
             rows = self._claim(
-                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready],
+                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready, turns_key(shard)],
                 args=[now_ms, self._retry_after_ms, longest, limit, queued, 1 + int(self._chance() * _SEEDS)],
             )
         return [WaitingBatch(batch_id.decode(), attempts, packed) for batch_id, attempts, packed in rows]

@@ -9,7 +9,7 @@ from config.shards import shard_for
 from ingest.validation import time_fault, window_at
 from models.cold.connection import connect_database, with_access
 from models.cold.reading import ProgressReader
-from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.errors import DatabaseUnavailableError, JournalFullError, StateUnavailableError
 from models.events import pack_batch
 from models.hot.batches import Batch
 from models.hot.keys import generation_at, member, record_key, shard_keys, tries_key
@@ -72,7 +72,9 @@ def test_a_batch_that_is_ready_once_more_has_not_been_ready_all_the_time(redis, 
     stack.clock.advance(minutes=16)
     assert stack.sweeper.sweep() == 1
     stack.accept(stack.event("login"))  # would raise JournalFullError
-    stack.clock.advance(minutes=1)
+    stack.clock.advance(minutes=16)
+    with pytest.raises(JournalFullError):
+        stack.accept(stack.event("login"))
     stack.apply(*stack.published)
     assert stack.progress()[("logins", "")] == (2, False)
     assert not stack.journal.has(batch.shard, batch.batch_id)

@@ -27,7 +27,8 @@ KEYS[6] ready           zset    batch id by its turn, until a worker takes it
 KEYS[7] bell            string  a message is on its way to a worker, or a worker is at it
 KEYS[8] dirty           zset    users with changes that PostgreSQL lacks
 KEYS[9] held            hash    bytes in journal and log by tenant
-KEYS[10] turns          hash    @virtual: the virtual time; @taken: when a worker took last; and for each tenant its next turn
+KEYS[10] turns          hash    @virtual: the virtual time; @taken: when a worker took last, or the sweep gave a shard where
+                                nothing was ready some back; and for each tenant its next turn
 
 ARGV[1] batch_id        string
 ARGV[2] packed          bytes   the batch

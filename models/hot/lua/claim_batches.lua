@@ -12,7 +12,8 @@ would only make the queue longer.
 KEYS[1] journal            hash
 KEYS[2] journal_due        zset
 KEYS[3] journal_attempts   hash
-KEYS[4] ready              zset     batch id by the time since when it is ready
+KEYS[4] ready              zset     batch id by its turn; one that is made ready again comes first, for it had its turn
+KEYS[5] turns              hash     see append_journal.lua
 
 ARGV[1] now                int   milliseconds since the epoch
 ARGV[2] wait               int   milliseconds until the first repetition
@@ -23,8 +24,8 @@ ARGV[6] seed               int   from 1 to 2^31 - 2, for the spread of due times
 
 RETURNS array of {batch_id, attempts, packed}
 ]]
-assert(#KEYS == 4 and #ARGV == 6)
-local journal, journal_due, journal_attempts, ready = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+assert(#KEYS == 5 and #ARGV == 6)
+local journal, journal_due, journal_attempts, ready, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local worker_comes, many_wait = tonumber(ARGV[5]) > 0, tonumber(ARGV[5]) > 20
 local seed, SPREAD = tonumber(ARGV[6]), 0.25
@@ -63,7 +64,10 @@ for _, batch_id in ipairs(batch_ids) do
     redis.call('ZREM', journal_due, batch_id)
   elseif not is_ready and redis.call('HEXISTS', journal_attempts, batch_id) == 0 then
     local row = claim(batch_id, packed)
-    redis.call('ZADD', ready, ARGV[1], batch_id) -- since when it was accepted it was not ready all the time
+    if redis.call('EXISTS', ready) == 0 then -- since when it was accepted it was not ready all the time
+      redis.call('HSET', turns, '@taken', ARGV[1])
+    end
+    redis.call('ZADD', ready, ARGV[1], batch_id)
     if not worker_comes then
       worker_comes = true
       claimed[#claimed + 1] = row
