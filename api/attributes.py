@@ -1,5 +1,6 @@
 """A user's attributes over HTTP: ``PUT`` replaces them all, ``GET`` shows them."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -61,7 +62,7 @@ def attributes_router(users: UserAttributes, threads: DatabaseThreads) -> APIRou
             attributes = read_attributes(await _body(request))
         except InvalidAttributesError as error:
             raise HTTPException(422, str(error)) from error
-        await threads(users.replace, tenant, user_id, attributes)
+        await threads.of(tenant, partial(users.replace, tenant, user_id, attributes))
         return _answer(attributes)
 
     @router.get("/v1/users/{user_id:path}/attributes", responses=_STORED, summary="A user's attributes")
@@ -69,7 +70,7 @@ def attributes_router(users: UserAttributes, threads: DatabaseThreads) -> APIRou
         tenant = tenant_id or caller.own_tenant
         caller.require("read", tenant)
         known = await run_in_threadpool(users.cached, tenant, user_id)
-        return _answer(await threads(users.of_user, tenant, user_id) if known is None else known)
+        return _answer(await threads.of(tenant, partial(users.of_user, tenant, user_id)) if known is None else known)
 
     return router
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from models.errors import DatabaseUnavailableError
+from models.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,27 +24,33 @@ class DatabaseThreads:
     def __init__(self, threads: int = 8, patience_s: float = 2.0) -> None:
         """``threads``: as many as the engine has connections. ``patience_s``: how long a request waits for a turn."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
-        self._turns = asyncio.Semaphore(threads)
+        self._turns = Turns(threads)
         self._patience_s = patience_s
 
     async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the call returns, once it is its turn.
+        """What the call returns, once it is its turn: for an operator, who belongs to no tenant here.
+
+        Raises:
+            DatabaseUnavailableError: too many calls wait for PostgreSQL.
+        """
+        return await self.of("", partial(call, *args, **kwargs))
+
+    async def of(self, tenant_id: str, call: Callable[[], T]) -> T:
+        """The same for a request of a tenant; tenants that wait take turns.
 
         Raises:
             DatabaseUnavailableError: too many calls wait for PostgreSQL.
         """
         try:
-            await asyncio.wait_for(self._turns.acquire(), self._patience_s)
+            await asyncio.wait_for(self._turns.take(tenant_id), self._patience_s)
         except TimeoutError:
             raise DatabaseUnavailableError("too many requests wait for PostgreSQL") from None
         # The turn ends with the thread's work, also where nobody waits for it any more.
-        work = asyncio.get_running_loop().run_in_executor(
-            self._threads, partial(copy_context().run, call, *args, **kwargs)
-        )
-        work.add_done_callback(self._end_turn)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, partial(copy_context().run, call))
+        work.add_done_callback(partial(self._end_turn, tenant_id))
         return await asyncio.shield(work)
 
-    def _end_turn(self, work: "asyncio.Future[T]") -> None:
-        self._turns.release()
+    def _end_turn(self, tenant_id: str, work: "asyncio.Future[T]") -> None:
+        self._turns.give_back(tenant_id)
         if not work.cancelled():
             work.exception()  # looked at: nobody may be left to whom it matters

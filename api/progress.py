@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated
 
 import structlog
@@ -21,10 +22,13 @@ from models.errors import ConfigurationError, DatabaseUnavailableError, StateUna
 from models.hot.records import Records
 from models.rules.goals import Publications, Rulebook, only
 from models.rules.rows import Row
+from models.turns import Turns
 from models.user_attributes import UserAttributes
 
 log = structlog.get_logger()
 
+REDIS_READS = 32
+"""Reads of Redis at once, fewer than there are threads for them; tenants take turns."""
 SIDE_PATIENCE_S = 0.5
 """How long an answer waits for what it can do without: Redis has the progress, PostgreSQL what is beside it."""
 
@@ -60,6 +64,7 @@ class ProgressService:
     attributes: UserAttributes
     shards: int
     now_us: Callable[[], int]
+    turns: Turns = field(default_factory=lambda: Turns(REDIS_READS))
     known_publications: Callable[[], Publications | None] = lambda: None
     """What is known of that without asking anybody."""
 
@@ -143,14 +148,15 @@ async def answer(
     Raises:
         DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.
     """
-    found = await run_in_threadpool(service.from_redis, tenant_id, user_id, reveal=reveal)
+    async with service.turns.turn(tenant_id):
+        found = await run_in_threadpool(service.from_redis, tenant_id, user_id, reveal=reveal)
     if isinstance(found, UserProgress):
         return found
     if found.rows is None:
-        found = await threads(service.completed, found)
+        found = await threads.of(tenant_id, partial(service.completed, found))
     else:
         try:
-            found = await asyncio.wait_for(threads(service.completed, found), SIDE_PATIENCE_S)
+            found = await asyncio.wait_for(threads.of(tenant_id, partial(service.completed, found)), SIDE_PATIENCE_S)
         except (TimeoutError, DatabaseUnavailableError) as error:
             log.warning("progress_read_without_database", error=str(error) or "no answer in time")
     return await run_in_threadpool(service.shown, found, reveal=reveal)

@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import ExitStack
+from threading import Event
 from typing import Any
 
 import grpc
 import pytest
 
+from api.database_threads import DatabaseThreads
 from models.shares import Shares
 from tests.http_server import Served, serving
 from tests.integration.test_doors import House
@@ -111,3 +113,16 @@ async def test_grpc_calls_of_one_tenant_leave_room_for_those_of_others(stack):
         assert (await house.call(loud))[0] is grpc.StatusCode.OK
     finally:
         await house.close()
+
+
+async def test_reads_of_one_tenant_that_wait_for_postgresql_leave_threads_for_those_of_others():
+    threads, stuck = DatabaseThreads(8, patience_s=10), Event()
+    loud = [asyncio.create_task(threads.of("loud", stuck.wait)) for _ in range(50)]
+    try:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await threads.of("quiet", lambda: "read") == "read"
+        assert not any(task.done() for task in loud)
+    finally:
+        stuck.set()
+        await asyncio.gather(*loud)
