@@ -21,6 +21,7 @@ from models.access import Refused
 from models.errors import SERVER_AWAY, Bound, BrokerUnavailableError, StateUnavailableError
 from models.hot.connection import state_errors
 from models.hot.depth import read_depth
+from models.hot.histories import read_histories
 from models.hot.journal import Journal
 from models.hot.keys import METERS, shard_keys
 from models.hot.meters import BUCKETS, SIZE_BUCKETS
@@ -50,6 +51,7 @@ COUNTERS: Mapping[str, tuple[str, str | None]] = {
     "questline_events_redriven_total": ("Events of dead letters that were accepted again", None),
     "questline_flushed_rows_total": ("Progress rows written to PostgreSQL", None),
     "questline_flushed_events_total": ("Events written to PostgreSQL", None),
+    "questline_state_history_resets_total": ("Shards reset after Redis or PostgreSQL went back in time", None),
 }
 
 KNOWN_LABELS: Mapping[str, Sequence[str]] = {
@@ -138,6 +140,8 @@ class FleetCollector(Collector):
         text = "How long batches have been ready in a shard without a worker that takes any"
         yield _gauge("questline_journal_waiting_seconds", text, self._age(ready * 1000))
         lag = self._age(self.records.oldest_change(self.shards))
+        behind = sum(history.is_behind for history in read_histories(self.redis, range(self.shards)).values())
+        yield _gauge("questline_database_behind", "Shards closed because PostgreSQL went back in time", behind)
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
 
     def _depth(self) -> Iterator[Metric]:

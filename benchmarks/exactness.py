@@ -10,7 +10,8 @@ import psycopg2
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
 from worker.audit.auditing import Auditor, Scope
-from worker.cli.log_database import log_database, published_rules
+from worker.audit.published import published_rules
+from worker.cli.log_database import log_database
 from worker.load.send import SendReport
 from worker.load.tally import TALLY
 from worker.wiring import backlog

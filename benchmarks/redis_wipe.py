@@ -19,7 +19,8 @@ from config.settings import Settings
 from models.hot.connection import connect_state
 from models.rules.goals import Rulebook
 from worker.audit.auditing import Auditor, Scope
-from worker.cli.log_database import log_database, published_rules
+from worker.audit.published import published_rules
+from worker.cli.log_database import log_database
 from worker.load.generate import Plan, Shape, make_plan
 from worker.load.send import Pace, SendReport, send
 from worker.load.targets import HttpTarget

@@ -9,6 +9,8 @@ QuestlineError
 │   ├── BrokerUnavailableError
 │   ├── JournalFullError
 │   ├── HydrationRacedError
+│   ├── HistoryChangedError
+│   ├── DatabaseBehindError
 │   ├── RulesUnreadableError
 │   ├── RulesOutdatedError
 │   ├── RateLimitedError
@@ -82,6 +84,7 @@ class Bound(StrEnum):
     STATE_MEMORY = "state_memory"
     TENANT_NEW_USERS = "tenant_new_users"
     NEW_USERS = "new_users"
+    DATABASE_BEHIND = "database_behind"
 
     @property
     def explanation(self) -> str:
@@ -96,6 +99,8 @@ _EXPLANATIONS = {
     "questline_journal_waiting_seconds, and whether a worker takes these shards",
     Bound.DIRTY_USERS: "the users with changes that PostgreSQL lacks have reached DIRTY_MAX_USERS: look at "
     "questline_dirty_users and questline_flush_waiting_seconds",
+    Bound.DATABASE_BEHIND: "PostgreSQL holds an older state than was written to it (questline_database_behind): an "
+    "operator must run `questline recover`, or put a newer backup in its place",
     Bound.RECEIVER_MEMORY: "too many events wait in the receiver's memory for the journal: look at "
     "questline_commit_seconds",
     Bound.TENANT_BYTES: "this tenant's accepted data that waits for workers or for PostgreSQL has reached its share of "
@@ -132,6 +137,14 @@ class NotReadyError(RetryableError):
 
 class HydrationRacedError(RetryableError):
     """A user's record kept changing while it was being loaded from PostgreSQL."""
+
+
+class HistoryChangedError(RetryableError):
+    """A store went back in time while a flush or a reset was under way; nothing of it was written."""
+
+
+class DatabaseBehindError(RetryableError):
+    """PostgreSQL is older than what was flushed to it: nothing is flushed until a person decides."""
 
 
 class RulesUnreadableError(RetryableError):

@@ -14,6 +14,7 @@ import structlog
 from models.hot.keys import member
 from models.hot.log import LogEntry, ShardLog
 from models.hot.records import DirtyRecord, Records
+from models.hot.traces import ReadTrace
 from models.rules.calendar import microseconds_of, oldest_periods
 
 LOG_ENTRIES = 40
@@ -33,6 +34,14 @@ class ShardWork:
     records: list[DirtyRecord]
     read_us: int
     more: bool
+    trace: ReadTrace
+    log_version: int
+    """Every event that was applied up to this version is in these entries, or was flushed before."""
+
+    @property
+    def row_version(self) -> int:
+        """The highest version of a row that was read; 0 without one."""
+        return max((row.stamp for record in self.records for row in record.rows), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +59,45 @@ class ShardReader:
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
+            HistoryChangedError: it went back in time meanwhile.
         """
-        entries, users, is_whole = self._entries(shard)
+        trace = ReadTrace(shard)
+        entries, users, whole_at = self._entries(shard, trace)
+        is_whole = whole_at is not None
         members = self.records.dirty_among(shard, users)
         if is_whole:
             members = list(dict.fromkeys([*members, *self.records.dirty_members(shard, self.users)]))
         read_us = self.now_us()
         oldest = oldest_periods(read_us, microseconds_of(self.window))
-        records = self.records.read_dirty(shard, members, oldest=oldest)
+        records = self.records.read_dirty(shard, members, trace, oldest=oldest)
         lost = sum(record.is_lost for record in records)
         if len(records) < len(members):
             lost += self.records.forget_lost(shard, members)
         if lost:
             log.error("dirty_records_lost", shard=shard, users=lost)
+        log_version = entries[-1].stamp if whole_at is None else whole_at
         if self._may_be_gone(users, records) and not self.shard_log.holds(shard, entries[-1]):
             entries = []
-        return ShardWork(shard, entries, records, read_us, not is_whole or len(members) >= self.users)
+        more = not is_whole or len(members) >= self.users
+        return ShardWork(shard, entries, records, read_us, more, trace, log_version)
 
-    def _entries(self, shard: int) -> tuple[list[LogEntry], list[str], bool]:
-        """Entries until they are of so many users, which the last may pass; their users; whether these are all."""
+    def _entries(self, shard: int, trace: ReadTrace) -> tuple[list[LogEntry], list[str], int | None]:
+        """Entries until they are of so many users, which the last may pass; their users; if these are all entries, the
+        shard's version then.
+        """
         entries: list[LogEntry] = []
         users: dict[str, None] = {}  # a set that keeps its order
         while len(entries) < LOG_ENTRIES:
-            page = self.shard_log.read(shard, LOG_PAGE, after=entries[-1].entry_id if entries else None)
+            after = entries[-1].entry_id if entries else None
+            page, version = self.shard_log.read_for_flush(shard, LOG_PAGE, trace, after=after)
             for entry in page:
                 if len(users) >= self.users:
-                    return entries, list(users), False
+                    return entries, list(users), None
                 entries.append(entry)
                 users |= dict.fromkeys(member(event.tenant_id, event.user_id) for event in entry.events)
             if len(page) < LOG_PAGE:
-                return entries, list(users), True
-        return entries, list(users), False
+                return entries, list(users), version
+        return entries, list(users), None
 
     @staticmethod
     def _may_be_gone(users: list[str], records: list[DirtyRecord]) -> bool:

@@ -6,7 +6,7 @@ has not changed since.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,8 +18,9 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from models.cold.flushed import EventRow, Flush, ProbeRow, ProgressRow
+from models.cold.histories import ShardFlush
 from models.cold.writing import FlushWriter
-from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import failpoint
 from models.hot.connection import state_errors
 from models.hot.keys import FLUSH_ASKED, FLUSH_LOCK
@@ -30,6 +31,7 @@ from models.hot.scripts import StateLock
 from models.probes import is_probe
 from tasks.evicting import Evictor
 from tasks.flush_reading import ShardReader, ShardWork
+from tasks.histories import FlushGate, HistoryWatch
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
@@ -52,6 +54,8 @@ class FlushReport:
     """Whether a shard held more than was read."""
     overlapped: bool = False
     """Whether another flush was at work meanwhile, so that this was not one whole flush."""
+    stopped: bool = False
+    """PostgreSQL went back in time: nothing is flushed until an operator decides."""
 
     def add(self, other: "FlushReport") -> bool:
         """Count in what another transaction did; tells whether it left more to do."""
@@ -86,6 +90,7 @@ class Flusher:
     records: Records
     shard_log: ShardLog
     writer: FlushWriter
+    watch: HistoryWatch
     meters: Meters
     now_us: Callable[[], int]
     evictor: Evictor | None = None
@@ -96,6 +101,7 @@ class Flusher:
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: what was not settled is flushed next time.
+            HistoryChangedError: a store went back in time meanwhile; likewise.
         """
         report = FlushReport()
         lock = StateLock(self.redis, FLUSH_LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
@@ -105,7 +111,7 @@ class Flusher:
                 return report
             self.redis.delete(FLUSH_ASKED)
         try:
-            while self._pass(report):
+            while self._in_step(report) and self._pass(report):
                 with state_errors():
                     lock.reacquire()
         except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
@@ -116,6 +122,19 @@ class Flusher:
         if report.rows or report.events:
             log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
         return report
+
+    def _in_step(self, report: FlushReport) -> bool:
+        """Whether the stores are of one history, as far as that is to be known: each commit looks once more."""
+        try:
+            self.watch.check()
+        except DatabaseBehindError:  # told once, by whoever finds it first
+            report.stopped = True
+            return False
+        except DatabaseUnavailableError:
+            if self._busy_shards():
+                raise
+            return False  # with nothing to flush it may be away
+        return True
 
     def _release(self, lock: Lock) -> bool:
         """Release the lock; tells whether it was held until now, as far as is known."""
@@ -161,16 +180,12 @@ class Flusher:
     def _commit(self, group: _Group) -> FlushReport:
         failpoint("flush.read", DatabaseUnavailableError)
         started = perf_counter()
-        refused = self.writer.write(_flush_of(group.works))
+        refused = self.writer.write(_flush_of(group.works), FlushGate(self.watch.histories, group.works))
         failpoint("flush.committed")
         if group.rows or group.events:  # probes alone are no news
             self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
             self._observe(group)
-        settled = 0
-        for work in group.works:
-            settled += self.records.settle(work.shard, work.records, read_us=work.read_us)
-            if work.entries:
-                self.shard_log.settle(work.shard, work.entries)
+        settled = self._settle(group.works)
         failpoint("flush.settled")
         for letter in refused:
             self.meters.count("challenge_event_handler_events_failed_total")
@@ -178,6 +193,19 @@ class Flusher:
             log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
         more = any(work.more for work in group.works)
         return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
+
+    def _settle(self, works: Sequence[ShardWork]) -> int:
+        """Take off Redis what PostgreSQL has; a Redis that went back meanwhile is left to the next look."""
+        known = self.watch.histories.acknowledge({work.shard: work.trace.token for work in works})
+        settled = 0
+        for work in works:
+            if work.shard not in known:
+                continue
+            token = work.trace.token
+            settled += self.records.settle(work.shard, work.records, read_us=work.read_us, token=token)
+            if work.entries:
+                self.shard_log.settle(work.shard, work.entries, token=token)
+        return settled
 
     def _observe(self, group: _Group) -> None:
         self.meters.count("questline_flushed_rows_total", group.rows)
@@ -192,6 +220,8 @@ class Flusher:
 def _flush_of(works: list[ShardWork]) -> Flush:
     flush = Flush()
     for work in works:
+        events = sum(len(entry.events) for entry in work.entries)
+        flush.shards.append(ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, events))
         for record in work.records:
             flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
         for entry in work.entries:

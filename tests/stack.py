@@ -15,6 +15,7 @@ from models.errors import JournalFullError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
 from models.hot.fences import Fences
+from models.hot.histories import ShardHistories
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
 from models.hot.meters import Meters
@@ -30,10 +31,15 @@ from tasks.applying import BatchApplier
 from tasks.burying import Burials
 from tasks.evaluating import Evaluator
 from tasks.flushing import Flusher
+from tasks.histories import HistoryWatch
 from tasks.pace import MOST, Pace
 from tasks.reporting import Reporter
+from tasks.resetting import ShardResetter
 from tasks.retrying import Retries
 from tasks.sweeping import Sweeper
+from worker.audit.auditing import Auditor
+from worker.audit.correcting import LogCorrector
+from worker.audit.replaying import RecallingMatcher
 
 WINDOW = timedelta(days=7)
 SHARDS = 4
@@ -103,6 +109,8 @@ class Stack:
     queued: int = 0
     slept: list[float] = field(default_factory=list)
     """The waits before repetitions, none of them waited."""
+    woken: list[int] = field(default_factory=list)
+    """The shards that a reset brought workers to."""
     rung: list[Batch] = field(default_factory=list)
     """The batches of the last ``accept`` that need a message."""
 
@@ -150,6 +158,19 @@ class Stack:
             clock=lambda: 0.0,
             pace=Pace(MOST),
         )
+        self.histories = ShardHistories(self.redis, record_ttl=timedelta(hours=1))
+        auditor = Auditor(self.engine, lambda: RecallingMatcher(self.publications(), lateness_us=self.lateness_us()))
+        self.resetter = ShardResetter(
+            self.engine,
+            self.histories,
+            self.records,
+            self.shard_log,
+            LogCorrector(auditor),
+            self.wake,
+            SHARDS,
+            self.clock,
+        )
+        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, SHARDS)
         self.flusher = Flusher(
             self.redis,
             SHARDS,
@@ -158,6 +179,7 @@ class Stack:
             self.records,
             self.shard_log,
             self.writer,
+            self.watch,
             self.meters,
             self.clock,
         )
@@ -184,11 +206,24 @@ class Stack:
         fences = Fences(self.redis, SHARDS)
         fences.align(fences.read(), self.matcher().publications.known_revision)
 
+    def wake(self, shard: int) -> None:
+        """A worker takes what is ready in a shard that was reset, at once."""
+        self.woken.append(shard)
+        batch = self.journal.next_ready(shard)
+        if batch is not None:
+            self.apply(batch)
+
+    def publications(self) -> Publications:
+        return self.rulebook if isinstance(self.rulebook, Publications) else only(self.rulebook)
+
+    def lateness_us(self) -> int:
+        return microseconds_of(self.window) + PERIOD_MARGIN_US
+
     def matcher(self) -> Matcher:
         """The rules of the stack, compiled."""
-        rules = self.rulebook if isinstance(self.rulebook, Publications) else only(self.rulebook)
+        rules = self.publications()
         if self._matcher is None or self._matcher.publications != rules:
-            self._matcher = Matcher(rules, lateness_us=microseconds_of(self.window) + PERIOD_MARGIN_US)
+            self._matcher = Matcher(rules, lateness_us=self.lateness_us())
         return self._matcher
 
     def event(

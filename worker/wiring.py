@@ -1,8 +1,10 @@
 """The composition root: builds the workers' parts from the settings. Nothing below knows how it is put together."""
 
 import gc
+from collections.abc import Callable
 from time import time_ns
 
+import structlog
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine
@@ -15,11 +17,13 @@ from models.cold.letter_reading import LetterReader
 from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
+from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.failpoints import clock_step_us
 from models.hot.attributes import AttributeCache
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
 from models.hot.evictions import Evictions
+from models.hot.histories import ShardHistories
 from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.log import ShardLog
@@ -39,15 +43,21 @@ from tasks.draining import PoisonDrain
 from tasks.evaluating import Evaluator
 from tasks.evicting import Evictor
 from tasks.flushing import Flusher
+from tasks.histories import HistoryWatch
 from tasks.reporting import Reporter
+from tasks.resetting import ShardResetter
 from tasks.retrying import Retries
 from tasks.runtime import Runtime
 from tasks.sweeping import Sweeper
+from worker.audit.correcting import LogCorrector
+from worker.audit.published import make_auditor
 from worker.partitioning import drop_old_partitions, prepare_database
 from worker.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
 from worker.rule_source import rule_source
+
+log = structlog.get_logger()
 
 
 def now_us() -> int:
@@ -68,6 +78,10 @@ def read_challenges(settings: Settings) -> Document:
 def load_rulebook(settings: Settings) -> Rulebook:
     """The goals of the challenges file; raises what ``read_challenges`` raises."""
     return read_challenges(settings).rulebook
+
+
+def leave_to_sweep(_shard: int) -> None:
+    """Sends no message for what is ready in a shard: the sweep does."""
 
 
 def make_journal(settings: Settings, redis: Redis) -> Journal:
@@ -119,9 +133,10 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     parts = _Parts(settings, app)
     source = rule_source(settings, parts.redis, document, now_us)
     watcher = PublicationsWatcher(source)
+    watch = make_history_watch(settings, parts.redis, parts.engine, parts.meters, _waker(parts))
     runtime = Runtime(
         applier=_make_applier(parts, CurrentRules(watcher, lateness_us=reach_us(settings))),
-        flusher=make_flusher(settings, parts.redis, parts.writer, parts.meters),
+        flusher=make_flusher(settings, parts.redis, parts.writer, watch, parts.meters),
         sweeper=_make_sweeper(parts),
         poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries, settings.shards),
         align_fences=source.align_fences,
@@ -171,7 +186,7 @@ def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
     )
 
 
-def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: Meters) -> Flusher:
+def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: HistoryWatch, meters: Meters) -> Flusher:
     """The flush, as the settings have it."""
     return Flusher(
         redis=redis,
@@ -181,6 +196,7 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: 
         records=make_records(settings, redis),
         shard_log=ShardLog(redis),
         writer=writer,
+        watch=watch,
         meters=meters,
         now_us=StateClock(redis),
         evictor=Evictor(
@@ -189,6 +205,42 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, meters: 
             meters=meters,
         ),
     )
+
+
+def make_history_watch(
+    settings: Settings,
+    redis: Redis,
+    engine: Engine,
+    meters: Meters,
+    wake: Callable[[int], None] = leave_to_sweep,
+) -> HistoryWatch:
+    """What compares Redis with PostgreSQL, and resets shards; ``wake`` brings a worker to one that was reset."""
+    histories = ShardHistories(redis, record_ttl=settings.record_ttl)
+    resetter = ShardResetter(
+        engine=engine,
+        histories=histories,
+        records=make_records(settings, redis),
+        shard_log=ShardLog(redis),
+        corrector=LogCorrector(make_auditor(settings, engine)),
+        wake=wake,
+        shards=settings.shards,
+        now_us=StateClock(redis),
+    )
+    return HistoryWatch(redis, engine, histories, resetter, meters, settings.shards)
+
+
+def _waker(parts: _Parts) -> Callable[[int], None]:
+    """Sends a message for what is ready in a shard."""
+
+    def wake(shard: int) -> None:
+        try:
+            batch = parts.journal.next_ready(shard)
+            if batch is not None:
+                parts.publisher.ring([batch])
+        except (BrokerUnavailableError, StateUnavailableError) as error:
+            log.warning("reset_shard_left_to_sweep", shard=shard, error=str(error))
+
+    return wake
 
 
 def _make_sweeper(parts: _Parts) -> Sweeper:

@@ -40,6 +40,12 @@ def upgrade() -> None:
             nullable=False,
             comment="no row of the shard was written with a higher version",
         ),
+        sa.Column(
+            "flushed_events",
+            sa.BigInteger(),
+            nullable=False,
+            comment="how many events all flushes of the shard wrote",
+        ),
         sa.Column("event_rate", sa.Double(), nullable=False, comment="events a second of the last flushes"),
         sa.Column("flushed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("pk_shard_histories")),

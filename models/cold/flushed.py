@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
+from models.cold.histories import ShardFlush
 from models.events import Event
 from models.rules.rows import Evaluation, Row, Unlock
 
@@ -46,3 +47,5 @@ class Flush:
     unlocks: list[Unlock] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     probes: list[ProbeRow] = field(default_factory=list)
+    shards: list[ShardFlush] = field(default_factory=list)
+    """The shards it is of, each once."""

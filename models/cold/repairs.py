@@ -27,11 +27,16 @@ def delete_rows(engine: Engine, rows: Sequence[SurplusRow]) -> int:
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
+    with database_errors(), engine.begin() as connection:
+        return delete_rows_in(connection, rows)
+
+
+def delete_rows_in(connection: Connection, rows: Sequence[SurplusRow]) -> int:
+    """The same within a transaction."""
     if not rows:
         return 0
     columns = dict(zip(SurplusRow._fields, map(list, zip(*rows, strict=True)), strict=True))
-    with database_errors(), engine.begin() as connection:
-        return connection.exec_driver_sql(statement("delete_progress"), columns).rowcount
+    return connection.exec_driver_sql(statement("delete_progress"), columns).rowcount
 
 
 def add_unlocks(engine: Engine, unlocks: Sequence[Unlock]) -> None:

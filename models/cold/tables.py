@@ -238,6 +238,7 @@ shard_histories = Table(
     Column("flush_token", Text, nullable=False, comment="drawn for the flush; the state Redis knows it as well"),
     Column("log_version", BigInteger, nullable=False, comment="every event applied up to this version is in events"),
     Column("row_version", BigInteger, nullable=False, comment="no row of the shard was written with a higher version"),
+    Column("flushed_events", BigInteger, nullable=False, comment="how many events all flushes of the shard wrote"),
     Column("event_rate", Double, nullable=False, comment="events a second of the last flushes"),
     Column("flushed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     comment="the last flush of each shard: by it PostgreSQL and Redis tell whether the other one went back in time",

@@ -25,6 +25,7 @@ _NOT_NOW = frozenset(
         *("NOAUTH", "WRONGPASS", "NOPERM"),
         "CLOCKWRONG",  # of our own scripts: a record is from the future
         *("FOREIGNKEY", "WRONGTYPE"),  # a key of a shard holds another application's value, until somebody moves it
+        "SHARDCLOSED",  # likewise: the shard is being reset
     }
 )
 """Codes of answers that refuse any command, or any write, whatever is in it: the server has something else to do, no

@@ -31,6 +31,7 @@ _BOUNDS = {
     -3: Bound.DIRTY_USERS,
     -4: Bound.TENANT_BYTES,
     -5: Bound.TENANT_DIRTY_USERS,
+    -6: Bound.DATABASE_BEHIND,
 }
 """The replies of the script that appends."""
 
@@ -101,7 +102,7 @@ class Journal:
                 self._append,
                 keys=[
                     *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
-                    *(keys.ready, bell_key(batch.shard), keys.dirty, keys.held, turns_key(batch.shard)),
+                    *(keys.ready, bell_key(batch.shard), keys.dirty, keys.held, turns_key(batch.shard), keys.history),
                 ],
                 args=[
                     *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),

@@ -41,6 +41,7 @@ SHARD_TYPES: Mapping[str, str] = {
     "log_bytes": "string",
     "ready": "zset",
     "held": "hash",
+    "history": "hash",
 }
 """By the field of ``ShardKeys``."""
 _NUMBERS = frozenset({"stamp", "journal_bytes", "log_bytes"})

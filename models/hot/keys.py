@@ -9,6 +9,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
+| ``ql:{sNN}:history`` | hash | which history the shard is in, and its last flush, see ``histories.py`` |
+| ``ql:{sNN}:reads:<flush>`` | int | how many reads a flush has made that is under way; for five minutes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
 | ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
 | ``ql:{sNN}:log:bytes`` | int | size of the batches, unlocks and evaluations in the log |
@@ -87,6 +89,7 @@ class ShardKeys(NamedTuple):
     ready: str
     held: str
     fence: str
+    history: str
 
 
 def shard_keys(shard: int) -> ShardKeys:
@@ -107,6 +110,7 @@ def shard_keys(shard: int) -> ShardKeys:
         ready=f"{journal}:ready",
         held=f"{tag}:held",
         fence=f"{tag}:fence",
+        history=f"{tag}:history",
     )
 
 
@@ -123,6 +127,11 @@ def turns_key(shard: int) -> str:
 def usage_key(day: str) -> str:
     """What tenants and keys sent on a day (of UTC, in ISO 8601)."""
     return f"ql:usage:{day}"
+
+
+def trace_key(shard: int, flush: str) -> str:
+    """How many reads a flush of a shard has made."""
+    return f"ql:{{s{shard:02d}}}:reads:{flush}"
 
 
 def lease_key(shard: int) -> str:

@@ -15,6 +15,7 @@ from models.events import Event, unpack_unchecked
 from models.hot.connection import state_errors
 from models.hot.keys import shard_keys
 from models.hot.scripts import register
+from models.hot.traces import ReadTrace
 from models.rules.amounts import join
 from models.rules.rows import Evaluation, Unlock
 
@@ -56,18 +57,37 @@ class ShardLog:
             entries: Any = self._redis.xrange(shard_keys(shard).log, min=start, count=limit)
         return [_entry(shard, entry_id, fields) for entry_id, fields in entries]
 
+    def read_for_flush(
+        self, shard: int, limit: int, trace: ReadTrace, *, after: bytes | None = None
+    ) -> tuple[list[LogEntry], int]:
+        """The same for a flush, and the shard's version at that moment: all that it applied by then is in the log, or
+        was settled.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+            HistoryChangedError: it went back in time since the flush began to read.
+        """
+        start, keys = b"-" if after is None else b"(" + after, shard_keys(shard)
+        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            trace.count(pipeline)
+            pipeline.get(keys.stamp)
+            pipeline.xrange(keys.log, min=start, count=limit)
+            counted, _, version, entries = pipeline.execute()
+        trace.check(counted)
+        return [_entry(shard, entry_id, fields) for entry_id, fields in entries], int(version or 0)
+
     def holds(self, shard: int, entry: LogEntry) -> bool:
         """Whether an entry is still in the log."""
         with state_errors():
             found: Any = self._redis.xrange(shard_keys(shard).log, min=entry.entry_id, max=entry.entry_id)
         return bool(found)
 
-    def settle(self, shard: int, entries: Sequence[LogEntry]) -> None:
-        """Drop entries that PostgreSQL has committed."""
+    def settle(self, shard: int, entries: Sequence[LogEntry], *, token: str) -> None:
+        """Drop entries that PostgreSQL has committed by the flush of that token, if Redis knows it still."""
         keys = shard_keys(shard)
         sizes = msgpack.packb([(entry.entry_id.decode(), entry.size, entry.tenants) for entry in entries])
         with state_errors():
-            self._settle(keys=[keys.log, keys.log_bytes, keys.held], args=[sizes])
+            self._settle(keys=[keys.log, keys.log_bytes, keys.held, keys.history], args=[sizes, token])
 
     def lengths(self, shards: int) -> list[int]:
         """The number of entries of each shard's log, in one round trip."""

@@ -2,7 +2,8 @@
 
 A record is a hash with one field per goal and period, holding a packed ``Row``, and these fields of its own:
 
-* ``@loaded``: ``1`` once the record holds what PostgreSQL knows, else the token of the load under way
+* ``@loaded``: the shard's epoch (``histories.py``) once the record holds what PostgreSQL knows, else the token of the
+  load under way. A record of another epoch counts as one that is not loaded
 * ``@tenant``, ``@user``: whose record it is
 * ``@dirty``: when (µs) it began to differ from PostgreSQL; absent while it does not
 * ``@flushed``: the stamp up to which PostgreSQL has it
@@ -19,21 +20,24 @@ from typing import Any, Literal, NamedTuple
 
 import msgpack
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from models.errors import RulesOutdatedError
 from models.events import remembered_for
-from models.hot.connection import is_of_other_type, state_errors, with_none_for_other_types
+from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.fences import revision_of
+from models.hot.histories import epoch_of
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
+from models.hot.traces import ReadTrace
 from models.rules.rows import Row, Snapshot
 
 EvaluationLog = Literal["off", "transitions", "all"]
 """Which evaluations are written down: none, changes of status, or every step."""
 
 _STAMP_DIGITS = 16
+_READ_TOGETHER = 100
+"""Records of a flush that are read in one transaction, so that Redis is not busy with it for long."""
 _SLOTS = Row._fields.index("slots")
 _EVALUATION_MODES: tuple[EvaluationLog, ...] = ("off", "transitions", "all")
 
@@ -129,10 +133,10 @@ class Records:
     def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
         """Fill cold records with what PostgreSQL knows; returns how many were still waiting for it."""
         generation = generation_at(now_us, self._window)
-        keys, users = [shard_keys(shard).stamp], []
+        keys, users = [shard_keys(shard).stamp, shard_keys(shard).history], []
         for token, known in loads:
             name = member(known.tenant_id, known.user_id)
-            keys += [record_key(shard, name), seen_key(shard, name, generation)]
+            keys += [record_key(shard, name), *(seen_key(shard, name, generation + shift) for shift in (-1, 0, 1))]
             rows = [part for row in known.rows for part in (field_of(row.goal_id, row.period), pack_row(row))]
             floor = max((row.stamp for row in known.rows), default=0)
             users.append((token, known.tenant_id, known.user_id, floor, known.hashes, rows))
@@ -143,15 +147,16 @@ class Records:
         return loaded
 
     def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
-        """A user's rows, or None if the record is not in Redis (or not loaded yet, or its key holds something else)."""
-        with state_errors():
-            try:
-                fields: Any = self._redis.hgetall(record_key(shard, member(tenant_id, user_id)))
-            except ResponseError as error:
-                if not is_of_other_type(error):
-                    raise
-                return None
-        if fields.get(b"@loaded") != b"1":
+        """A user's rows, or None if the record is not in Redis, not loaded yet, or of a history that ends.
+
+        So it is where its key holds something else.
+        """
+        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(shard_keys(shard).history, "epoch", "closed")
+            pipeline.hgetall(record_key(shard, member(tenant_id, user_id)))
+            told, fields = with_none_for_other_types(pipeline.execute(raise_on_error=False))
+        epoch, closed = told or (None, b"not known")
+        if closed or not _is_loaded(fields, epoch_of(epoch)):
             return None
         return [unpack_row(packed) for packed in _packed_rows(fields).values()]
 
@@ -181,41 +186,67 @@ class Records:
             scores: Any = self._redis.zmscore(shard_keys(shard).dirty, list(members))
         return [name.encode() for name, score in zip(members, scores, strict=True) if score is not None]
 
-    def read_dirty(self, shard: int, members: Sequence[bytes], *, oldest: Mapping[int, str]) -> list[DirtyRecord]:
+    def read_dirty(
+        self, shard: int, members: Sequence[bytes], trace: ReadTrace, *, oldest: Mapping[int, str]
+    ) -> list[DirtyRecord]:
         """What must be flushed of these users; one whose record is gone, or not loaded again yet, is left out.
 
         Rows of periods before ``oldest``, which has a key for each length of keys, may leave Redis afterwards.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+            HistoryChangedError: it went back in time since the flush began to read.
         """
-        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
-            if members:  # before the records: each then holds what the score stands for, unless that was evicted
-                pipeline.zmscore(shard_keys(shard).dirty, [name.decode() for name in members])
+        found = []
+        for first in range(0, len(members), _READ_TOGETHER):
+            found += self._read_dirty(shard, members[first : first + _READ_TOGETHER], trace, oldest)
+        return found
+
+    def _read_dirty(
+        self, shard: int, members: Sequence[bytes], trace: ReadTrace, oldest: Mapping[int, str]
+    ) -> list[DirtyRecord]:
+        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            trace.count(pipeline)
+            pipeline.hget(shard_keys(shard).history, "epoch")
+            # Before the records: each then holds what the score stands for, unless that was evicted.
+            pipeline.zmscore(shard_keys(shard).dirty, [name.decode() for name in members])
             for name in members:
                 pipeline.hgetall(record_key(shard, name.decode()))
-            scores, *records = with_none_for_other_types(pipeline.execute(raise_on_error=False)) or [[]]
+            counted, _, epoch, scores, *records = with_none_for_other_types(pipeline.execute(raise_on_error=False))
+        trace.check(counted)
         return [
             _dirty_record(shard, name.decode(), int(score or 0), fields, oldest)
             for name, score, fields in zip(members, scores, records, strict=True)
-            if fields and fields.get(b"@loaded") == b"1"
+            if _is_loaded(fields, epoch_of(epoch))
         ]
 
     def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
         """Let users go whose records are gone, or not loaded again yet; returns how many those are."""
         with state_errors():
             gone: int = self._forget(
-                keys=[shard_keys(shard).dirty, *(record_key(shard, name.decode()) for name in members)],
+                keys=[
+                    *(shard_keys(shard).dirty, shard_keys(shard).history),
+                    *(record_key(shard, name.decode()) for name in members),
+                ],
                 args=list(members),
             )
         return gone
 
-    def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int) -> int:
-        """Mark records as flushed up to what was read; returns how many users are clean now (promise P6)."""
+    def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
+        """Mark records as flushed up to what was read; returns how many users are clean now (promise P6).
+
+        They were committed by the flush of that token; a Redis that does not know it any more is left as it is.
+        """
         if not records:
             return 0
         users = [(record.member, record.stamp, record.past_fields) for record in records]
         with state_errors():
             settled: int = self._settle(
-                keys=[shard_keys(shard).dirty, *(record_key(shard, record.member) for record in records)],
-                args=[self._record_ttl_ms, read_us, msgpack.packb(users)],
+                keys=[
+                    *(shard_keys(shard).dirty, shard_keys(shard).history),
+                    *(record_key(shard, record.member) for record in records),
+                ],
+                args=[self._record_ttl_ms, read_us, msgpack.packb(users), token],
             )
         return settled
 
@@ -249,6 +280,10 @@ def unpack_row(packed: bytes) -> Row:
     """Read the stored form of a row."""
     row = Row(*msgpack.unpackb(packed[_STAMP_DIGITS:])[: len(Row._fields)])  # the script keeps a mark of its own behind
     return row if row.slots else row._replace(slots=())  # the script writes false where there are none
+
+
+def _is_loaded(fields: Mapping[bytes, bytes] | None, epoch: str) -> bool:
+    return fields is not None and fields.get(b"@loaded", b"").decode() == epoch
 
 
 def _packed_rows(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -13,6 +13,7 @@ from redis import Redis
 
 from models.events import remembered_for
 from models.hot.connection import state_errors, with_none_for_other_types
+from models.hot.histories import epoch_of
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, field_of
 from models.hot.records import unpack_row
@@ -69,15 +70,16 @@ class RecordRepairs:
         """
         generation = generation_at(now_us, self._window)
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hget(shard_keys(shard).history, "epoch")
             for tenant_id, user_id in users:
                 name = member(tenant_id, user_id)
                 pipeline.hgetall(record_key(shard, name))
                 pipeline.zscore(shard_keys(shard).dirty, name)
                 for shift in (-1, 0, 1):
                     pipeline.scard(seen_key(shard, name, generation + shift))
-            replies = with_none_for_other_types(pipeline.execute(raise_on_error=False))
+            epoch, *replies = with_none_for_other_types(pipeline.execute(raise_on_error=False))
         return [
-            _sighting(user, generation, *replies[5 * place : 5 * place + 5])
+            _sighting(user, generation, epoch_of(epoch), *replies[5 * place : 5 * place + 5])
             for place, user in enumerate(users)
         ]  # fmt: skip
 
@@ -99,6 +101,7 @@ class RecordRepairs:
                 keys=[
                     *(keys.stamp, keys.dirty, record_key(shard, name)),
                     *(seen_key(shard, name, sighting.generation + shift) for shift in (-1, 0, 1)),
+                    keys.history,
                 ],
                 # Lua's msgpack has one type for texts and bytes.
                 args=[
@@ -110,7 +113,12 @@ class RecordRepairs:
 
 
 def _sighting(
-    user: tuple[str, str], generation: int, found: dict[bytes, bytes] | None, score: float | None, *sizes: int | None
+    user: tuple[str, str],
+    generation: int,
+    epoch: str,
+    found: dict[bytes, bytes] | None,
+    score: float | None,
+    *sizes: int | None,
 ) -> Sighting:
     fields = found or {}  # a key that holds something else looks like none, and the script replaces neither
     loaded, flushed = (fields.get(name, b"").decode() for name in (b"@loaded", b"@flushed"))
@@ -119,8 +127,8 @@ def _sighting(
     return Sighting(
         *user,
         generation,
-        (loaded, flushed, score_text, *map(str, sizes)),
-        rows if loaded == "1" else None,
+        (epoch, loaded, flushed, score_text, *map(str, sizes)),
+        rows if loaded == epoch else None,
         int(flushed or 0),
         is_dirty=score is not None,
     )

@@ -250,9 +250,9 @@ def test_a_record_evicted_while_it_was_flushed_leaves_no_half_record(stack, monk
     stack.post(stack.event("login"))
     write = stack.writer.write
 
-    def evicted(flush):
+    def evicted(flush, gate):
         monkeypatch.undo()
-        refused = write(flush)
+        refused = write(flush, gate)
         stack.post(stack.event("login"))  # so that its mark is newer than what was read
         evict(stack)
         return refused

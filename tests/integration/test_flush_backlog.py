@@ -7,7 +7,8 @@ from threading import Lock
 import pytest
 
 from models.cold.flushed import Flush, ProgressRow
-from models.errors import DatabaseUnavailableError
+from models.errors import DatabaseUnavailableError, HistoryChangedError
+from models.hot.traces import ReadTrace
 from tests.stack import SHARDS, Stack
 from worker.audit.auditing import Auditor, Scope
 
@@ -20,12 +21,12 @@ class OneWrite:
     def __init__(self, writer):
         self._writer, self._left, self._lock = writer, 1, Lock()
 
-    def write(self, flush):
+    def write(self, flush, gate=None):
         with self._lock:
             if not self._left:
                 raise DatabaseUnavailableError("gone again")
             self._left -= 1
-        return self._writer.write(flush)
+        return self._writer.write(flush, gate)
 
 
 @pytest.fixture
@@ -90,9 +91,9 @@ def test_a_backlog_is_drained_with_users_whose_records_are_clean_or_have_no_even
         backlog.post(*(backlog.event("login", f"u{n}") for n in range(at, at + 8)))
     for shard in range(SHARDS):  # as a flush leaves it that was cut off before it settled the log
         members = backlog.records.dirty_members(shard, 2 * BATCH_SIZE)
-        read = backlog.records.read_dirty(shard, members, oldest={})
+        read = backlog.records.read_dirty(shard, members, ReadTrace(shard), oldest={})
         backlog.writer.write(progress_of(read))
-        backlog.records.settle(shard, read, read_us=backlog.clock())
+        backlog.records.settle(shard, read, read_us=backlog.clock(), token="")
     backlog.flusher.flush()
     assert sum(backlog.records.dirty_counts(SHARDS)) + sum(backlog.shard_log.lengths(SHARDS)) == 0
     assert backlog.count("events") == USERS
@@ -111,7 +112,8 @@ def test_an_event_whose_progress_was_wiped_while_the_flush_read_is_not_written_w
         return read(*args, **options)
 
     monkeypatch.setattr(stack.records, step, wiped)
-    stack.flusher.flush()
+    with pytest.raises(HistoryChangedError):
+        stack.flusher.flush()
     assert stack.count("events") == 0
     stack.post(event)
     stack.flusher.flush()

@@ -19,6 +19,7 @@ from models.cold.writing import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.events import pack_batch
 from models.hot.keys import FLUSH_LOCK
+from models.hot.traces import ReadTrace
 from models.rules.file_values import Id
 from models.rules.goals import Rulebook
 from tests.stack import NOON, SHARDS, Stack, goal
@@ -46,9 +47,9 @@ def test_a_flush_leaves_nothing_dirty_and_the_next_writes_nothing(stack):
 def test_a_change_between_read_and_settle_stays_dirty(stack):
     stack.post(stack.event("login"))
     shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
-    read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), oldest={})
+    read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), ReadTrace(shard), oldest={})
     stack.post(stack.event("login"))
-    assert stack.records.settle(shard, read, read_us=stack.clock()) == 0
+    assert stack.records.settle(shard, read, read_us=stack.clock(), token="") == 0
     assert stack.records.dirty_counts(SHARDS)[shard] == 1
     stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (2, False)

@@ -8,6 +8,7 @@ import pytest
 
 from models.cold.dead_letters import DeadLetter
 from models.cold.publishing import Document
+from models.errors import HistoryChangedError
 from models.events import unpack_batch
 from models.hot.log import ShardLog
 from models.hot.repairs import RecordRepairs
@@ -49,7 +50,7 @@ def reconciler(stack, event=lambda: None, times=0):
     rules = stack.matcher().publications
     auditor = Auditor(stack.engine, lambda: RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US))
     examiner = Examiner(auditor, Disturbed(stack, event, times), ShardLog(stack.redis), WINDOW, stack.clock)
-    return Reconciler(examiner, stack.flusher.flush, SHARDS, pause=lambda _seconds: None)
+    return Reconciler(examiner, stack.flusher, SHARDS, pause=lambda _seconds: None)
 
 
 def reconcile(stack, scope=None, *, dry_run=False, event=lambda: None, times=0):
@@ -85,9 +86,11 @@ def test_a_row_altered_or_deleted_by_hand_is_right_again_and_goes_on(mixed, chan
 
     report = reconcile(mixed)
 
-    assert (report.users_differing, report.users_repaired, report.is_right) == (1, 1, True)
-    assert report.differences
-    assert progress(mixed) == (3, 3)
+    assert report.is_right
+    # Of an emptied Redis a reset comes first: it has repaired a row whose version says that it is ahead of the events.
+    is_reset = is_cold and "stamp" in change
+    assert report.users_differing == report.users_repaired == (not is_reset)
+    assert progress(mixed) == (None if is_reset else 3, 3)
     assert audit(mixed).differences == []
     lessons(mixed, 2)
     assert progress(mixed) == (5, 5)
@@ -146,31 +149,21 @@ def test_an_unlock_that_no_event_explains_is_reported_and_stays(mixed):
     assert mixed.count("unlocks") == 3
 
 
-def wipe_in_the_middle_of_a_flush(stack):
-    """A flush has read, Redis is wiped, an event loads what PostgreSQL had before: two states, the wrong one newer."""
-    lessons(stack, 1)
-    first = [stack.event("lesson", "ada") for _ in range(3)]
-    stack.post(*first)
-    under_way = list(stack.flusher._groups())
-    stack.redis.flushall()
-    stack.post(stack.event("lesson", "ada"))
-    for group in under_way:
-        stack.flusher._commit(group)
-    stack.flusher.flush()
-    return first
-
-
-def test_what_a_wipe_of_redis_in_the_middle_of_a_flush_leaves_is_repaired(mixed):
-    first = wipe_in_the_middle_of_a_flush(mixed)
-    assert audit(mixed).differences  # five events in the log, two or four in the row
-    assert progress(mixed)[0] != 5
-
-    assert reconcile(mixed).is_right
-
-    assert progress(mixed) == (5, 5)
-    assert mixed.count("unlocks") == 2
+def test_a_wipe_of_redis_in_the_middle_of_a_flush_leaves_nothing_to_repair(mixed):
+    """A flush has read, Redis is wiped, an event loads what PostgreSQL had before: two states, and one is void."""
+    lessons(mixed, 1)
+    first = [mixed.event("lesson", "ada") for _ in range(3)]
+    mixed.post(*first)
+    (under_way,) = mixed.flusher._groups()
+    mixed.redis.flushall()
+    mixed.post(mixed.event("lesson", "ada"))
+    with pytest.raises(HistoryChangedError):
+        mixed.flusher._commit(under_way)
+    mixed.flusher.flush()
+    assert progress(mixed) == (2, 2)
     assert audit(mixed).differences == []
-    mixed.post(*first)  # the ids came back as well
+    assert reconcile(mixed).users_differing == 0
+    mixed.post(*first)  # they were lost, so they count
     mixed.flusher.flush()
     assert progress(mixed) == (5, 5)
 
@@ -196,6 +189,7 @@ def test_a_flush_that_read_before_the_repair_does_not_bring_the_old_state_back(m
     lessons(mixed, 3)
     sql(mixed, WRONG)
     mixed.redis.flushall()
+    mixed.flusher.flush()
     mixed.post(mixed.event("lesson", "ada"))  # on the wrong row
     under_way = list(mixed.flusher._groups())
 

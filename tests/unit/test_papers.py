@@ -25,7 +25,7 @@ PAPERS = [
     "SECURITY.md",
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 ]
-PROMISES = [f"P{number}" for number in (*range(1, 12), 14)]
+PROMISES = [f"P{number}" for number in (*range(1, 13), 14)]
 UNITS = {"d": timedelta(days=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
 
 

@@ -15,7 +15,7 @@ from models.cold.event_log import User
 from models.cold.repairs import SurplusRow, add_unlocks, delete_rows
 from models.errors import DatabaseUnavailableError
 from models.rules.rows import Unlock
-from tasks.flushing import FlushReport
+from tasks.flushing import Flusher
 from worker.audit.auditing import AuditReport, Scope
 from worker.audit.comparing import MISSING, Comparer
 from worker.audit.examining import Examiner, Verdict
@@ -53,7 +53,7 @@ class Reconciler:
     """Reconciles the users of one installation with the event log."""
 
     examiner: Examiner
-    flush: Callable[[], FlushReport]
+    flusher: Flusher
     shards: int
     on_users: Callable[[int], None] = lambda _total: None
     """Told how many users may differ, before they are looked at one by one."""
@@ -66,10 +66,12 @@ class Reconciler:
 
         Raises:
             ConfigurationError: PostgreSQL holds no rules.
+            DatabaseBehindError: PostgreSQL went back in time.
             StateUnavailableError, DatabaseUnavailableError: a server did not answer; what was done is right, and
                 another run does the rest.
         """
         started, report, looked = monotonic(), ReconcileReport(), AuditReport()
+        self.flusher.watch.check()  # a reset that came later would undo the repairs
         suspects = self.examiner.auditor.suspects(scope, self._differ_in_redis, looked)
         report.users, report.events, report.skipped = looked.users, looked.events, looked.skipped
         self.on_users(len(suspects))
@@ -167,7 +169,8 @@ class Reconciler:
     def _flushed(self) -> None:
         """One whole flush: none that has read the old records is under way afterwards, for only one runs at a time."""
         for _ in range(_FLUSH_TRIES):
-            if not self.flush().overlapped:
+            flushed = self.flusher.flush()
+            if not flushed.overlapped and not flushed.stopped:
                 return
             self.pause(_FLUSH_PAUSE_SECONDS)
         raise DatabaseUnavailableError("another flush has not ended for a minute; what was repaired waits for it")

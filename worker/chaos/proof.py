@@ -11,7 +11,8 @@ from config.settings import Settings
 from models.cold.connection import database_errors
 from models.cold.tables import dead_letters
 from worker.audit.auditing import Auditor, AuditReport, Scope
-from worker.cli.log_database import log_database, published_rules
+from worker.audit.published import published_rules
+from worker.cli.log_database import log_database
 from worker.load.send import SendReport
 from worker.load.verify import VerifyReport, verify
 

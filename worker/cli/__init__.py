@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "audit": Verb("worker.cli.audit", "audit", "Prove that progress is what the events say."),
     "replay": Verb("worker.cli.replay", "replay", "Compute progress anew from the event log."),
     "reconcile": Verb("worker.cli.reconcile", "reconcile", "Repair progress that is not what the events say."),
+    "recover": Verb("worker.cli.recover", "recover", "Go on after a backup was restored."),
     "dlq": Verb("worker.cli.dlq", "dlq", "Look at dead letters, redrive or discard them."),
     "keys": Verb("worker.cli.keys", "keys", "Create, rotate and revoke API keys."),
     "quotas": Verb("worker.cli.quotas", "quotas", "How much tenants and keys may send."),

@@ -11,10 +11,11 @@ from config.durations import parse_duration
 from config.settings import Settings
 from worker.audit.auditing import Auditor, AuditReport
 from worker.audit.comparing import MISSING, Difference
-from worker.cli.log_database import log_database, published_rules
+from worker.audit.published import late_by, published_rules
+from worker.cli.log_database import log_database
 from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
-from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
+from worker.cli.user_scope import Everyone, Sample, Tenant, User, scope_of
 from worker.installation.joining import shared
 from worker.services.running import running_settings
 

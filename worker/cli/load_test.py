@@ -15,9 +15,10 @@ from rich.progress import Progress
 from config.settings import Settings
 from ingest.ags import LOGIN_TOPIC
 from models.errors import ConfigurationError, ReceiverUnavailableError
+from worker.audit.published import published_rules
 from worker.channels import channel_to
 from worker.cli.client import call, in_path
-from worker.cli.log_database import log_database, published_rules
+from worker.cli.log_database import log_database
 from worker.cli.progress_bars import progress_bars
 from worker.installation.joining import shared
 from worker.load.generate import Plan, Shape, make_plan

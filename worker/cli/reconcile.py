@@ -18,17 +18,18 @@ from models.hot.meters import Meters
 from models.hot.repairs import RecordRepairs
 from worker.audit.auditing import Auditor
 from worker.audit.examining import Examiner
+from worker.audit.published import late_by, published_rules
 from worker.audit.reconcile_report import ReconcileReport
 from worker.audit.reconciling import Reconciler
 from worker.cli.audit import said
-from worker.cli.log_database import log_database, published_rules
+from worker.cli.log_database import log_database
 from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
-from worker.cli.user_scope import Everyone, Sample, Tenant, User, late_by, scope_of
+from worker.cli.user_scope import Everyone, Sample, Tenant, User, scope_of
 from worker.installation.joining import shared
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
-from worker.wiring import make_flusher
+from worker.wiring import make_flusher, make_history_watch
 
 
 def reconcile(
@@ -72,7 +73,7 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     return Reconciler(
         Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, StateClock(redis)),
-        make_flusher(settings, redis, writer, meters).flush,
+        make_flusher(settings, redis, writer, make_history_watch(settings, redis, engine, meters), meters),
         settings.shards,
         on_users=lambda total: progress.update(repairing, total=total),
         on_user=lambda users: progress.advance(repairing, users),

@@ -10,9 +10,10 @@ import typer
 
 from config.settings import Settings
 from models.rules.goals import only
+from worker.audit.published import matcher_of, published_rules
 from worker.audit.recomputing import Recomputer
 from worker.audit.sandbox import Sandbox, check_name
-from worker.cli.log_database import log_database, matcher_of, published_rules
+from worker.cli.log_database import log_database
 from worker.cli.moments import read_moment
 from worker.cli.progress_bars import progress_bars
 from worker.cli.rule_database import read_document

@@ -1,13 +1,11 @@
 """The options of ``questline audit`` and ``questline reconcile`` that say which users are looked at."""
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from config.settings import Settings
 from worker.audit.auditing import Scope
-from worker.publications import reach_us
 
 User = Annotated[str | None, typer.Option(help="Look at this user only.")]
 Tenant = Annotated[str | None, typer.Option(help="The user's tenant; AB_NAMESPACE or 'default' where not given.")]
@@ -26,8 +24,3 @@ def scope_of(settings: Settings, user: str | None, tenant: str | None, sample: i
     if (user is not None) + (sample is not None) + everyone > 1:
         raise typer.BadParameter("give one of --user, --sample and --all")
     return Scope(user=None if user is None else (settings.tenant_or_default(tenant), user), sample=sample)
-
-
-def late_by(settings: Settings) -> timedelta | None:
-    """How much later than it happened an event may have been applied, where old events are dropped; else None."""
-    return None if settings.event_retention is None else timedelta(microseconds=reach_us(settings))

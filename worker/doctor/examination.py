@@ -13,7 +13,15 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import QuestlineError
-from worker.doctor import agreement, fleet, machine, postgres, redis_servers, settings  # noqa: F401 - importing registers them
+from worker.doctor import (  # noqa: F401 - importing registers them
+    agreement,
+    fleet,
+    histories,
+    machine,
+    postgres,
+    redis_servers,
+    settings,
+)
 from worker.doctor.registry import CHECKS, Check, Installation, Level, Remark, error, ok, warning
 
 PATIENCE_SECONDS = 15.0

@@ -19,13 +19,16 @@ from sqlalchemy import Engine
 
 from api.pulse import AWAY, Check
 from config.settings import Settings
-from models.errors import NotReadyError, OnlyReadsError, UnsuitableDatabaseError
+from models.errors import DatabaseUnavailableError, NotReadyError, OnlyReadsError, UnsuitableDatabaseError
+from models.histories import Standing
 from models.hot.connection import connect_state, state_errors
+from models.hot.histories import read_histories
 from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
 from models.hot.servers import UnfitServerError
+from tasks.standings import compare
 from worker.database_check import check_database
 from worker.receiver.path_words import listed
 from worker.redis_requirements import RequirementsCheck
@@ -144,6 +147,7 @@ def receiver_checks(
         "state_keys": lambda: own_keys(state, settings.shards),
         "redis": RequirementsCheck(settings),
         "journal": backlog.journal,
+        "history": lambda: one_history(state, engine, settings.shards),
         **own,
     }
     if settings.journal_replicas:
@@ -194,6 +198,24 @@ def replica_probe(redis: Redis, wanted: int) -> None:
         found: Any = redis.wait(wanted, _REPLICA_MS)
     if found < wanted:
         raise NotReadyError(f"the state Redis has {found} of the {wanted} that JOURNAL_REPLICAS asks for")
+
+
+def one_history(redis: Redis, engine: Engine, shards: int) -> None:
+    """Whether PostgreSQL has all that was written to it, as far as it answers.
+
+    Raises:
+        StateUnavailableError: Redis does not answer.
+        NotReadyError: PostgreSQL went back in time, so that nothing is accepted.
+    """
+    try:
+        is_behind = bool(compare(redis, engine, shards).of(Standing.DATABASE_BEHIND))
+    except DatabaseUnavailableError:  # what was found before it went away holds on
+        is_behind = any(history.is_behind for history in read_histories(redis, range(shards)).values())
+    if is_behind:
+        raise NotReadyError(
+            "PostgreSQL is older than what was written to it: an operator must run `questline recover`, or put a newer "
+            "backup in its place"
+        )
 
 
 def database_probe(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 --[[
-Writes one accepted batch, which is of one tenant, to its shard's journal, unless the shard is at one of its bounds:
+Writes one accepted batch, which is of one tenant, to its shard's journal, unless PostgreSQL went back in time and waits for
+an operator, or the shard is at one of its bounds:
 - bytes: the journal grows while workers are behind, the log while PostgreSQL is;
 - the tenant's part of these bytes;
 - age: batches are ready, and no worker has taken any of the shard for too long. A batch that a worker took and that
@@ -29,6 +30,7 @@ KEYS[8] dirty           zset    users with changes that PostgreSQL lacks
 KEYS[9] held            hash    bytes in journal and log by tenant
 KEYS[10] turns          hash    @virtual: the virtual time; @taken: when a worker took last, or the sweep gave a shard where
                                 nothing was ready some back; and for each tenant its next turn
+KEYS[11] history        hash    see models/hot/histories.py
 
 ARGV[1] batch_id        string
 ARGV[2] packed          bytes   the batch
@@ -40,11 +42,12 @@ ARGV[7] max_age         int     milliseconds
 ARGV[8] max_dirty       int     users
 
 RETURNS 1 written, and a message is needed, 2 written (or there already), or which bound the shard is at: -1 bytes, -2 age,
-        -3 users; or which one the tenant is at: -4 bytes, -5 users
+        -3 users; or which one the tenant is at: -4 bytes, -5 users; or -6 PostgreSQL is behind
 ]]
-assert(#KEYS == 10 and #ARGV == 8)
+assert(#KEYS == 11 and #ARGV == 8)
 local journal, journal_index, journal_due, journal_bytes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local log_bytes, ready, bell, dirty, held, turns = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local history = KEYS[11]
 local batch_id, packed, now, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_bytes, bell_ttl = tonumber(ARGV[5]), ARGV[6]
 local max_age, max_dirty = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -94,6 +97,9 @@ local function users_of(number)
   return number * found / math.max(#sample, 1)
 end
 
+if redis.call('HEXISTS', history, 'behind') == 1 then
+  return -6
+end
 local bytes = tonumber(redis.call('GET', journal_bytes) or '0') + tonumber(redis.call('GET', log_bytes) or '0')
 if bytes <= 0 then -- what a former release dropped it did not take off
   redis.call('DEL', held)

@@ -17,7 +17,8 @@ KEYS[10] log_bytes          int
 KEYS[11] ready              zset
 KEYS[12] held               hash    bytes in journal and log by tenant
 KEYS[13] fence              string  the lowest revision of rules that a plan may be made with, then ':' and a token
-KEYS[14...] for each user of the plan, in its order:
+KEYS[14] history            hash    see models/hot/histories.py
+KEYS[15...] for each user of the plan, in its order:
          record             hash    see models/hot/records.py
          seen_before        set     event ids of the dedup generation before the one of ARGV[5]
          seen_now           set     of that generation
@@ -37,11 +38,11 @@ ARGV[10] known_revision     int     the newest publication that the caller knew 
 RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold},
         or {fence} where the plan was made with a revision below it; '' where there is no fence. Nothing is done then.
 ]]
-assert(#KEYS >= 13 and #KEYS % 4 == 1 and #ARGV == 10)
+assert(#KEYS >= 14 and #KEYS % 4 == 2 and #ARGV == 10)
 local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local held, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], 14, 4
+local held, history, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], KEYS[14], 15, 4
 local fence, known_revision = redis.call('GET', KEYS[13]), tonumber(ARGV[10])
 local lowest_revision = fence and tonumber(string.match(fence, '^%d+'))
 if not lowest_revision or known_revision < lowest_revision then -- before any write
@@ -99,8 +100,13 @@ end
 
 expect({ stamp_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
 expect({ journal_due, 'zset', journal_bytes, 'int', journal_attempts, 'hash', log_bytes, 'int', ready, 'zset' })
+expect({ history, 'hash' })
+
+-- include: history
+
 local stamp = draw_stamp()
 local stamp_text = string.format('%016.0f', stamp)
+local token_start = '?' .. epoch .. '.' -- of a load under way in this epoch; one of an older epoch is void
 local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
 local probes = 0
 
@@ -164,8 +170,9 @@ for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
   local read = of_user('HMGET', record, user[FIELDS])
-  if read[LOADED] ~= '1' then
-    cold[#cold + 1] = { index - 1, read[LOADED] or ('?' .. stamp_text), record }
+  if read[LOADED] ~= epoch then
+    local is_loading = read[LOADED] and string.sub(read[LOADED], 1, #token_start) == token_start
+    cold[#cold + 1] = { index - 1, is_loading and read[LOADED] or (token_start .. stamp_text), record }
   else
     local known = duplicates
     local events, ids = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))

@@ -5,23 +5,27 @@ one without any mark of loading is a half record that an older release left behi
 another application's value is left as it is.
 
 KEYS[1] dirty        zset
-KEYS[2...] record    hash    for each user
+KEYS[2] history      hash    see models/hot/histories.py
+KEYS[3...] record    hash    for each user
 
 ARGV[1...] member    string  in the order of KEYS
 
 RETURNS number of users taken off
 ]]
-assert(#KEYS >= 2 and #ARGV == #KEYS - 1)
-local dirty = KEYS[1]
+assert(#KEYS >= 3 and #ARGV == #KEYS - 2)
+local dirty, history, FIRST = KEYS[1], KEYS[2], 3
+
+-- include: history
 
 local gone = 0
 for index, member in ipairs(ARGV) do
-  local loaded = redis.pcall('HGET', KEYS[index + 1], '@loaded')
-  if loaded ~= '1' then
+  local record = KEYS[FIRST + index - 1]
+  local loaded = redis.pcall('HGET', record, '@loaded')
+  if loaded ~= epoch then
     gone = gone + redis.call('ZREM', dirty, member)
   end
   if not loaded then
-    redis.call('DEL', KEYS[index + 1])
+    redis.call('DEL', record)
   end
 end
 return gone

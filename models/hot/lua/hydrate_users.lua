@@ -1,11 +1,15 @@
 --[[
 Loads cold users' records with what PostgreSQL knows, each only if nobody has since: the token that apply_events.lua
-gave out must still stand in the record. So a slow reader can never put back an older state (promise P7).
+gave out must still stand in the record. So a slow reader can never put back an older state (promise P7). What is left of the
+user in Redis goes first, its ids too: it may be of a history that has ended, and PostgreSQL has all that counts.
 
 KEYS[1] stamp         int      the shard's counter of changes
-KEYS[2...] for each user:
+KEYS[2] history       hash     see models/hot/histories.py
+KEYS[3...] for each user:
         record        hash
-        seen_now      set      event ids of this dedup generation
+        seen_before   set      event ids of the dedup generation before
+        seen_now      set      of this one
+        seen_after    set      of the next one: another worker's clock may be ahead
 
 ARGV[1] users         msgpack  array of {token, tenant_id, user_id, stamp_floor, {hash, ...}, {field, packed row, ...}}:
                                the highest stamp among the rows, and the identity hashes of the user's recent events
@@ -14,10 +18,13 @@ ARGV[3] seen_ttl      int      milliseconds
 
 RETURNS number of records loaded; the others have moved on
 ]]
-assert(#KEYS >= 3 and #KEYS % 2 == 1 and #ARGV == 3)
-local stamp, users, generation, seen_ttl = KEYS[1], cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
-assert(#users == (#KEYS - 1) / 2)
-local FIRST_USER_KEY, KEYS_PER_USER, CHUNK = 2, 2, 1000
+assert(#KEYS >= 6 and #KEYS % 4 == 2 and #ARGV == 3)
+local stamp, history = KEYS[1], KEYS[2]
+local users, generation, seen_ttl = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
+local FIRST_USER_KEY, KEYS_PER_USER, CHUNK = 3, 4, 1000
+assert(#users == (#KEYS - FIRST_USER_KEY + 1) / KEYS_PER_USER)
+
+-- include: history
 
 local function in_chunks(command, key, arguments)
   for first = 1, #arguments, CHUNK do
@@ -25,15 +32,27 @@ local function in_chunks(command, key, arguments)
   end
 end
 
+local token_start = '?' .. epoch .. '.' -- as in apply_events.lua
 local loaded, highest = 0, 0
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
-  local record, seen_now = KEYS[base], KEYS[base + 1]
+  local record, seen_before, seen_now, seen_after = unpack(KEYS, base, base + KEYS_PER_USER - 1)
   local token, tenant_id, user_id, stamp_floor, hashes, rows = unpack(user)
-  if redis.pcall('HGET', record, '@loaded') == token then -- an error where the key holds something else now
-    local flushed = string.format('%.0f', stamp_floor)
-    redis.call('HSET', record, '@loaded', '1', '@tenant', tenant_id, '@user', user_id, '@flushed', flushed)
+  local is_of_epoch = string.sub(token, 1, #token_start) == token_start
+  -- An error where the key holds something else now.
+  if is_of_epoch and redis.pcall('HGET', record, '@loaded') == token then
+    local lives_ms, flushed = redis.call('PTTL', record), string.format('%.0f', stamp_floor)
+    redis.call('DEL', record)
+    for _, seen in ipairs({ seen_before, seen_now, seen_after }) do
+      if redis.call('TYPE', seen).ok == 'set' then -- another application's value is left as it is
+        redis.call('DEL', seen)
+      end
+    end
+    redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id, '@flushed', flushed)
     in_chunks('HSET', record, rows)
+    if lives_ms > 0 then -- as apply_events.lua set it
+      redis.call('PEXPIRE', record, lives_ms)
+    end
     if #hashes > 0 then
       in_chunks('SADD', seen_now, hashes)
       redis.call('PEXPIRE', seen_now, seen_ttl)

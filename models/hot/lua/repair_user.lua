@@ -9,8 +9,9 @@ KEYS[3] record         hash     see models/hot/records.py
 KEYS[4] seen_before    set      event ids of the dedup generation before that of ARGV[3]
 KEYS[5] seen_now       set      of that generation
 KEYS[6] seen_after     set      of the next one
+KEYS[7] history        hash     see models/hot/histories.py
 
-ARGV[1] looked_like    msgpack  {@loaded, @flushed, score among the dirty, sizes of the three sets of ids}, as texts
+ARGV[1] looked_like    msgpack  {epoch, @loaded, @flushed, score among the dirty, sizes of the three sets of ids}, as texts
 ARGV[2] user           msgpack  {tenant_id, user_id, member, stamp_floor, {hash, ...}, {field, row, ...}}: the highest
                                 stamp known of the user, the identity hashes of its recent events, and all its rows
 ARGV[3] generation     int      the dedup generation of now
@@ -20,12 +21,14 @@ ARGV[6] now            int      microseconds since the epoch
 
 RETURNS 1 put in place, 0 the user has changed since, or a key holds another application's value
 ]]
-assert(#KEYS == 6 and #ARGV == 6)
-local stamp_key, dirty, record, sets = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
+assert(#KEYS == 7 and #ARGV == 6)
+local stamp_key, dirty, record, sets, history = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }, KEYS[7]
 local looked_like, user = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local generation, seen_ttl, record_ttl, now = tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local tenant_id, user_id, member, floor, hashes, rows = unpack(user)
 local CHUNK, MARK, R_STAMP = 1000, '\31', 6 -- as in apply_events.lua
+
+-- include: history
 
 local function in_chunks(command, key, arguments)
   for first = 1, #arguments, CHUNK do
@@ -41,17 +44,22 @@ for _, key in ipairs({ record, unpack(sets) }) do
 end
 local flushed, score = redis.call('HGET', record, '@flushed'), redis.call('ZSCORE', dirty, member)
 local looks_like = {
+  epoch,
   redis.call('HGET', record, '@loaded') or '',
   flushed or '',
   score and string.format('%.0f', tonumber(score)) or '',
 }
 for place, key in ipairs(sets) do
-  looks_like[3 + place] = tostring(redis.call('SCARD', key))
+  looks_like[4 + place] = tostring(redis.call('SCARD', key))
 end
 for place, value in ipairs(looks_like) do
   if value ~= looked_like[place] then
     return 0
   end
+end
+
+if looks_like[2] ~= epoch then -- nothing of a history that has ended may stay, ids neither
+  redis.call('DEL', record, unpack(sets))
 end
 
 local stamp = redis.call('INCR', stamp_key)
@@ -75,7 +83,7 @@ for place = 2, #rows, 2 do
   rows[place] = stamp_text .. cmsgpack.pack(rows[place])
 end
 in_chunks('HSET', record, rows)
-redis.call('HSET', record, '@loaded', '1', '@tenant', tenant_id, '@user', user_id)
+redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id)
 redis.call('HSETNX', record, '@flushed', string.format('%.0f', floor))
 if #rows > 0 then
   redis.call('HSETNX', record, '@dirty', now)

@@ -1,0 +1,4 @@
+SELECT
+    shard, flush_number, flush_token, log_version, row_version, flushed_events, event_rate,
+    extract(epoch FROM clock_timestamp() - flushed_at) AS silent_seconds
+FROM shard_histories
