@@ -128,6 +128,7 @@ def test_events_on_their_way_in_the_release_before_count_once_and_progress_goes_
         }  # fmt: skip
         wait_until(lambda: _progress(after) == expected, message=lambda: str(_progress(after)))
         assert _stored(after) == 8 * USERS
+        assert after.rows("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(False,)]
         audit = after.run("audit", "--all", seconds=60)
         assert audit.returncode == 0, audit.stdout + audit.stderr
         assert after.run("doctor", seconds=60).returncode == 0

@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import pytest
 from redis import Redis
+from sqlalchemy import make_url
 
 from config.settings import Settings
+from models.errors import ConfigurationError
 from worker.services.data_folder import DataFolder
 from worker.services.discovery import find_postgres_servers
+from worker.services.embedded_postgres import administrator_url
 from worker.services.interrupts import Interrupts
 from worker.services.launch import Product, Run
 from worker.services.servers import Servers
-from worker.services.unprivileged import Identity, reachable_server, server_identity
+from worker.services.unprivileged import SERVER_ENVIRONMENT, Identity, reachable_server, server_identity
 
 
 class Silent:
@@ -88,6 +92,61 @@ def test_changed_database_settings_are_honoured_on_old_data(tmp_path):
     with servers_of(tmp_path, db_user="someone else", db_password="it's/new", db_name="other") as settings:
         found = _query(settings.database_url, "SELECT current_user, current_database()")
         assert found == [("someone else", "other")]
+
+
+def test_the_role_is_no_superuser_and_owns_its_database(tmp_path):
+    with servers_of(tmp_path) as settings:
+        rights = "rolsuper, rolcreaterole, rolreplication, rolbypassrls"
+        asked = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
+        assert _query(settings.database_url, asked) == [(False,) * 4]
+        owner = "SELECT pg_get_userbyid(datdba) = current_user FROM pg_database WHERE datname = current_database()"
+        assert _query(settings.database_url, owner) == [(True,)]
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            _query(settings.database_url, "SELECT pg_read_file('postmaster.pid')")
+
+
+def test_a_folder_of_the_release_before_loses_the_superuser_and_nothing_else(tmp_path):
+    with servers_of(tmp_path) as settings:
+        data = DataFolder(tmp_path)
+        administrator = administrator_url(data, settings.db_port)
+        _query(administrator, "ALTER ROLE postgres SUPERUSER")  # as that release made it
+        _query(settings.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    with servers_of(tmp_path) as settings:
+        superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+        assert _query(settings.database_url, superuser) == [(False,)]
+        assert _query(settings.database_url, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_another_user_of_settings_takes_over_what_the_one_before_has_made(tmp_path):
+    with servers_of(tmp_path) as settings:
+        _query(settings.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        _query(settings.database_url, "CREATE SCHEMA replayed CREATE TABLE more (id int)")
+    with servers_of(tmp_path, db_user="another", db_password="x") as settings:
+        _query(settings.database_url, "ALTER TABLE kept ADD COLUMN more int")
+        _query(settings.database_url, "DROP SCHEMA replayed CASCADE")
+    with servers_of(tmp_path) as settings:
+        assert _query(settings.database_url, "SELECT answer, more FROM kept") == [(42, None)]
+        _query(settings.database_url, "DROP TABLE kept")
+
+
+def test_the_servers_get_no_passwords_in_their_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("API_KEY", "ql_1_hush")
+    monkeypatch.setenv("PGPASSWORD", "hush")
+    with servers_of(tmp_path) as settings:
+        postgres = int((tmp_path / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+        redis = int(Redis.from_url(settings.state).info("server")["process_id"])
+        for process in (psutil.Process(redis), psutil.Process(postgres), *psutil.Process(postgres).children()):
+            environment = process.environ()
+            assert set(environment) <= set(SERVER_ENVIRONMENT)
+            passwords = {settings.db_password, str(settings.flower_password), str(make_url(settings.state).password)}
+            assert not any(password in value for value in environment.values() for password in (*passwords, "hush"))
+
+
+def test_what_the_embedded_servers_cannot_do_is_refused(tmp_path):
+    data = DataFolder(tmp_path)
+    data.prepare()
+    with pytest.raises(ConfigurationError, match="DB_SSLMODE"):
+        Servers(Settings(questline_data_dir=tmp_path, db_sslmode="require"), data)
 
 
 def test_given_servers_are_used_and_none_is_started(tmp_path):

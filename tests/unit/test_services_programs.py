@@ -2,8 +2,10 @@
 
 import configparser
 import shlex
+import subprocess
 import sys
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
@@ -11,6 +13,7 @@ from config.settings import Settings
 from models.errors import ConfigurationError
 from worker.services.data_folder import DataFolder
 from worker.services.programs import Program, product_programs, supervisor_config
+from worker.services.unprivileged import child_command
 
 
 def _verbs(**given) -> dict[str, list[str]]:
@@ -27,6 +30,23 @@ def test_every_shard_has_one_worker():
         "beat": ["beat"],
         "flower": ["flower"],
     }
+
+
+def test_each_program_gets_the_passwords_it_needs():
+    without = {program.name: set(program.without) for program in product_programs(Settings())}
+    assert without.pop("flower") == {"API_KEY"}
+    assert set(map(frozenset, without.values())) == {frozenset({"API_KEY", "FLOWER_PASSWORD"})}
+
+
+@pytest.mark.parametrize(
+    ("only", "without", "left"),
+    [(None, (), "ab"), (("A",), (), "a"), (None, ("A", "C"), "b"), (("A", "B", "C"), ("B",), "a")],
+)
+def test_a_program_gets_its_part_of_the_environment(only, without, left):
+    shown = [sys.executable, "-c", "import os; print(os.environ.get('A', '') + os.environ.get('B', ''))"]
+    command = child_command(shown, stop=SIGTERM, only=only, without=without)
+    told = subprocess.run(command, env={"A": "a", "B": "b"}, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == left
 
 
 def test_there_are_no_more_workers_than_shards():
