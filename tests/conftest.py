@@ -62,6 +62,12 @@ def database_url(tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def direct_database_url(database_url):
+    """The same database without the pooler that may be before it: each connection is a session of its own."""
+    return given("TEST_DIRECT_DATABASE_URL") or database_url
+
+
 def _migrated(url):
     engine = connect_database(url)
     migrate(engine)

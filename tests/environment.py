@@ -31,3 +31,8 @@ def remember_path(settings: Mapping[str, str]) -> None:
     redis = connect_state(made.state)
     PathState(redis, made.max_lateness).remember(fingerprint_of(made, version("questline")), time_ns() // 1000)
     redis.close()
+
+
+def other_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

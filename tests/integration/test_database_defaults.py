@@ -44,20 +44,20 @@ HOSTILE = {
 
 
 @pytest.fixture
-def hostile(engine, database_url):
+def hostile(engine, direct_database_url):
     """An engine whose role has other defaults than anybody would want."""
     with engine.begin() as connection:
         for name, value in HOSTILE.items():
             connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'")
-    made = connect_database(database_url)
+    made = connect_database(direct_database_url)
     yield made
     made.dispose()
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER ROLE CURRENT_USER RESET ALL")
 
 
-def test_the_defaults_are_in_force_for_whoever_does_not_mind_them(hostile, database_url):
-    connection = psycopg2.connect(database_url)
+def test_the_defaults_are_in_force_for_whoever_does_not_mind_them(hostile, direct_database_url):
+    connection = psycopg2.connect(direct_database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0; SHOW timezone")
         assert cursor.fetchone() == (HOSTILE["TimeZone"],)
@@ -170,12 +170,12 @@ def test_the_timeout_of_the_engine_holds(hostile, database_url):
         connection.exec_driver_sql("SELECT pg_sleep(0.6)")
 
 
-def test_tables_stay_where_a_role_had_them_through_its_search_path(engine, database_url):
+def test_tables_stay_where_a_role_had_them_through_its_search_path(engine, direct_database_url):
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA own")
         connection.exec_driver_sql("CREATE TABLE own.user_goal_progress (mark int)")
         connection.exec_driver_sql("ALTER ROLE CURRENT_USER SET search_path = own")
-    made = connect_database(database_url)
+    made = connect_database(direct_database_url)
     try:
         with made.connect() as connection:
             assert connection.exec_driver_sql("SELECT mark FROM user_goal_progress").all() == []

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from models.cold.connection import connect_database
 from models.cold.partitions import days_around, ensure_partitions, partition_name
 from models.cold.tables import metadata
-from tests.environment import database_settings
+from tests.environment import database_settings, other_database
 from tests.stack import NOON, WINDOW
 from worker.migrating import alembic_config, migrate
 
@@ -101,14 +101,14 @@ def _one(engine, query):
 
 def _database(engine, url):
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS down_and_up")
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS down_and_up WITH (FORCE)")
         connection.exec_driver_sql("CREATE DATABASE down_and_up")
-    return connect_database(url.rsplit("/", 1)[0] + "/down_and_up")
+    return connect_database(other_database(url, "down_and_up"))
 
 
 def _drop(engine):
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("DROP DATABASE down_and_up")
+        connection.exec_driver_sql("DROP DATABASE down_and_up WITH (FORCE)")
 
 
 def test_partitions_are_made_once_however_often_they_are_asked_for(engine):

@@ -27,9 +27,9 @@ _names = count()
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
-def pooled_url(request, database_url):
+def pooled_url(request, direct_database_url):
     """The test database through a pooler with no more server connections than half of what is asked for."""
-    with pooled(database_url, mode=request.param, default_pool_size="10") as url:
+    with pooled(direct_database_url, mode=request.param, default_pool_size="10") as url:
         yield url
 
 
@@ -112,8 +112,8 @@ def test_readiness_and_start_hold_it_for_good(through, pooled_url):
     require_suitable(Settings(given_database_url=pooled_url))
 
 
-def test_statement_mode_is_refused_with_one_line(database_url):
-    with pooled(database_url, mode="statement") as url:
+def test_statement_mode_is_refused_with_one_line(direct_database_url):
+    with pooled(direct_database_url, mode="statement") as url:
         with pytest.raises(ConfigurationError, match="statement mode: set pool_mode to transaction"):
             require_suitable(Settings(given_database_url=url))
         engine = connect_database(url)
