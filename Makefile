@@ -15,7 +15,7 @@ AUDIT := .venv-audit
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test test-long fuzz chaos lint bench advisories protos clean
+.PHONY: help up test test-long test-servers fuzz chaos lint bench advisories protos clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(DEV) lint ## Run every check and every test
 
 test-long: $(DEV) ## Try the properties on ten times as many random examples
 	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py tests/integration/test_planted_faults.py tests/acceptance tests/chaos
+
+test-servers: $(DEV) ## Test on Debian's Redis with Sentinel and PostgreSQL behind pgbouncer, by TLS
+	$(BIN)/python -m tests.managed
 
 fuzz: $(DEV) ## Send 20,000 bad inputs to the receiver, over HTTP and gRPC
 	TEST_LONG=1 $(BIN)/pytest -s --timeout=3600 tests/fuzz

@@ -224,7 +224,7 @@ def test_without_a_database_the_command_says_so(monkeypatch, tmp_path):
 
 def test_a_database_without_our_tables_is_said_so(run, engine, database_url, monkeypatch):
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS empty_rules")
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS empty_rules WITH (FORCE)")
         connection.exec_driver_sql("CREATE DATABASE empty_rules")
     monkeypatch.setenv("DB_NAME", "empty_rules")
     try:
@@ -232,4 +232,4 @@ def test_a_database_without_our_tables_is_said_so(run, engine, database_url, mon
             run("list")
     finally:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("DROP DATABASE empty_rules")
+            connection.exec_driver_sql("DROP DATABASE empty_rules WITH (FORCE)")

@@ -13,7 +13,10 @@ from redis import Redis
 from sqlalchemy import make_url
 
 from config.settings import Settings
+from models.cold.connection import connect_database
 from models.errors import ConfigurationError
+from worker.migrating import migrate
+from worker.partitioning import prepare_database
 from worker.services.data_folder import DataFolder
 from worker.services.discovery import find_postgres_servers
 from worker.services.embedded_postgres import administrator_url
@@ -115,6 +118,23 @@ def test_a_folder_of_the_release_before_loses_the_superuser_and_nothing_else(tmp
         superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
         assert _query(settings.database_url, superuser) == [(False,)]
         assert _query(settings.database_url, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_role_needs_no_more_than_a_schema_of_its_own(tmp_path):
+    with servers_of(tmp_path) as settings:
+        administrator = administrator_url(DataFolder(tmp_path), settings.db_port)
+        inside = make_url(administrator).set(database=settings.db_name).render_as_string(hide_password=False)
+        _query(inside, "CREATE ROLE guest LOGIN PASSWORD 'x'")
+        _query(inside, "CREATE SCHEMA guests AUTHORIZATION guest")
+        _query(inside, "ALTER ROLE guest SET search_path = guests")
+        engine = connect_database(settings.model_copy(update={"db_user": "guest", "db_password": "x"}).database_url)
+        migrate(engine)
+        prepare_database(engine, settings)
+        _query(inside, "ALTER ROLE guest RESET search_path")  # the tables stay where they are for those who know them
+        with engine.connect() as connection:
+            found = "SELECT count(*) > 10 FROM pg_tables WHERE schemaname = 'guests' AND tableowner = 'guest'"
+            assert connection.exec_driver_sql(found).scalar_one() is True
+        engine.dispose()
 
 
 def test_another_user_of_settings_takes_over_what_the_one_before_has_made(tmp_path):
