@@ -82,7 +82,7 @@ class Bound(StrEnum):
     TENANT_DIRTY_USERS = "tenant_dirty_users"
     TENANT_MEMORY = "tenant_memory"
     STATE_MEMORY = "state_memory"
-    TENANT_NEW_USERS = "tenant_new_users"
+    TENANT_STATE_MEMORY = "tenant_state_memory"
     NEW_USERS = "new_users"
     DATABASE_BEHIND = "database_behind"
 
@@ -110,8 +110,9 @@ _EXPLANATIONS = {
     "DIRTY_MAX_USERS (others are not refused): look at questline_dirty_users and questline_flush_waiting_seconds",
     Bound.STATE_MEMORY: "the state Redis is close to its maxmemory: raise that, or look at what waits in it "
     "(questline_journal_bytes, questline_log_bytes, questline_dirty_users)",
-    Bound.TENANT_NEW_USERS: "the state Redis is short of memory, and this tenant's new users fill it (others are not "
-    "refused): send fewer new users, or raise maxmemory; look at questline_users_evicted_total",
+    Bound.TENANT_STATE_MEMORY: "the state Redis is short of memory, and this tenant fills it by new users or by what "
+    "waits (others are not refused): send less, or raise maxmemory; look at questline_users_evicted_total, "
+    "questline_journal_bytes and questline_log_bytes",
     Bound.NEW_USERS: "this tenant has had as many new users in the last hour as NEW_USERS_PER_HOUR allows: events of "
     "other users are taken; look at questline_users_loaded_total, and try again in a minute",
     Bound.TENANT_MEMORY: "too many events of this tenant wait in the receiver's memory for the journal (others are not "

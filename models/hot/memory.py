@@ -1,5 +1,6 @@
 """How much of its memory the state Redis uses, what is on its way there, and whose new users fill it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from models.hot.keys import new_users_key, shard_keys
 EXPANSION = 8
 """What an accepted event grows to at most, in times of its packed size, when it is applied: a small event of a new user
 becomes a record, a set of ids and an entry of the log."""
+LEAST_EXPANSION = 2
+"""The same at least: it is in the log before it leaves the journal."""
 _HOUR = timedelta(hours=1)
 
 
@@ -33,8 +36,13 @@ class StateMemory(NamedTuple):
 
     @property
     def part_promised(self) -> float:
-        """The same with what is accepted and will be applied."""
+        """The same with what is accepted and will be applied, at most."""
         return (self.used + EXPANSION * self.waiting) / self.limit if self.limit else 0.0
+
+    @property
+    def part_certain(self) -> float:
+        """The same, at least."""
+        return (self.used + LEAST_EXPANSION * self.waiting) / self.limit if self.limit else 0.0
 
 
 def read_memory(redis: Redis, shards: int) -> StateMemory:
@@ -55,6 +63,22 @@ def read_memory(redis: Redis, shards: int) -> StateMemory:
     if isinstance(told, Exception):
         return StateMemory(0, 0, size)
     return StateMemory(int(told["used_memory"]), int(told.get("maxmemory", 0)), size)
+
+
+def held_by_tenant(redis: Redis, shards: int) -> dict[str, int]:
+    """Bytes in journal and log by tenant, in one round trip.
+
+    Raises:
+        StateUnavailableError: the state Redis did not answer.
+    """
+    with state_errors(), redis.pipeline(transaction=False) as pipeline:
+        for shard in range(shards):
+            pipeline.hgetall(shard_keys(shard).held)
+        found: list[Any] = pipeline.execute()
+    held: Counter[str] = Counter()
+    for sizes in found:
+        held.update({tenant_id.decode(errors="replace"): int(size) for tenant_id, size in sizes.items()})
+    return held
 
 
 class NewUsers:

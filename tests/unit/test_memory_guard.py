@@ -5,7 +5,7 @@ import pytest
 from models.errors import Bound, NotReadyError
 from models.hot.batches import Appended, Batch
 from models.hot.memory import EXPANSION, StateMemory
-from worker.receiver.memory_guard import FULL, SHORT, MemoryGuard, filling
+from worker.receiver.memory_guard import FULL, LEAST_USERS, SHORT, MemoryGuard, above_share
 
 
 class Installation:
@@ -17,7 +17,16 @@ class Installation:
         self.lately: dict[str, int] = {}
         self.known: set[str] = set()
         self.written: list[str] = []
-        self.guard = MemoryGuard(self.append, self.memory, lambda: self.lately, self.are_known, quota, lambda: self.now)
+        self.held: dict[str, int] = {}
+        self.guard = MemoryGuard(
+            self.append,
+            self.memory,
+            lambda: self.lately,
+            lambda: self.held,
+            self.are_known,
+            quota,
+            lambda: self.now,
+        )
 
     def memory(self):
         self.asked += 1
@@ -48,10 +57,16 @@ def test_while_there_is_room_everybody_is_taken():
 def test_when_memory_is_short_only_those_are_refused_whose_new_users_fill_it():
     one = Installation()
     one.part, one.lately = SHORT, {"loud": 9000, "quiet": 40}
-    assert one.send("loud", "quiet", "silent") == {"loud": Bound.TENANT_NEW_USERS}
+    assert one.send("loud", "quiet", "silent") == {"loud": Bound.TENANT_STATE_MEMORY}
     assert one.written == ["quiet", "silent"]
     with pytest.raises(NotReadyError, match="who fills it"):
         one.guard.check()
+
+
+def test_so_are_those_of_whom_much_waits():
+    one = Installation()
+    one.part, one.held = SHORT, {"loud": 500, "small": 10}
+    assert one.send("loud", "small", "silent") == {"loud": Bound.TENANT_STATE_MEMORY}
 
 
 def test_near_the_limit_nobody_is_taken():
@@ -90,7 +105,7 @@ def test_what_is_accepted_counts_before_it_is_applied():
     ],
 )
 def test_who_fills_it_has_more_than_an_even_share(lately, found):
-    assert filling(lately) == found
+    assert above_share(lately, LEAST_USERS) == found
 
 
 def test_past_the_quota_only_users_that_redis_has_are_taken():
@@ -99,6 +114,15 @@ def test_past_the_quota_only_users_that_redis_has_are_taken():
     assert one.send("spent", "other") == {}
     one.known = set()
     assert one.send("spent", "other") == {"spent": Bound.NEW_USERS}
+
+
+def test_it_asks_anew_where_what_was_accepted_since_may_have_filled_it():
+    one = Installation()
+    one.part, one.held = SHORT - 0.05, {"loud": 500}
+    one.guard.append([Batch(0, "first", b"", "loud")], 0)
+    one.part = FULL - 0.01
+    appended = one.guard.append([Batch(0, "second", b"x" * 10, "loud")], 0)
+    assert [bound for _, bound in appended.refused] == [Bound.TENANT_STATE_MEMORY]
 
 
 def test_redis_is_asked_ten_times_a_second_at_most():

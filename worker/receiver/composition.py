@@ -34,7 +34,7 @@ from models.hot.batches import Batch
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
 from models.hot.journal import Journal
-from models.hot.memory import NewUsers, read_memory
+from models.hot.memory import NewUsers, held_by_tenant, read_memory
 from models.hot.meters import Meters
 from models.hot.path_state import PathState
 from models.hot.records import Records
@@ -148,6 +148,7 @@ def _make_guard(settings: Settings, redis: Redis, journal: Journal, records: Rec
         append_to_journal=journal.append,
         memory=lambda: read_memory(redis, settings.shards),
         lately=lambda: new_users.lately(now_us=clock()),
+        held=lambda: held_by_tenant(redis, settings.shards),
         are_known=are_known,
         quota=settings.new_users_per_hour,
     )

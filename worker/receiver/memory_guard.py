@@ -1,9 +1,9 @@
 """What the receiver refuses so that the state Redis does not reach its ``maxmemory``, and for whom.
 
-Past that limit Redis takes no write of anybody. So from ``SHORT`` on those tenants are refused whose new users fill it,
-and from ``FULL`` on everybody, which leaves room for what is under way: applying, flushing, evicting. Apart from that a
-tenant may have so many new users an hour (``NEW_USERS_PER_HOUR``); what comes beyond is refused, for users that Redis
-has it goes on.
+Past that limit Redis takes no write of anybody. So from ``SHORT`` on those tenants are refused who fill it, by new
+users or by what waits for workers and for PostgreSQL; from ``FULL`` on everybody is, which leaves room for what is
+under way: applying, flushing, evicting. Apart from that a tenant may have so many new users an hour
+(``NEW_USERS_PER_HOUR``); past it only events of users that Redis has are taken.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,17 +16,20 @@ from models.hot.batches import Appended, Batch
 from models.hot.memory import StateMemory
 
 SHORT, FULL = 0.85, 0.93
-"""Of the memory limit, with what is accepted and not applied yet."""
+"""Of the memory limit, with what is accepted and not applied yet: for the first as it may become, for the second as it
+becomes at least."""
 FRESH_SECONDS = 0.1
 """How long an answer about memory counts, and one about tenants while it is short; else ten times as long."""
-LEAST = 50
-"""A tenant with fewer new users in an hour is never taken for the one that fills the memory."""
+LEAST_USERS = 50
+LEAST_PART = 0.01
+"""A tenant with fewer new users in an hour, and a smaller part of the limit in what waits, is never taken for one that
+fills the memory."""
 
 
-def filling(lately: Mapping[str, int]) -> set[str]:
-    """The tenants whose new users are more than an even share, with one share kept free for others."""
-    share = sum(lately.values()) / (len(lately) + 1)
-    return {tenant_id for tenant_id, number in lately.items() if number > max(share, LEAST)}
+def above_share(numbers: Mapping[str, int], least: float) -> set[str]:
+    """The tenants with more than ``least`` and than an even share of all, where one share is kept free for others."""
+    share = sum(numbers.values()) / (len(numbers) + 1)
+    return {tenant_id for tenant_id, number in numbers.items() if number > max(share, least)}
 
 
 @dataclass(slots=True)
@@ -36,7 +39,9 @@ class MemoryGuard:
     append_to_journal: Callable[[Sequence[Batch], int], Appended]
     memory: Callable[[], StateMemory]
     lately: Callable[[], Mapping[str, int]]
-    """New users of the last hour by tenant. Both raise StateUnavailableError."""
+    """New users of the last hour by tenant."""
+    held: Callable[[], Mapping[str, int]]
+    """Bytes that wait by tenant. All three raise StateUnavailableError."""
     are_known: Callable[[Batch], bool]
     """Whether Redis has all users of a batch."""
     quota: int
@@ -69,21 +74,24 @@ class MemoryGuard:
             NotReadyError: requests are refused for it.
             StateUnavailableError: the state Redis did not answer.
         """
-        part = self._look().part_promised
-        if part >= FULL:
-            raise NotReadyError(f"at {part:.0%} of the maxmemory of the state Redis: nothing is accepted")
-        if part >= SHORT:
-            raise NotReadyError(f"at {part:.0%} of the maxmemory of the state Redis: who fills it is refused")
+        memory = self._look()
+        used = f"{memory.part_used:.0%} of the maxmemory of the state Redis is used"
+        if memory.part_certain >= FULL:
+            raise NotReadyError(f"{used}, and more is on its way: nothing is accepted")
+        if memory.part_promised >= SHORT:
+            raise NotReadyError(f"{used}, and more is on its way: who fills it is refused")
 
     def _refused(self, batches: Sequence[Batch]) -> list[tuple[Batch, Bound]]:
-        part = self._look().part_promised
-        if part >= FULL:
+        memory = self._look(sum(len(batch.packed) for batch in batches))
+        if memory.part_certain >= FULL:
             return [(batch, Bound.STATE_MEMORY) for batch in batches]
-        is_short = part >= SHORT
+        is_short = memory.part_promised >= SHORT
         if not is_short and not self.quota:
             return []
         lately = self._tenants(FRESH_SECONDS if is_short else 10 * FRESH_SECONDS)
-        short = filling(lately) if is_short else frozenset()
+        short: set[str] = set()
+        if is_short:
+            short = above_share(lately, LEAST_USERS) | above_share(self.held(), LEAST_PART * memory.limit)
         spent = {name for name, number in lately.items() if self.quota and number >= self.quota}
         if not short and not spent:
             return []
@@ -91,14 +99,17 @@ class MemoryGuard:
 
     def _bound(self, batch: Batch, short: Collection[str], spent: Collection[str]) -> Bound | None:
         if batch.tenant_id in short:
-            return Bound.TENANT_NEW_USERS
+            return Bound.TENANT_STATE_MEMORY
         if batch.tenant_id in spent and not self.are_known(batch):
             return Bound.NEW_USERS
         return None
 
-    def _look(self) -> StateMemory:
+    def _look(self, more: int = 0) -> StateMemory:
+        """The memory, with so many bytes more accepted; asked anew where it may have become short since."""
         with self._lock:
-            if self.clock() - self._memory_at >= FRESH_SECONDS:
+            known = self._memory
+            self._memory = known._replace(waiting=known.waiting + more)
+            if self.clock() - self._memory_at >= FRESH_SECONDS or self._memory.part_promised >= SHORT:
                 self._memory = self.memory()
                 self._memory_at = self.clock()
             return self._memory
