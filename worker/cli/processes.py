@@ -12,6 +12,7 @@ import typer
 from celery import Celery, Task, signals
 from rich.console import Console
 
+from config.redis_urls import celery_address
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
@@ -99,7 +100,7 @@ def beat() -> None:
     try:
         app.start(
             [
-                *("--quiet", "beat", "--schedule", str(folder / "beat-schedule")),
+                *(*_celery(settings), "beat", "--schedule", str(folder / "beat-schedule")),
                 *("--pidfile=", "--loglevel", settings.log_level),
             ]
         )
@@ -128,6 +129,7 @@ def flower() -> None:
     show_queues(settings)
     app.start(
         [
+            *_celery(settings),
             "flower",
             f"--address={settings.http_host}",
             f"--port={settings.flower_port}",
@@ -175,7 +177,7 @@ def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], p
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     app.worker_main(
         [
-            "--quiet",  # no banner between the JSON lines
+            *_celery(settings),
             "worker",
             f"--pool={pool}",
             f"--concurrency={concurrency}",
@@ -188,6 +190,13 @@ def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], p
             "--without-mingle",
         ]
     )
+
+
+def _celery(settings: Settings) -> list[str]:
+    """How Celery's own command line is called: without a banner between the JSON lines, and with the broker of its
+    app, or it would take BROKER_URL from the environment, which it cannot always read.
+    """
+    return ["--quiet", f"--broker={celery_address(settings.broker)}"]
 
 
 def _logs_are_set_up(**_signal: object) -> None:
