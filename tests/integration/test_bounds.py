@@ -16,7 +16,7 @@ from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
 from worker.celery_app import make_app
-from worker.queues.broker import MAX_TICKS, BatchPublisher
+from worker.queues.broker import MAX_TICKS, BatchPublisher, QueuePeek
 from worker.queues.clock import BoundedScheduler
 from worker.wiring import make_journal
 
@@ -187,6 +187,24 @@ def test_only_the_shards_whose_queue_holds_a_message_get_none(redis, publisher):
     publisher.ring([Batch(0, "a", b"\x90")])
     publisher.ring([Batch(0, "b", b"\x90"), Batch(1, "c", b"\x90"), Batch(2, "d", b"\x90")])
     assert [redis.llen(queue_for(shard)) for shard in range(SHARDS)] == [1, 1, 1, 0]
+
+
+def test_a_long_rest_comes_behind_other_messages_and_one_of_four_does_not(redis, redis_url, publisher):
+    def next_message():
+        return publisher._app.connection_for_read().default_channel.basic_get(queue_for(HERE), no_ack=True)
+
+    peek = QueuePeek(redis_url)
+    publisher.hand_on([Batch(HERE, "rest", b"\x90")])
+    publisher.hand_on([Batch(HERE, "again", b"\x90")])  # one is enough
+    assert (peek.lengths(SHARDS)[HERE], redis.llen(queue_for(HERE))) == (1, 0)
+    publisher.ring([Batch(HERE, "now", b"\x90")])
+    assert peek.lengths(SHARDS)[HERE] == 2
+    assert [next_message().properties["correlation_id"] for _ in range(2)] == ["now", "rest"]
+    for place in (3, 4):
+        publisher.hand_on([Batch(HERE, f"rest {place}", b"\x90")])
+        assert redis.llen(queue_for(HERE)) == (place == 4)
+        next_message()
+    assert peek.lengths(SHARDS)[HERE] == 0
 
 
 def test_what_is_handed_on_stays_ready_for_whoever_comes_first(stack):

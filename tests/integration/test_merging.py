@@ -1,5 +1,7 @@
 """One message for many batches: who is woken takes all that is ready."""
 
+from itertools import count
+
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -8,6 +10,7 @@ from models.hot.batches import TakenBatch
 from models.hot.keys import bell_key
 from tasks.applying import ROUNDS, TAKEN_BATCHES
 from tasks.merging import merge
+from tasks.pace import LEAST, TURN_S, Pace
 from tasks.retrying import ATTEMPTS
 from tests.stack import SHARDS
 
@@ -59,6 +62,18 @@ def test_a_long_rest_goes_to_a_new_message_so_that_other_shards_get_their_turn(s
     stack.apply(*stack.published)
     assert _journaled(stack) == 0
     assert stack.progress()[("logins", "")] == (ROUNDS * TAKEN_BATCHES + 51, True)
+
+
+def test_a_turn_ends_by_its_time_where_events_are_slow(stack):
+    ticks = count()
+    object.__setattr__(stack.applier, "clock", lambda: next(ticks) * TURN_S)
+    object.__setattr__(stack.applier, "pace", Pace(LEAST))
+    first = stack.accept(stack.event("login"))
+    for n in range(100):
+        stack.accept(stack.event("login", event_id=f"e{n}"))
+    stack.apply(*first)
+    assert len(stack.published) == 1
+    assert 60 < _journaled(stack) < 80  # one take of the least size
 
 
 def test_a_message_whose_batch_the_journal_has_lost_still_counts(stack, redis):
