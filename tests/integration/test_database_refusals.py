@@ -1,6 +1,7 @@
 """A PostgreSQL that cannot be used as it is: refused at every start with one line, named by readiness and doctor."""
 
 import os
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from worker.database_check import refuse_unsuitable, require_suitable
 from worker.migrating import migrate
 from worker.receiver.health_checks import database_probe
 from worker.services.data_folder import DataFolder
+from worker.services.ports import free_port
 from worker.services.servers import Servers
 
 SAID = "PostgreSQL's database is in SQL_ASCII, and must be in UTF8"
@@ -108,3 +110,19 @@ def test_a_standby_is_named_and_waited_for(standby_url):
     with database_errors(), with_access(engine, "read").connect() as connection:
         assert connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one() is True
     engine.dispose()
+
+
+def test_the_first_host_that_takes_writes_is_used(standby_url, direct_database_url):
+    """Behind one that is closed, one that never answers, and a standby."""
+    standby, primary = make_url(standby_url), make_url(direct_database_url)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = (free_port(), silent.getsockname()[1], standby.port, primary.port)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        options = "target_session_attrs=read-write&connect_timeout=1"
+        url = f"postgresql://tester:secret@{hosts}/tests?{options}"
+        engine = connect_database(url)
+        with database_errors(), engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT current_database()").scalar_one() == "tests"
+            found = connection.exec_driver_sql("SELECT inet_server_port()").scalar_one()
+        engine.dispose()
+    assert found == primary.port

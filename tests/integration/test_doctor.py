@@ -168,6 +168,11 @@ def test_versions_are_said_and_old_ones_are_errors(installation, monkeypatch):
     only(ask(installation, "postgresql-version"), "error", "PostgreSQL 1")
 
 
+def test_a_postgresql_on_another_machine_without_checked_certificates_is_named(installation):
+    assert ask(installation, "postgresql-tls", db_host="127.0.0.1") == []
+    only(ask(installation, "postgresql-tls", db_host="db.example"), "warning", "PostgreSQL")
+
+
 def test_a_postgresql_that_may_forget_what_it_committed_is_named(installation, engine):
     assert ask(installation, "postgresql-durability") == []
     alter = f"ALTER DATABASE {engine.url.database}"

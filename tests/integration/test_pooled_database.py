@@ -1,14 +1,18 @@
 """PostgreSQL behind pgbouncer: each transaction may get another session, and nothing depends on which."""
 
 import os
+import shutil
 import sys
+import tempfile
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from subprocess import PIPE, Popen
 from threading import Thread
 
 import pytest
-from sqlalchemy import Engine
+import trustme
+from sqlalchemy import Engine, make_url
 
 from config.settings import Settings
 from models.cold.api_keys import Rights, create_key, note_uses, read_ring
@@ -122,3 +126,47 @@ def test_statement_mode_is_refused_with_one_line(direct_database_url):
         with pytest.raises(DatabaseUnavailableError):
             migrate(engine)
         engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def tls(direct_database_url):
+    """A pooler that takes TLS only: its URL without any option, and the file of its authority."""
+    with tempfile.TemporaryDirectory(prefix="questline-tls-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(folder / "authority.pem")
+        issued.cert_chain_pems[0].write_to_path(folder / "chain.pem")
+        issued.private_key_pem.write_to_path(folder / "key.pem")
+        if os.geteuid() == 0:
+            shutil.chown(folder / "key.pem", "nobody")
+        files = {"client_tls_cert_file": folder / "chain.pem", "client_tls_key_file": folder / "key.pem"}
+        told = {name: str(value) for name, value in files.items()}
+        with pooled(direct_database_url, client_tls_sslmode="require", **told) as url:
+            yield make_url(url).set(query={}), folder / "authority.pem"
+
+
+def settings_of(url, **more):
+    return Settings.model_validate({name.lower(): value for name, value in database_settings(url).items()} | more)
+
+
+def test_certificates_are_checked_by_settings(tls, monkeypatch):
+    url, authority = tls
+    require_suitable(settings_of(url, db_sslmode="require"))
+    require_suitable(settings_of(url, db_sslrootcert=str(authority)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    require_suitable(settings_of(url, db_sslrootcert="system"))
+
+
+def test_a_certificate_of_somebody_else_is_refused_and_no_password_shown(tls, tmp_path):
+    url, authority = tls
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    with pytest.raises(DatabaseUnavailableError, match="certificate verify failed") as refused:
+        require_suitable(settings_of(url, db_sslrootcert=str(tmp_path / "other.pem")))
+    assert str(url.password) not in str(refused.value)
+    named = settings_of(url.set(host="localhost"), db_sslrootcert=str(authority))
+    with pytest.raises(DatabaseUnavailableError, match="does not match host name"):
+        require_suitable(named)
+    with pytest.raises(DatabaseUnavailableError, match="SSL required"):
+        require_suitable(settings_of(url, db_sslmode="disable"))

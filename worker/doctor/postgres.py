@@ -45,6 +45,25 @@ def answers(installation: Installation) -> Iterator[Remark]:
         yield ok("PostgreSQL takes writes")
 
 
+@check("postgresql-tls", "what goes to PostgreSQL on another machine is encrypted")
+def encryption(installation: Installation) -> Iterator[Remark]:
+    """Nobody between us and the server reads along."""
+    host = installation.settings.db_host or ""
+    if all(is_loopback(name) or name.startswith("/") for name in host.split(",")):
+        return
+    with database_errors(), installation.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        is_encrypted = bool(driver.info.ssl_in_use)
+    mode = installation.settings.db_sslmode
+    if not is_encrypted:
+        yield warning("the connection to PostgreSQL is not encrypted", "Set DB_SSLROOTCERT, or DB_SSLMODE=require.")
+    elif mode not in ("verify-ca", "verify-full") and installation.settings.db_sslrootcert is None:
+        yield warning(
+            "nobody checks whose certificate PostgreSQL shows",
+            "Set DB_SSLROOTCERT to the file of its authority, or to system.",
+        )
+
+
 @check("postgresql-version", "PostgreSQL 13 or newer")
 def version(installation: Installation) -> Iterator[Remark]:
     """It knows what statements use."""
