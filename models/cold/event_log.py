@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy import Connection, CursorResult, Engine, select
 from sqlalchemy import Row as ResultRow
 
 from models.cold.connection import database_errors, statement, with_access
 from models.cold.partitions import EVENTS
+from models.cold.tables import rule_publications
 from models.events import Event
+from models.rules.calendar import microseconds
 
 User = tuple[str, str]
 """Tenant and user."""
@@ -30,6 +32,16 @@ class Logged(NamedTuple):
     event: Event
     revision: int | None
     """The newest publication of rules that was known when it was applied; None where nobody noted it."""
+    applied_at: int
+
+
+class PublicationTime(NamedTuple):
+    """When a publication was made, and from when on it holds."""
+
+    revision: int
+    active_from: int
+    published_at: int
+    """By PostgreSQL's clock, when the transaction began that made it."""
 
 
 class EventLog:
@@ -67,6 +79,15 @@ class EventLog:
         name = self.connection.exec_driver_sql(_FIRST_PARTITION).scalar_one()
         return datetime.strptime(name, f"{EVENTS}_%Y%m%d").replace(tzinfo=UTC) if name else None
 
+    def publication_times(self) -> list[PublicationTime]:
+        """All publications, by their revisions."""
+        table = rule_publications.c
+        found = select(table.revision, table.active_from, table.published_at).order_by(table.revision)
+        return [
+            PublicationTime(revision, microseconds(active_from), microseconds(published_at))
+            for revision, active_from, published_at in self.connection.execute(found)
+        ]
+
     def _stream(self, name: str, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         options = {"stream_results": True, "yield_per": _FETCHED}
         return self.connection.exec_driver_sql(statement(name), dict(parameters), execution_options=options)
@@ -103,4 +124,4 @@ def _logged(found: "ResultRow[Any]") -> Logged:
         found.timezone,
         (found.attributes or "").encode(),
     )
-    return Logged(event, found.rules_revision)
+    return Logged(event, found.rules_revision, found.applied_at)

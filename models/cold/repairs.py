@@ -1,6 +1,6 @@
 """What a repair changes in PostgreSQL itself: rows that should not exist go, completions that are missing come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
@@ -48,6 +48,20 @@ def add_unlocks(engine: Engine, unlocks: Sequence[Unlock]) -> None:
     if unlocks:
         with database_errors(), engine.begin() as connection:
             UNLOCKS.write(connection, sorted(unlocks, key=UNLOCKS.key))
+
+
+def rejudge_events(engine: Engine, columns: Mapping[str, Sequence[str | int]]) -> int:
+    """Give events the revision that they are to be judged by; returns how many were changed.
+
+    Args:
+        engine: the database.
+        columns: the arrays of ``rejudge_events.sql``.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    with database_errors(), engine.begin() as connection:
+        return connection.exec_driver_sql(statement("rejudge_events"), dict(columns)).rowcount
 
 
 def users_with_dead_events(connection: Connection, users: Sequence[User]) -> set[User]:

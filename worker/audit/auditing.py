@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from models.cold.event_log import EventLog, User, open_log
 from models.rules.matching import Matcher
 from worker.audit.comparing import DROPPED, Comparer, Comparison, Difference
+from worker.audit.judging import Judgements
 from worker.audit.replaying import Replayed, nothing, replay
 from worker.audit.stored import read_users
 
@@ -52,7 +53,14 @@ class AuditReport:
     """The first ``SHOWN``."""
     skipped: Counter[str] = field(default_factory=Counter)
     """What was not compared, by the reason."""
+    judgements: Judgements = field(default_factory=Judgements)
+    """Events that were judged by rules older than those of their time."""
     seconds: float = 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether progress is what the events say, and each was judged by the rules of its time."""
+        return not self.difference_count and not self.judgements.count
 
     def add(self, comparison: Comparison) -> None:
         """Count a user in."""
@@ -109,7 +117,8 @@ class Auditor:
         """Look at users once; returns those that differ, unless it is the last look, which reports them."""
         differing = []
         with open_log(self.engine) as log:
-            for comparison, _ in self._comparisons(log, scope, users):
+            judgements = report.judgements if users is None else Judgements()
+            for comparison, _ in self._comparisons(log, scope, users, judgements):
                 if users is None:
                     self.on_events(comparison.events)
                 if comparison.differences and not is_last:
@@ -132,7 +141,7 @@ class Auditor:
         """
         found = []
         with open_log(self.engine) as log:
-            for comparison, differs_elsewhere in self._comparisons(log, scope, None, also):
+            for comparison, differs_elsewhere in self._comparisons(log, scope, None, report.judgements, also):
                 self.on_events(comparison.events)
                 report.add(comparison)
                 if comparison.differences or differs_elsewhere:
@@ -145,10 +154,17 @@ class Auditor:
         return Comparer(self.matcher(), kept_since=kept_since)
 
     def _comparisons(
-        self, log: EventLog, scope: Scope, users: Sequence[User] | None, also: Elsewhere = _nowhere
+        self,
+        log: EventLog,
+        scope: Scope,
+        users: Sequence[User] | None,
+        judgements: Judgements,
+        also: Elsewhere = _nowhere,
     ) -> Iterator[tuple[Comparison, bool]]:
         comparer = self.comparer(log)
-        for block in self._blocks(log, comparer.matcher, _users(log, scope) if users is None else users):
+        judgements.publications = log.publication_times()
+        wanted = _users(log, scope) if users is None else users
+        for block in self._blocks(log, comparer.matcher, wanted, judgements):
             known = read_users(log.connection, [replayed.user for replayed in block])
             elsewhere = also(comparer, block)
             for replayed in block:
@@ -162,15 +178,18 @@ class Auditor:
             return kept_since  # nothing was old enough to be dropped
         return kept_since + self.late_by
 
-    def _blocks(self, log: EventLog, matcher: Matcher, users: Sequence[User] | None) -> Iterator[list[Replayed]]:
+    def _blocks(
+        self, log: EventLog, matcher: Matcher, users: Sequence[User] | None, judgements: Judgements
+    ) -> Iterator[list[Replayed]]:
         """What users must have, some at a time: these, or all there are."""
         if users is not None:
             for wanted in _in_blocks(users):
-                found = {replayed.user: replayed for replayed in replay(matcher, log.events_of(wanted))}
+                events = judgements.watch(log.events_of(wanted))
+                found = {replayed.user: replayed for replayed in replay(matcher, events)}
                 yield [found.get(user) or nothing(user) for user in wanted]
             return
         self.on_total(log.count())
-        yield from _in_blocks(replay(matcher, log.events()))
+        yield from _in_blocks(replay(matcher, judgements.watch(log.events())))
         yield from _in_blocks(map(nothing, log.users_without_events()))
 
 

@@ -186,7 +186,7 @@ def _by_user(users: Sequence[User], logged: Iterable[Logged], entries: Sequence[
     for entry in entries:
         for event in entry.events:
             if (event.tenant_id, event.user_id) in found:
-                found[event.tenant_id, event.user_id].append(Logged(event, entry.revision or None))
+                found[event.tenant_id, event.user_id].append(Logged(event, entry.revision or None, entry.applied_at))
     return found
 
 

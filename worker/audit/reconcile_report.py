@@ -8,6 +8,7 @@ from models.cold.event_log import User
 from worker.audit.auditing import SHOWN
 from worker.audit.comparing import Difference
 from worker.audit.examining import Verdict
+from worker.audit.judging import Judgements
 
 
 class Left(NamedTuple):
@@ -35,12 +36,15 @@ class ReconcileReport:
     left: list[Left] = field(default_factory=list)
     """The first ``SHOWN``."""
     skipped: Counter[str] = field(default_factory=Counter)
+    judgements: Judgements = field(default_factory=Judgements)
+    """Events that are still judged by rules older than those of their time."""
+    events_rejudged: int = 0
     seconds: float = 0.0
 
     @property
     def is_right(self) -> bool:
         """Whether everything that was looked at is right now."""
-        return not self.left_count
+        return not self.left_count and not self.judgements.count
 
     def leave(self, user: User, reason: str) -> None:
         """Note a user who is not right."""

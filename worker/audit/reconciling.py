@@ -12,13 +12,14 @@ from time import monotonic, sleep
 
 from config.shards import shard_for
 from models.cold.event_log import User
-from models.cold.repairs import SurplusRow, add_unlocks, delete_rows
+from models.cold.repairs import SurplusRow, add_unlocks, delete_rows, rejudge_events
 from models.errors import DatabaseUnavailableError
 from models.rules.rows import Unlock
 from tasks.flushing import Flusher
 from worker.audit.auditing import AuditReport, Scope
 from worker.audit.comparing import MISSING, Comparer
 from worker.audit.examining import Examiner, Verdict
+from worker.audit.judging import Judgements, LateJudgement
 from worker.audit.reconcile_report import ReconcileReport
 from worker.audit.replaying import Replayed
 
@@ -61,8 +62,10 @@ class Reconciler:
     """Told how many more were dealt with."""
     pause: Callable[[float], None] = sleep
 
-    def run(self, scope: Scope, *, dry_run: bool = False) -> ReconcileReport:
+    def run(self, scope: Scope, *, dry_run: bool = False, rejudge: bool = False) -> ReconcileReport:
         """Find users of a scope who are not what their events say, and repair them unless it is a ``dry_run``.
+
+        With ``rejudge`` events that were judged by rules older than those of their time are judged anew first.
 
         Raises:
             ConfigurationError: PostgreSQL holds no rules.
@@ -70,10 +73,14 @@ class Reconciler:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer; what was done is right, and
                 another run does the rest.
         """
-        started, report, looked = monotonic(), ReconcileReport(), AuditReport()
+        started, report = monotonic(), ReconcileReport()
         self.flusher.watch.check()  # a reset that came later would undo the repairs
+        if rejudge and not dry_run:
+            report.events_rejudged = self._rejudge(scope)
+        looked = AuditReport()
         suspects = self.examiner.auditor.suspects(scope, self._differ_in_redis, looked)
         report.users, report.events, report.skipped = looked.users, looked.events, looked.skipped
+        report.judgements = looked.judgements
         self.on_users(len(suspects))
         to_do = _ToDo()
         for shard, users in self._blocks(suspects):
@@ -83,6 +90,17 @@ class Reconciler:
             self._finish(to_do, report)
         report.seconds = monotonic() - started
         return report
+
+    def _rejudge(self, scope: Scope) -> int:
+        """Have events judged by the rules of their time: what they mean then is a difference like any other."""
+        self._flushed()  # what waits in Redis may be among them
+        looked = AuditReport(judgements=Judgements(keep_all=True))
+        self.examiner.auditor.suspects(scope, lambda _comparer, _block: (), looked)
+        late = looked.judgements.found
+        if not late:
+            return 0
+        columns = zip(LateJudgement._fields, map(list, zip(*late, strict=True)), strict=True)
+        return rejudge_events(self.examiner.auditor.engine, dict(columns))
 
     def _blocks(self, users: Sequence[User]) -> Iterator[tuple[int, list[User]]]:
         """Users some at a time, each time of one shard."""

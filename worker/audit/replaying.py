@@ -52,7 +52,7 @@ def replay(matcher: Matcher, log: Iterable[Logged]) -> Iterator[Replayed]:
     """Each user's outcome; the log must have each user's events together, in the order of applying."""
     for user, logged in groupby(log, key=_user_of):
         engine, events = UserEngine(matcher), 0
-        for event, revision in logged:
+        for event, revision, _ in logged:
             engine.apply(event, revision=revision)
             events += 1
         yield Replayed(user, events, engine.rows, engine.unlocks)

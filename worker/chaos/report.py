@@ -55,6 +55,7 @@ def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
         "rows_wrong": stored.wrong_rows.count,
         "unlocks_compared": audit.unlocks_equal,
         "audit_differences": audit.difference_count,
+        "judged_late": audit.judgements.count,
         "audit_skipped": audit.skipped.total(),
         "dead_letters": dict(proof.dead_letters),
         "ended_by_themselves": dict(ended),
@@ -69,7 +70,7 @@ def is_good(data: Mapping[str, Any]) -> bool:
 
     The wipe is enough of a fault only where no other was struck.
     """
-    bad = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences", "audit_skipped")
+    bad = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences", "judged_late", "audit_skipped")
     struck = {*data["faults_by_name"], *data["faults_missed"]}
     took_hold = any(data["faults_by_name"].get(name) for name in struck - {WIPE} or {WIPE})
     is_known = data["unknown"] <= MOST_UNKNOWN * (data["unknown"] + data["acknowledged"])
@@ -91,6 +92,7 @@ def as_table(data: Mapping[str, Any]) -> Table:
     table.add_row("processes that ended by themselves", f"{sum(data['ended_by_themselves'].values()):,}")
     table.add_row("unlocks compared", f"{data['unlocks_compared']:,}")
     table.add_row("differences of the audit", f"{data['audit_differences']:,}")
+    table.add_row("events judged by older rules", f"{data['judged_late']:,}")
     table.add_row("rows and users that the audit left out", f"{data['audit_skipped']:,}")
     return table
 

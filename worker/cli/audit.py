@@ -11,6 +11,7 @@ from config.durations import parse_duration
 from config.settings import Settings
 from worker.audit.auditing import Auditor, AuditReport
 from worker.audit.comparing import MISSING, Difference
+from worker.audit.judging import Judgements
 from worker.audit.published import late_by, published_rules
 from worker.cli.log_database import log_database
 from worker.cli.plain_text import escaped
@@ -29,7 +30,10 @@ def audit(
     settle: Annotated[str, typer.Option(help="How long a user that differs has to become equal.")] = "10s",
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
-    """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift."""
+    """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift.
+
+    Events that were judged by rules older than those of their time are named apart, and exit code 1 as well.
+    """
     settings = shared(running_settings(Settings()))
     patience = _duration(settle)
     scope = scope_of(settings, user, tenant, sample, everyone=everyone)
@@ -45,7 +49,7 @@ def audit(
         )
         report = auditor.run(scope, settle=patience)
     typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))
-    if report.difference_count:
+    if not report.is_right:
         raise typer.Exit(1)
 
 
@@ -60,13 +64,15 @@ def _duration(text: str) -> timedelta:
 
 def _as_data(report: AuditReport) -> dict[str, Any]:
     return {
-        "ok": not report.difference_count,
+        "ok": report.is_right,
         "users": report.users,
         "events": report.events,
         "rows_equal": report.rows_equal,
         "unlocks_equal": report.unlocks_equal,
         "difference_count": report.difference_count,
         "differences": [difference._asdict() for difference in report.differences],
+        "judged_late_count": report.judgements.count,
+        "judged_late": [late._asdict() for late in report.judgements.found],
         "skipped": dict(report.skipped),
         "seconds": round(report.seconds, 3),
     }
@@ -78,12 +84,27 @@ def _lines(report: AuditReport) -> Iterator[str]:
     more = report.difference_count - len(report.differences)
     if more:
         yield f"and {more:,} more"
+    yield from late_lines(report.judgements)
     for reason, number in report.skipped.items():
         yield f"not compared: {number:,}, {reason}"
     yield (
         f"{report.users:,} users, {report.events:,} events replayed, {report.rows_equal:,} rows equal, "
-        f"{report.unlocks_equal:,} unlocks equal, {report.difference_count:,} differences, {report.seconds:,.1f} s"
+        f"{report.unlocks_equal:,} unlocks equal, {report.difference_count:,} differences, "
+        f"{report.judgements.count:,} events judged by older rules, {report.seconds:,.1f} s"
     )
+
+
+def late_lines(judgements: Judgements) -> Iterator[str]:
+    """Events that were judged by older rules, and what to do about them."""
+    for late in judgements.found:
+        yield (
+            f"{late.tenant_id} {late.user_id} event {late.event_id}: judged by revision {late.found} of the rules, and "
+            f"revision {late.expected} held"
+        )
+    if judgements.count > len(judgements.found):
+        yield f"and {judgements.count - len(judgements.found):,} more"
+    if judgements.count:
+        yield "`questline reconcile --rejudge` judges these events anew, by the rules of their time"
 
 
 def said(difference: Difference) -> str:

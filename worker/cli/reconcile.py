@@ -21,7 +21,7 @@ from worker.audit.examining import Examiner
 from worker.audit.published import late_by, published_rules
 from worker.audit.reconcile_report import ReconcileReport
 from worker.audit.reconciling import Reconciler
-from worker.cli.audit import said
+from worker.cli.audit import late_lines, said
 from worker.cli.log_database import log_database
 from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
@@ -39,6 +39,10 @@ def reconcile(
     sample: Sample = None,
     everyone: Everyone = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs.")] = False,
+    rejudge: Annotated[
+        bool,
+        typer.Option("--rejudge", help="Judge events anew that were judged by older rules than held."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Repair users whose progress or unlocks are not what the event log says; exit code 1 if some are left."""
@@ -49,7 +53,7 @@ def reconcile(
     with ExitStack() as stack:
         engine = stack.enter_context(log_database(settings))
         progress = stack.enter_context(progress_bars())
-        report = _reconciler(settings, engine, progress, stack).run(scope, dry_run=dry_run)
+        report = _reconciler(settings, engine, progress, stack).run(scope, dry_run=dry_run, rejudge=rejudge)
     typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))
     if not report.is_right:
         raise typer.Exit(1)
@@ -93,6 +97,8 @@ def _as_data(report: ReconcileReport) -> dict[str, Any]:
         "differences": [difference._asdict() for difference in report.differences],
         "left_count": report.left_count,
         "left": [left._asdict() for left in report.left],
+        "judged_late_count": report.judgements.count,
+        "events_rejudged": report.events_rejudged,
         "skipped": dict(report.skipped),
         "seconds": round(report.seconds, 3),
     }
@@ -102,6 +108,9 @@ def _lines(report: ReconcileReport) -> Iterator[str]:
     yield from map(said, report.differences)
     if report.difference_count > len(report.differences):
         yield f"and {report.difference_count - len(report.differences):,} more"
+    yield from late_lines(report.judgements)
+    if report.events_rejudged:
+        yield f"judged anew: {report.events_rejudged:,} events"
     for reason, number in report.skipped.items():
         yield f"not looked at: {number:,}, {reason}"
     for left in report.left:
