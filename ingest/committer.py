@@ -181,7 +181,7 @@ class GroupCommitter:
     def _fill_group(self) -> Group:
         """Tenants by turns, until the group has enough; what is left is worth the next one."""
         group = Group()
-        while self._waiting and group.bytes < self._limits.max_group_bytes:
+        while self._waiting and group.has_room(self._waiting.peek(), self._limits.max_group_bytes):
             request = self._waiting.take()
             group.add(request)
             self._waiting_bytes -= request.size

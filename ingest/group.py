@@ -42,7 +42,7 @@ class CommitLimits(NamedTuple):
     max_held_bytes: int = 64 * 1024 * 1024
     """About how much memory the events may take that wait for the journal."""
     max_group_bytes: int = 256 * 1024
-    """A group that has as much takes no further request: later ones are to wait for one write, not for all."""
+    """Of a group of several requests: a small one is to wait for no large one of others beside it, nor for all."""
 
 
 @dataclass(slots=True)
@@ -91,6 +91,10 @@ class Group:
     def since(self) -> float:
         """When the first of the requests came."""
         return min(request.since for request in self.requests)
+
+    def has_room(self, request: Request, max_bytes: int) -> bool:
+        """Whether a request may join: one of any size, where it is the first."""
+        return not self.requests or self.bytes + request.size <= max_bytes
 
     def add(self, request: Request) -> None:
         """Take a request in."""

@@ -30,6 +30,10 @@ class FairQueue(Generic[T]):
         self._number += 1
         heappush(self._items, (turn, self._number, item))
 
+    def peek(self) -> T:
+        """The item whose turn it is, which stays. There must be one."""
+        return self._items[0][2]
+
     def take(self) -> T:
         """Remove the item whose turn it is. There must be one."""
         turn, _, item = heappop(self._items)

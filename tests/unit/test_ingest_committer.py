@@ -336,3 +336,38 @@ async def test_past_the_quota_of_new_users_the_callers_are_told_to_come_again_in
 async def test_a_batch_says_whose_events_it_holds(make, outlets):
     await make().commit([event(1), event(2)._replace(tenant_id="other")])
     assert {batch.tenant_id for _, batches, _ in outlets.calls[:1] for batch in batches} == {"default", "other"}
+
+
+async def test_what_waits_for_a_write_goes_by_turns_and_a_small_request_waits_for_no_large_one_beside_it(make, outlets):
+    """Three large requests of one tenant wait while the first is written; then a small one of another comes."""
+    committer = make(linger=timedelta(), max_group_bytes=10_000)
+    outlets.append_gate.clear()
+    loud = [
+        asyncio.create_task(committer.commit([event(n, payload=b"x" * 9_000)._replace(tenant_id="loud")]))
+        for n in range(4)
+    ]
+    await asyncio.to_thread(outlets.appending.wait, 10)
+    quiet = asyncio.create_task(committer.commit([event(9)._replace(tenant_id="quiet")]))
+    await asyncio.sleep(0)
+    outlets.append_gate.set()
+    await asyncio.gather(quiet, *loud)
+    appends = [call[1] for call in outlets.calls if call[0] == "append"]
+    tenants = [[unpack_batch(batch.packed)[0].tenant_id for batch in batches] for batches in appends]
+    assert tenants == [["loud"], ["quiet"], ["loud"], ["loud"], ["loud"]]
+
+
+async def test_one_tenants_events_that_wait_leave_memory_for_those_of_others(make, outlets):
+    committer = make(max_held_bytes=10_000)
+    outlets.append_gate.clear()
+    held = [
+        asyncio.create_task(committer.commit([event(n, payload=b"x" * 1_000)._replace(tenant_id="loud")]))
+        for n in range(5)
+    ]
+    await asyncio.to_thread(outlets.appending.wait, 10)
+    with pytest.raises(JournalFullError) as refused:
+        await committer.commit([event(8, payload=b"x" * 1_000)._replace(tenant_id="loud")])
+    assert refused.value.bounds == (Bound.TENANT_MEMORY,)
+    held.append(asyncio.create_task(committer.commit([event(9)._replace(tenant_id="quiet")])))
+    await asyncio.sleep(0)
+    outlets.append_gate.set()
+    await asyncio.gather(*held)
