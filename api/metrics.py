@@ -75,12 +75,13 @@ HISTOGRAMS: Mapping[str, tuple[str, tuple[float, ...]]] = {
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # a registry keeps collectors by identity
+@dataclass(slots=True, eq=False)  # a registry keeps collectors by identity
 class FleetCollector(Collector):
     """Reads everything at each scrape; keeps nothing."""
 
     redis: Redis
     shards: int
+    """May be set between scrapes."""
     journal: Journal
     records: Records
     queue_lengths: Callable[[int], list[int]]

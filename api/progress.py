@@ -50,7 +50,7 @@ class Found:
         return self.rows is not None and self.publications is not None and self.attributes is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProgressService:
     """Finds the newest state of a user's goals: one read of Redis, two where goals ask for the user's attributes."""
 
@@ -63,6 +63,7 @@ class ProgressService:
     reader: ProgressReader
     attributes: UserAttributes
     shards: int
+    """May be set while requests come."""
     now_us: Callable[[], int]
     turns: Turns = field(default_factory=lambda: Turns(REDIS_READS))
     known_publications: Callable[[], Publications | None] = lambda: None

@@ -37,6 +37,8 @@ Append = Callable[[Sequence[Batch], int], Appended]
 Publish = Callable[[Sequence[Batch]], None]
 """Sends batches to their queues, or raises BrokerUnavailableError."""
 
+_RESIZED = "the number of shards has changed"
+
 log = structlog.get_logger()
 
 
@@ -80,6 +82,17 @@ class GroupCommitter:
             self._changed.notify()
         self._thread.join()
 
+    def resize(self, shards: int) -> None:
+        """Go by another number of shards from now on; who waits is asked for another try."""
+        with self._changed:
+            self._limits = self._limits._replace(shards=shards)
+            left = [self._waiting.take() for _ in range(len(self._waiting))]
+            self._waiting_bytes, self._is_full = 0, False
+            self._waiting_events.clear()
+            for request in left:
+                self._held.give_back(request.owner, request.size)
+        give_up(left, _RESIZED)
+
     async def commit(self, events: Sequence[Event]) -> None:
         """Wait until the journal has the events.
 
@@ -101,6 +114,8 @@ class GroupCommitter:
         with self._changed:
             if self._closing:
                 raise StateUnavailableError("the receiver is stopping")
+            if request.shards != self._limits.shards:
+                raise StateUnavailableError(_RESIZED)
             self._hold(request)
             wake, was_full = not self._waiting, self._is_full
             if wake:

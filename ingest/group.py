@@ -54,6 +54,8 @@ class Request:
     events: Mapping[Place, Sequence[Event]]
     size: int
     """About what they take in memory."""
+    shards: int
+    """By how many shards the places were found."""
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -73,14 +75,14 @@ def make_request(
     for event in events:
         places[event.tenant_id, shard_for(event.tenant_id, event.user_id, shards)].append(event)
     size = EVENT_BYTES * len(events) + sum([len(event.payload) for event in events])
-    return Request(loop, answer, places, size)
+    return Request(loop, answer, places, size, shards)
 
 
 _Fate = tuple[Request, RetryableError | None]
 
 
 class Group:
-    """What is written together."""
+    """What is written together; the places of all its requests were found by one number of shards."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -109,7 +111,7 @@ class Group:
                 by_place[place] += events
         for place, events in by_place.items():
             for part in _cut(events, max_events):
-                batch = Batch(place[1], uuid4().hex, pack_batch(part), place[0])
+                batch = Batch(place[1], uuid4().hex, pack_batch(part), place[0], self.requests[0].shards)
                 self._places[batch.batch_id] = place
                 yield batch
 

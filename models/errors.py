@@ -85,6 +85,7 @@ class Bound(StrEnum):
     TENANT_STATE_MEMORY = "tenant_state_memory"
     NEW_USERS = "new_users"
     DATABASE_BEHIND = "database_behind"
+    LAYOUT = "layout"
 
     @property
     def explanation(self) -> str:
@@ -117,6 +118,8 @@ _EXPLANATIONS = {
     "other users are taken; look at questline_users_loaded_total, and try again in a minute",
     Bound.TENANT_MEMORY: "too many events of this tenant wait in the receiver's memory for the journal (others are not "
     "refused): look at questline_commit_seconds",
+    Bound.LAYOUT: "the number of shards is being changed, for which nothing is accepted for some seconds: look at "
+    "questline_installation_changing",
 }
 
 

@@ -15,13 +15,14 @@ from models.hot.attributes import AttributeCache, User
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UserAttributes:
     """Reads and replaces the attributes of users."""
 
     cache: AttributeCache
     store: AttributeStore
     shards: int
+    """May be set while requests come."""
 
     def of_shard(self, shard: int, users: Sequence[User], *, may_ask: bool = True) -> dict[User, Attributes]:
         """The attributes of users of one shard, each (tenant, user) once: one read of Redis, at most one query.

@@ -38,6 +38,7 @@ from tasks.burying import Burials, event_letter, malformed_letter
 from tasks.evaluating import Evaluator
 from tasks.merging import Merged, merge
 from tasks.pace import TURN_S, Pace
+from tasks.rerouting import Rerouter
 from tasks.retrying import Retries
 
 ROUNDS = 4
@@ -66,6 +67,7 @@ class BatchApplier:
     meters: Meters
     now_us: Callable[[], int]
     path: PathState
+    rerouter: Rerouter
     clock: Callable[[], float] = monotonic
     """Gives seconds, for the length of a turn."""
     pace: Pace = field(default_factory=Pace)
@@ -137,7 +139,10 @@ class BatchApplier:
             log.error("batch_malformed", shard=shard, batch_id=batch.batch_id, error=str(error))
             self._bury(shard, batch, [malformed_letter(shard, batch, str(error))])
 
-        for merged in merge(batches, malformed, max_events=MERGED_EVENTS):
+        def moved(batch: TakenBatch, events: Sequence[Event]) -> bool:
+            return self.rerouter.moves(shard, batch, events)
+
+        for merged in merge(batches, malformed, moved, max_events=MERGED_EVENTS):
             may_load = self._apply_or_put_back(shard, merged, may_load=may_load, is_last=is_last)
         return may_load
 

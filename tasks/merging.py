@@ -27,11 +27,15 @@ class Merged:
 
 
 def merge(
-    batches: Sequence[TakenBatch], malformed: Callable[[TakenBatch, MalformedBatchError], None], *, max_events: int
+    batches: Sequence[TakenBatch],
+    malformed: Callable[[TakenBatch, MalformedBatchError], None],
+    moved: Callable[[TakenBatch, Sequence[Event]], bool],
+    *,
+    max_events: int,
 ) -> Iterator[Merged]:
     """Merge batches in their order, up to ``max_events`` each; one that is larger stays alone.
 
-    ``malformed`` is told of bytes that are no batch.
+    ``malformed`` is told of bytes that are no batch; what ``moved`` takes is left out.
     """
     merged = Merged()
     for batch in batches:
@@ -39,6 +43,8 @@ def merge(
             events = unpack_batch(batch.packed)
         except MalformedBatchError as error:
             malformed(batch, error)
+            continue
+        if moved(batch, events):
             continue
         if merged.events and len(merged.events) + len(events) > max_events:
             yield merged

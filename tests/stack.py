@@ -34,6 +34,7 @@ from tasks.flushing import Flusher
 from tasks.histories import HistoryWatch
 from tasks.pace import MOST, Pace
 from tasks.reporting import Reporter
+from tasks.rerouting import Rerouter
 from tasks.resetting import ShardResetter
 from tasks.retrying import Retries
 from tasks.sweeping import Sweeper
@@ -155,6 +156,7 @@ class Stack:
             self.meters,
             self.clock,
             self.path,
+            Rerouter(SHARDS, self.journal, self.published.extend, self.clock),
             clock=lambda: 0.0,
             pace=Pace(MOST),
         )

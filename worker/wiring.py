@@ -45,6 +45,7 @@ from tasks.evicting import Evictor
 from tasks.flushing import Flusher
 from tasks.histories import HistoryWatch
 from tasks.reporting import Reporter
+from tasks.rerouting import Rerouter
 from tasks.resetting import ShardResetter
 from tasks.retrying import Retries
 from tasks.runtime import Runtime
@@ -167,6 +168,7 @@ def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
         meters=parts.meters,
         now_us=now_us,
         path=parts.path,
+        rerouter=Rerouter(parts.settings.shards, parts.journal, parts.publisher.ring, now_us),
     )
 
 

@@ -14,6 +14,8 @@ class Batch(NamedTuple):
     packed: bytes
     tenant_id: str = ""
     """Whose events they are; known to the receiver alone."""
+    shards: int = 0
+    """By how many shards its own was found; 0 where that is not to be looked at."""
 
 
 class TakenBatch(NamedTuple):

@@ -16,7 +16,7 @@ from redis import Redis
 from models.errors import Bound
 from models.hot.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
 from models.hot.connection import state_errors
-from models.hot.keys import bell_key, shard_keys, tries_key, turns_key
+from models.hot.keys import bell_key, layout_key, shard_keys, tries_key, turns_key
 from models.hot.scripts import ScriptCall, call_all, call_replicated, register
 
 LONGEST_WAIT = timedelta(minutes=5)
@@ -32,6 +32,7 @@ _BOUNDS = {
     -4: Bound.TENANT_BYTES,
     -5: Bound.TENANT_DIRTY_USERS,
     -6: Bound.DATABASE_BEHIND,
+    -7: Bound.LAYOUT,
 }
 """The replies of the script that appends."""
 
@@ -77,9 +78,9 @@ class Journal:
         self._replicas = bounds.replicas
         self._redis = redis
         self._chance = chance
-        self._max_bytes_per_shard = bounds.max_bytes // shards
+        self._bounds = bounds
+        self.resize(shards)
         self._max_age_ms = bounds.max_age // timedelta(milliseconds=1)
-        self._max_dirty_per_shard = max(1, bounds.max_dirty_users // shards)
         self._retry_after_ms = retry_after // timedelta(milliseconds=1)
         self._append = register(redis, "append_journal")
         self._take = register(redis, "take_batches")
@@ -87,6 +88,11 @@ class Journal:
         self._drop = register(redis, "drop_batch")
         self._split = register(redis, "split_batch")
         self._look = register(redis, "look_at_journal")
+
+    def resize(self, shards: int) -> None:
+        """Share the bounds between so many shards from now on."""
+        self._max_bytes_per_shard = self._bounds.max_bytes // shards
+        self._max_dirty_per_shard = max(1, self._bounds.max_dirty_users // shards)
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
         """Write batches in one round trip. A shard takes none that is at a bound, or none of a tenant.
@@ -103,10 +109,11 @@ class Journal:
                 keys=[
                     *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
                     *(keys.ready, bell_key(batch.shard), keys.dirty, keys.held, turns_key(batch.shard), keys.history),
+                    layout_key(batch.shard),
                 ],
                 args=[
                     *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
-                    *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard),
+                    *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard, batch.shards),
                 ],
             )
             calls.append(call)

@@ -35,6 +35,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 | ``ql:new-users:<hour>`` | hash | new users by tenant, for three hours |
 | ``ql:ticks`` | hash | when each periodic task began last, in µs |
+| ``ql:{sNN}:layout`` | hash | by how many shards Redis is laid out, see ``layout.py`` |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |
 | ``ql:beat`` | string | the beat that sends the ticks, for some seconds unless it renews it |
@@ -132,6 +133,11 @@ def usage_key(day: str) -> str:
 def trace_key(shard: int, flush: str) -> str:
     """How many reads a flush of a shard has made."""
     return f"ql:{{s{shard:02d}}}:reads:{flush}"
+
+
+def layout_key(shard: int) -> str:
+    """By how many shards Redis is laid out, as this shard knows it."""
+    return f"ql:{{s{shard:02d}}}:layout"
 
 
 def lease_key(shard: int) -> str:

@@ -16,6 +16,7 @@ from models.errors import ConfigurationError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
 from models.hot.keys import INSTALLATION
+from models.hot.layout import Layouts
 from models.installation import PROVISIONAL, Change, Step, new_record, read_record
 from tests.environment import database_settings
 from worker.installation.agreement import Agreement, agreed
@@ -128,7 +129,7 @@ def test_with_neither_server_nothing_is_decided(settings, engine):
 
 
 def test_what_redis_got_while_postgres_was_away_gives_way_to_postgres(settings, table, copy):
-    alone = Agreement(_postgres_away(), copy, lambda _shards: None)
+    alone = _agreement(_postgres_away(), copy)
     assert alone.settle(_set(settings, shards=8)).revision == PROVISIONAL
     assert alone.settle(_set(settings, shards=4)).values["SHARDS"] == "8"  # the first one holds until then
     record = table.create(new_record(shared_values(settings), 1))
@@ -137,7 +138,7 @@ def test_what_redis_got_while_postgres_was_away_gives_way_to_postgres(settings, 
 
 
 def test_a_new_postgres_takes_what_redis_knows(settings, table, copy):
-    alone = Agreement(_postgres_away(), copy, lambda _shards: None)
+    alone = _agreement(_postgres_away(), copy)
     record = alone.settle(_set(settings, shards=8))
     assert join(settings).shards == 8
     assert table.read().installation_id == record.installation_id
@@ -235,7 +236,7 @@ def _postgres_away():
 
 
 def _agreement(table, copy):
-    return Agreement(table, copy, lambda _shards: None)
+    return Agreement(table, copy, Layouts(copy._redis), lambda _shards: None)
 
 
 def test_agreed_settings_of_another_release_are_said(settings):

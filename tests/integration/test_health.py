@@ -25,7 +25,7 @@ from models.hot.connection import connect_state
 from models.hot.keys import shard_keys
 from tests.servers import embedded_redis
 from tests.stack import SHARDS
-from worker.receiver.health_checks import Backlog, database_probe, receiver_checks, write_probe
+from worker.receiver.health_checks import Backlog, database_probe, make_backlog, receiver_checks, write_probe
 from worker.services.ports import free_port
 
 
@@ -238,7 +238,7 @@ def test_grpc_health_follows_the_state_redis(tmp_path, stack, database_url):
     async def watch(url, stop_redis):
         settings = Settings(state_url=url, broker_url=url, shards=SHARDS)
         engine = connect_database(database_url)
-        pulse = Pulse(*receiver_checks(settings, engine, {}, stack.records, stack.clock))
+        pulse = Pulse(*receiver_checks(settings, engine, {}, make_backlog(settings, stack.records, stack.clock)))
         streams = Seats(1, timedelta(minutes=1), late=grpc.StatusCode.UNAVAILABLE)
         server, health = aio.server(), GrpcHealth(["a.Service"], timedelta(seconds=10), streams)
         health.add_to(server)

@@ -91,7 +91,9 @@ def test_batches_are_merged_in_order_up_to_the_bound(stack, sizes, merged):
         TakenBatch(str(n), stack.batches(*(stack.event("login") for _ in range(size)))[0].packed)
         for n, size in enumerate(sizes)
     ]
-    parts = list(merge(batches, lambda _batch, error: pytest.fail(str(error)), max_events=250))
+    parts = list(
+        merge(batches, lambda _batch, error: pytest.fail(str(error)), lambda _batch, _events: False, max_events=250)
+    )
     assert [len(part.events) for part in parts] == merged
     assert [batch_id for part in parts for batch_id in part.batch_ids] == [str(n) for n in range(len(sizes))]
 

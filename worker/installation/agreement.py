@@ -16,6 +16,7 @@ from config.shared_settings import NOT_SET, SHARED, is_explicit, shared_values, 
 from models.cold.installation import InstallationTable
 from models.errors import SERVER_AWAY, ConfigurationError, DatabaseUnavailableError, StateUnavailableError
 from models.hot.installation import InstallationCopy
+from models.hot.layout import Layouts
 from models.installation import PROVISIONAL, InstallationRecord, new_record
 
 WAIT_SECONDS = 1.0
@@ -30,6 +31,7 @@ class Agreement:
 
     table: InstallationTable
     copy: InstallationCopy
+    layouts: Layouts
     check_data: Callable[[int], None]
     """Raises ConfigurationError where what is stored was laid out by another number of shards."""
 
@@ -58,6 +60,7 @@ class Agreement:
         if copied is None:
             self.check_data(settings.shards)
             copied = self.copy.write(new_record(shared_values(settings), PROVISIONAL))
+        self.layouts.follow(copied)
         return copied
 
     def _copied(self) -> InstallationRecord | None:
@@ -91,6 +94,7 @@ class Agreement:
     def _copy(self, record: InstallationRecord) -> None:
         try:
             self.copy.write(record)
+            self.layouts.follow(record)
         except StateUnavailableError as error:
             log.warning("installation_not_in_redis", error=str(error))
 

@@ -12,6 +12,7 @@ from models.cold.installation import InstallationTable
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
+from models.hot.layout import Layouts
 from models.installation import InstallationRecord
 from worker.database_check import refuse_unsuitable
 from worker.installation.agreement import Agreement, agreed, wait_until_settled
@@ -61,7 +62,10 @@ def known_record(settings: Settings) -> InstallationRecord | None:
 
 def _agreement(redis: Redis, engine: Engine) -> Agreement:
     return Agreement(
-        InstallationTable(engine), InstallationCopy(redis), lambda shards: check_shards(redis, engine, shards)
+        InstallationTable(engine),
+        InstallationCopy(redis),
+        Layouts(redis),
+        lambda shards: check_shards(redis, engine, shards),
     )
 
 
@@ -82,6 +86,6 @@ def settle_again(settings: Settings) -> InstallationRecord | None:
         ConfigurationError: the two servers are of two installations.
     """
     with _servers(settings) as (redis, engine), suppress(StateUnavailableError):
-        agreement = Agreement(InstallationTable(engine), InstallationCopy(redis), lambda _shards: None)
+        agreement = Agreement(InstallationTable(engine), InstallationCopy(redis), Layouts(redis), lambda _shards: None)
         return agreement.settle(settings)
     return None

@@ -18,6 +18,7 @@ from api.metrics import FleetCollector
 from api.progress import ProgressService
 from api.pulse import Check, Pulse
 from config.settings import Settings
+from config.shared_settings import shared_values
 from ingest.committer import GroupCommitter
 from ingest.intake import Intake
 from ingest.quotas import Quotas
@@ -40,13 +41,14 @@ from models.hot.path_state import PathState
 from models.hot.records import Records
 from models.hot.tries import Tries
 from models.hot.usage import DailyUsage
+from models.installation import InstallationRecord
 from models.quotas import Quota
 from models.user_attributes import UserAttributes
 from worker.lookout import Lookout
 from worker.publications import PublicationsWatcher
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
-from worker.receiver.health_checks import FLUSH_PATIENCE, receiver_checks
+from worker.receiver.health_checks import FLUSH_PATIENCE, Backlog, make_backlog, receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
 from worker.receiver.memory_guard import MemoryGuard
 from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
@@ -68,6 +70,9 @@ log = structlog.get_logger()
 class ReceiverParts:
     """What the receiver process is made of."""
 
+    settings: Settings
+    journal: Journal
+    backlog: Backlog
     committer: GroupCommitter
     meters: Meters
     watcher: PublicationsWatcher
@@ -86,6 +91,21 @@ class ReceiverParts:
     """The thread that sends probes."""
     dead_letters: Callable[[Intake], APIRouter]
     """The routes of dead letters, which re-enter by this way in."""
+
+    def take_up(self, record: InstallationRecord) -> bool:
+        """Go on by a changed record, where all that changed is the number of shards: reading is not to pause."""
+        here = shared_values(self.settings)
+        if any(here.get(name) != value for name, value in record.values.items() if name != "SHARDS"):
+            return False
+        shards = int(record.values["SHARDS"])
+        for part in (self.journal, self.committer, self.backlog):
+            part.resize(shards)
+        for service in (self.progress, self.attributes, self.collector):
+            service.shards = shards
+        settings = self.settings.model_copy(update={"shards": shards})
+        self.probe.resize(shards, fingerprint_of(settings, version("questline")))
+        log.info("receiver_resized", shards=shards)
+        return True
 
 
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
@@ -107,10 +127,14 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), meters, now_us)
     probe = _make_probe(settings, redis, app, journal)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
-    needed, useful = receiver_checks(settings, watch_engine, own, records, now_us)
+    backlog = make_backlog(settings, records, now_us)
+    needed, useful = receiver_checks(settings, watch_engine, own, backlog)
     useful = {**useful, "memory": guard.check}
     attributes = make_user_attributes(settings, redis, engine)
     return ReceiverParts(
+        settings=settings,
+        journal=journal,
+        backlog=backlog,
         committer=committer,
         meters=meters,
         watcher=watcher,

@@ -23,6 +23,7 @@ from models.errors import DatabaseUnavailableError, NotReadyError, OnlyReadsErro
 from models.histories import Standing
 from models.hot.connection import connect_state, state_errors
 from models.hot.histories import read_histories
+from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
@@ -62,12 +63,34 @@ class Backlog:
 
     def __init__(self, settings: Settings, redis: Redis, records: Records, now_us: Callable[[], int]) -> None:
         self._settings, self._redis, self._records, self._now_us = settings, redis, records, now_us
-        self._journal = Journal(
+        self._journal = Journal(  # only to look at
             redis,
             shards=settings.shards,
             bounds=JournalBounds(settings.journal_max_bytes),
             retry_after=settings.journal_retry_after,
         )
+
+    def resize(self, shards: int) -> None:
+        """Look at so many shards from now on."""
+        self._settings = self._settings.model_copy(update={"shards": shards})
+
+    def keys(self) -> None:
+        """Whether the keys of every shard hold what Questline wrote.
+
+        Raises:
+            NotReadyError: others have taken some.
+        """
+        own_keys(self._redis, self._settings.shards)
+
+    def layout(self) -> None:
+        """Whether the number of shards stays as it is.
+
+        Raises:
+            NotReadyError: it is being changed.
+        """
+        record = InstallationCopy(self._redis).read()
+        if record is not None and record.change is not None:
+            raise NotReadyError("being changed: no events are accepted until that is done")
 
     def journal(self) -> None:
         """Whether the receiver takes anything.
@@ -135,16 +158,20 @@ class Backlog:
         ]
 
 
+def make_backlog(settings: Settings, records: Records, now_us: Callable[[], int]) -> Backlog:
+    """What waits in the shards, by a connection of its own; contacts no server."""
+    return Backlog(settings, connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS), records, now_us)
+
+
 def receiver_checks(
-    settings: Settings, engine: Engine, own: Mapping[str, Check], records: Records, now_us: Callable[[], int]
+    settings: Settings, engine: Engine, own: Mapping[str, Check], backlog: Backlog
 ) -> tuple[Mapping[str, Check], Mapping[str, Check]]:
     """What the receiver needs, ``own`` included, and what may be away for a while; contacts no server."""
     state = connect_state(settings.state, socket_timeout=_TIMEOUT_SECONDS)
     broker = connect_state(settings.broker, socket_timeout=_TIMEOUT_SECONDS)
-    backlog = Backlog(settings, state, records, now_us)
     needed: dict[str, Check] = {
         "state": lambda: write_probe(state),
-        "state_keys": lambda: own_keys(state, settings.shards),
+        "state_keys": backlog.keys,
         "redis": RequirementsCheck(settings),
         "journal": backlog.journal,
         "history": lambda: one_history(state, engine, settings.shards),
@@ -155,6 +182,7 @@ def receiver_checks(
     useful: dict[str, Check] = {
         "broker": lambda: write_probe(broker),
         "database": lambda: database_probe(engine),
+        "layout": backlog.layout,
         "shards": backlog.shards,
         "workers": backlog.workers,
         "flush": backlog.flush,

@@ -12,7 +12,7 @@ to one that is. PostgreSQL may be away for as long as these bounds allow.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
@@ -109,6 +109,11 @@ class PathProbe:
         self._is_open = self._has_recalled = False
         self._report = Report(parts.now_us(), Station.JOURNAL, (), parts.now_us(), NOT_TRIED)
 
+    def resize(self, shards: int, fingerprint: str) -> None:
+        """Send probes through so many shards from now on; what is under way counts no more."""
+        self._parts = replace(self._parts, shards=shards, fingerprint=fingerprint)
+        self._sent, self._arrived_last, self._next_shard = {}, {}, 0
+
     def require_open(self) -> None:
         """Let events in.
 
@@ -181,7 +186,7 @@ class PathProbe:
     def _send(self, shards: Sequence[int]) -> None:
         parts, now = self._parts, self._parts.now_us()
         sent = {shard: _Sent(probe_event(shard, parts.shards, now), uuid4().hex, now) for shard in shards}
-        batches = [Batch(shard, one.batch_id, pack_batch([one.event])) for shard, one in sent.items()]
+        batches = [Batch(shard, one.batch_id, pack_batch([one.event]), shards=parts.shards) for shard, one in sent.items()]
         appended = parts.journal.append(batches, now // 1000)
         if appended.full and not self._is_open:
             self._sent, self._next_at = {}, monotonic() + 1

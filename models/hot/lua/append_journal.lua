@@ -31,6 +31,7 @@ KEYS[9] held            hash    bytes in journal and log by tenant
 KEYS[10] turns          hash    @virtual: the virtual time; @taken: when a worker took last, or the sweep gave a shard where
                                 nothing was ready some back; and for each tenant its next turn
 KEYS[11] history        hash    see models/hot/histories.py
+KEYS[12] layout         hash    shards: by how many Redis is laid out, 0 while that changes; see write_layout.lua
 
 ARGV[1] batch_id        string
 ARGV[2] packed          bytes   the batch
@@ -40,17 +41,20 @@ ARGV[5] max_bytes       int
 ARGV[6] bell_ttl        int     milliseconds after which a message counts as lost
 ARGV[7] max_age         int     milliseconds
 ARGV[8] max_dirty       int     users
+ARGV[9] shards          int     by how many the batch was put in this shard; 0 for a batch that goes in anyhow
 
 RETURNS 1 written, and a message is needed, 2 written (or there already), or which bound the shard is at: -1 bytes, -2 age,
-        -3 users; or which one the tenant is at: -4 bytes, -5 users; or -6 PostgreSQL is behind
+        -3 users; or which one the tenant is at: -4 bytes, -5 users; or -6 PostgreSQL is behind;
+        or -7 Redis is laid out by another number of shards, or that changes just now
 ]]
-assert(#KEYS == 11 and #ARGV == 8)
+assert(#KEYS == 12 and #ARGV == 9)
 local journal, journal_index, journal_due, journal_bytes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local log_bytes, ready, bell, dirty, held, turns = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local history = KEYS[11]
 local batch_id, packed, now, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_bytes, bell_ttl = tonumber(ARGV[5]), ARGV[6]
 local max_age, max_dirty = tonumber(ARGV[7]), tonumber(ARGV[8])
+local layout, shards = KEYS[12], ARGV[9]
 local SHARE = 4 -- models/shares.py
 local EVENT_COST = 1024 -- take_batches.lua
 local SAMPLE = 100
@@ -99,6 +103,10 @@ end
 
 if redis.call('HEXISTS', history, 'behind') == 1 then
   return -6
+end
+local laid_out = redis.call('HGET', layout, 'shards')
+if laid_out and shards ~= '0' and laid_out ~= shards then
+  return -7
 end
 local bytes = tonumber(redis.call('GET', journal_bytes) or '0') + tonumber(redis.call('GET', log_bytes) or '0')
 if bytes <= 0 then -- what a former release dropped it did not take off
