@@ -105,6 +105,7 @@ class Stack:
     max_dirty_users: int = 1_000_000
     max_attempts: int = 3
     replicas: int = 0
+    shards: int = SHARDS
     dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
     queued: int = 0
@@ -123,7 +124,7 @@ class Stack:
         )
         self.journal = Journal(
             self.redis,
-            shards=SHARDS,
+            shards=self.shards,
             bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users, self.replicas),
             retry_after=timedelta(seconds=10),
             chance=lambda: 0.0,
@@ -156,7 +157,7 @@ class Stack:
             self.meters,
             self.clock,
             self.path,
-            Rerouter(SHARDS, self.journal, self.published.extend, self.clock),
+            Rerouter(self.shards, self.journal, self.published.extend, self.clock),
             clock=lambda: 0.0,
             pace=Pace(MOST),
         )
@@ -175,7 +176,7 @@ class Stack:
         self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, SHARDS)
         self.flusher = Flusher(
             self.redis,
-            SHARDS,
+            self.shards,
             self.batch_size,
             self.window,
             self.records,
@@ -186,7 +187,7 @@ class Stack:
             self.clock,
         )
         self.sweeper = Sweeper(
-            SHARDS,
+            self.shards,
             self.max_attempts,
             self.journal,
             self.tries,
@@ -205,7 +206,7 @@ class Stack:
 
     def catch_up(self, _revision: int | None) -> None:
         """Put the fences to the stack's rules, as PostgreSQL would have them."""
-        fences = Fences(self.redis, SHARDS)
+        fences = Fences(self.redis, self.shards)
         fences.align(fences.read(), self.matcher().publications.known_revision)
 
     def wake(self, shard: int) -> None:
@@ -262,7 +263,7 @@ class Stack:
         """The events cut by shard, as the receiver would."""
         by_shard: dict[int, list[Event]] = {}
         for event in events:
-            by_shard.setdefault(shard_for(event.tenant_id, event.user_id, SHARDS), []).append(event)
+            by_shard.setdefault(shard_for(event.tenant_id, event.user_id, self.shards), []).append(event)
         return [Batch(shard, uuid4().hex, pack_batch(part)) for shard, part in by_shard.items()]
 
     def accept(self, *events: Event) -> list[Batch]:
@@ -284,7 +285,7 @@ class Stack:
 
     def progress(self, user="u1", tenant="t1") -> dict[tuple[str, str], Any]:
         """What Redis shows: (goal, period) to (progress, complete)."""
-        rows = self.records.read(shard_for(tenant, user, SHARDS), tenant, user)
+        rows = self.records.read(shard_for(tenant, user, self.shards), tenant, user)
         return {(row.goal_id, row.period): (progress_of(row), row.completed_at > 0) for row in rows or []}
 
     def rows(self, user="u1", tenant="t1") -> dict[tuple[str, str], Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from models.hot.connection import state_errors
-from models.hot.keys import layout_key, shard_keys
+from models.hot.keys import bell_key, layout_key, shard_keys
 from models.hot.scripts import ScriptCall, call_all, register
 from models.installation import InstallationRecord
 
@@ -68,6 +68,11 @@ class Layouts:
                 if drawn[shard] < max(drawn):
                     pipeline.set(shard_keys(shard).stamp, max(drawn))
             pipeline.execute()
+
+    def forget_wakeups(self, most: int) -> None:
+        """Let every shard's next batch bring a message of its own: those that are under way were dropped."""
+        with state_errors():
+            self._redis.delete(*map(bell_key, range(most)))
 
     def gather_counts(self, shards: int, most: int) -> None:
         """Move the counts of shards that are no more to the first one: the fleet's are their sum."""

@@ -42,6 +42,8 @@ VERBS: dict[str, Verb] = {
     "reconcile": Verb("worker.cli.reconcile", "reconcile", "Repair progress that is not what the events say."),
     "recover": Verb("worker.cli.recover", "recover", "Go on after a backup was restored."),
     "dlq": Verb("worker.cli.dlq", "dlq", "Look at dead letters, redrive or discard them."),
+    "shards": Verb("worker.cli.shards", "shards", "Change how many shards users are spread over."),
+    "settings": Verb("worker.cli.settings", "settings", "Show or change the settings that all processes share."),
     "keys": Verb("worker.cli.keys", "keys", "Create, rotate and revoke API keys."),
     "quotas": Verb("worker.cli.quotas", "quotas", "How much tenants and keys may send."),
     "doctor": Verb("worker.cli.doctor", "doctor", "Check the installation and say what to do."),
