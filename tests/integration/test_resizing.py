@@ -160,7 +160,7 @@ def test_nothing_is_taken_while_it_changes(stack, record):
 
 
 def test_a_receiver_of_another_number_adds_nothing(stack, record):
-    wrong = Batch(1, "a", b"x", 8)
+    wrong = Batch(1, "a", b"x", shards=8)
     assert stack.journal.append([wrong], 1).full == {1: Bound.LAYOUT}
     assert stack.journal.append([wrong._replace(shards=SHARDS)], 1).full == {}
     assert stack.journal.append([wrong._replace(batch_id="b", shards=0)], 1).full == {}

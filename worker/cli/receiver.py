@@ -25,7 +25,7 @@ def receiver() -> None:
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
     stopping = Stopping()
-    member = Member(settings, "receiver", on_change=parts.take_up)
+    member = Member(settings, "receiver", on_change=parts.follower.take_up)
     membership_thread = membership(member)
     membership_thread.start()
     parts.meters.start()

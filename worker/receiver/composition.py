@@ -18,7 +18,6 @@ from api.metrics import FleetCollector
 from api.progress import ProgressService
 from api.pulse import Check, Pulse
 from config.settings import Settings
-from config.shared_settings import shared_values
 from ingest.committer import GroupCommitter
 from ingest.intake import Intake
 from ingest.quotas import Quotas
@@ -41,14 +40,14 @@ from models.hot.path_state import PathState
 from models.hot.records import Records
 from models.hot.tries import Tries
 from models.hot.usage import DailyUsage
-from models.installation import InstallationRecord
 from models.quotas import Quota
 from models.user_attributes import UserAttributes
 from worker.lookout import Lookout
 from worker.publications import PublicationsWatcher
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.receiver.doors import Doorkeeper
-from worker.receiver.health_checks import FLUSH_PATIENCE, Backlog, make_backlog, receiver_checks
+from worker.receiver.following import Follower
+from worker.receiver.health_checks import FLUSH_PATIENCE, make_backlog, receiver_checks
 from worker.receiver.keys_watcher import KeysWatcher
 from worker.receiver.memory_guard import MemoryGuard
 from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
@@ -70,9 +69,8 @@ log = structlog.get_logger()
 class ReceiverParts:
     """What the receiver process is made of."""
 
-    settings: Settings
-    journal: Journal
-    backlog: Backlog
+    follower: Follower
+    """Takes another number of shards up."""
     committer: GroupCommitter
     meters: Meters
     watcher: PublicationsWatcher
@@ -91,21 +89,6 @@ class ReceiverParts:
     """The thread that sends probes."""
     dead_letters: Callable[[Intake], APIRouter]
     """The routes of dead letters, which re-enter by this way in."""
-
-    def take_up(self, record: InstallationRecord) -> bool:
-        """Go on by a changed record, where all that changed is the number of shards: reading is not to pause."""
-        here = shared_values(self.settings)
-        if any(here.get(name) != value for name, value in record.values.items() if name != "SHARDS"):
-            return False
-        shards = int(record.values["SHARDS"])
-        for part in (self.journal, self.committer, self.backlog):
-            part.resize(shards)
-        for service in (self.progress, self.attributes, self.collector):
-            service.shards = shards
-        settings = self.settings.model_copy(update={"shards": shards})
-        self.probe.resize(shards, fingerprint_of(settings, version("questline")))
-        log.info("receiver_resized", shards=shards)
-        return True
 
 
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
@@ -131,10 +114,21 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     needed, useful = receiver_checks(settings, watch_engine, own, backlog)
     useful = {**useful, "memory": guard.check}
     attributes = make_user_attributes(settings, redis, engine)
+    progress = ProgressService(
+        rulebook=document.rulebook,
+        publications=watcher.current,
+        known_publications=watcher.known,
+        records=records,
+        reader=ProgressReader(with_access(engine, "read"), window=settings.max_lateness),
+        attributes=attributes,
+        shards=settings.shards,
+        now_us=now_us,
+    )
+    collector = FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us)
     return ReceiverParts(
-        settings=settings,
-        journal=journal,
-        backlog=backlog,
+        follower=Follower(
+            settings, redis, journal, committer, backlog, guard, probe, (progress, attributes, collector)
+        ),
         committer=committer,
         meters=meters,
         watcher=watcher,
@@ -143,17 +137,8 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         quotas=quotas,
         quota_watch=QuotaWatch(quotas, watch_engine),
         attributes=attributes,
-        progress=ProgressService(
-            rulebook=document.rulebook,
-            publications=watcher.current,
-            known_publications=watcher.known,
-            records=records,
-            reader=ProgressReader(with_access(engine, "read"), window=settings.max_lateness),
-            attributes=attributes,
-            shards=settings.shards,
-            now_us=now_us,
-        ),
-        collector=FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us),
+        progress=progress,
+        collector=collector,
         pulse=Pulse(needed, {**useful, "flush": partial(_flushed, useful["flush"], probe)}),
         probe=probe,
         probing=_probing(probe),

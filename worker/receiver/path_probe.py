@@ -186,7 +186,9 @@ class PathProbe:
     def _send(self, shards: Sequence[int]) -> None:
         parts, now = self._parts, self._parts.now_us()
         sent = {shard: _Sent(probe_event(shard, parts.shards, now), uuid4().hex, now) for shard in shards}
-        batches = [Batch(shard, one.batch_id, pack_batch([one.event]), shards=parts.shards) for shard, one in sent.items()]
+        batches = [
+            Batch(shard, one.batch_id, pack_batch([one.event]), shards=parts.shards) for shard, one in sent.items()
+        ]
         appended = parts.journal.append(batches, now // 1000)
         if appended.full and not self._is_open:
             self._sent, self._next_at = {}, monotonic() + 1
