@@ -170,10 +170,10 @@ class Stack:
             self.shard_log,
             LogCorrector(auditor),
             self.wake,
-            SHARDS,
+            self.shards,
             self.clock,
         )
-        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, SHARDS)
+        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, self.shards)
         self.flusher = Flusher(
             self.redis,
             self.shards,

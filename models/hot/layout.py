@@ -8,6 +8,7 @@ say, does no harm.
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 from redis import Redis
 
@@ -40,6 +41,13 @@ class Layouts:
         ]
         with state_errors():
             call_all(self._redis, calls)
+
+    def begin_epoch(self, most: int) -> None:
+        """Trust no record of a user from now on that was loaded before: see ``histories.py``."""
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for shard in range(most):
+                pipeline.hset(shard_keys(shard).history, "epoch", uuid4().hex)
+            pipeline.execute()
 
     def forget_users(self) -> Iterator[int]:
         """Drop all that Redis knows of users, a bounded number at a time, yielding how many keys that were.

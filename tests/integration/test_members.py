@@ -129,6 +129,21 @@ def test_a_member_fills_a_wiped_redis(settings, redis, engine, copy):
     assert copy.read() == InstallationTable(engine).read()
 
 
+def test_a_redis_of_before_a_change_is_brought_up_and_not_followed(settings, redis, engine, copy):
+    table = InstallationTable(engine)
+    before = table.read()
+    assert before is not None
+    after = before.changed({"SHARDS": "8"})
+    assert table.replace(after, over=before.revision)
+    copy.write(after)
+    member = Member(settings, "receiver", on_change=lambda record: record.values["SHARDS"] == "8", stop=pytest.fail)
+    member.look()
+    redis.flushall()
+    copy.write(before)
+    member.look()
+    assert copy.read() == after
+
+
 def test_a_redis_that_is_away_ends_nobody(settings):
     away = "redis://127.0.0.1:1/0"
     Member(settings.model_copy(update={"state_url": away, "broker_url": away}), "worker", stop=pytest.fail).look()

@@ -22,7 +22,7 @@ from worker.cli.progress_bars import progress_bars
 from worker.installation.changing import Changer, Drain
 from worker.installation.joining import shared
 from worker.services.running import require_servers
-from worker.wiring import make_flusher, make_journal, make_records
+from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
 
 
 class Bars:
@@ -88,5 +88,6 @@ def _drain(settings: Settings, engine: Engine) -> Drain:
     def purge(shards: int) -> None:
         broker.delete(*map(queue_for, range(shards)))
 
-    writer = FlushWriter(engine, batch_size=settings.db_batch_size)
-    return Drain(left, make_flusher(settings, redis, writer, Meters(redis)).flush, purge)
+    writer, meters = FlushWriter(engine, batch_size=settings.db_batch_size), Meters(redis)
+    watch = make_history_watch(settings, redis, engine, meters)
+    return Drain(left, make_flusher(settings, redis, writer, watch, meters).flush, purge)

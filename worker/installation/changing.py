@@ -191,9 +191,10 @@ class Changer:
     def _switch(self, record: InstallationRecord) -> None:
         """Redis knows no user any more, and no process goes by the old values: in this order, and then once more.
 
-        A worker that had a batch in hand may load users until it ends.
+        A worker that had a batch in hand may load users' attributes until it ends.
         """
         most, shards = most_shards(record), int(record.values["SHARDS"])
+        self.layouts.begin_epoch(most)
         self._forget()
         self._wait_for_processes(record)
         self._forget()

@@ -12,7 +12,7 @@ from time import monotonic
 import structlog
 
 from config.settings import Settings
-from config.shared_settings import shared_values
+from config.shared_settings import shared_values, with_shared_values
 from models.errors import ConfigurationError, RetryableError
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
@@ -88,9 +88,11 @@ class Member:
 
     def _look(self) -> None:
         record = self._copy.read()
-        if record is None or record.revision == PROVISIONAL:
-            record = self._settled() or record
-        if record is not None:
+        if record is None or record.revision == PROVISIONAL or record.revision < self._facts.revision:
+            record = self._settled()  # Redis was wiped, or went back in time: PostgreSQL says what holds
+        if (
+            record is not None and record.revision >= self._facts.revision
+        ):  # an older one waits until PostgreSQL answers
             self._compare(record)
         if monotonic() >= self._note_due:
             self._note()
@@ -101,11 +103,11 @@ class Member:
             self._presence.leave(self.name)
 
     def _settled(self) -> InstallationRecord | None:
-        """Redis was wiped, or PostgreSQL was away when it got its record: look what PostgreSQL says."""
+        """Look what PostgreSQL says."""
         if monotonic() < self._settle_due:
             return None
         self._settle_due = monotonic() + _SETTLE_SECONDS
-        return settle_again(self._settings)
+        return settle_again(with_shared_values(self._settings, self._facts.values))
 
     def _compare(self, record: InstallationRecord) -> None:
         known = self._id in {None, record.installation_id}

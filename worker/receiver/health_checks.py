@@ -74,6 +74,11 @@ class Backlog:
         """Look at so many shards from now on."""
         self._settings = self._settings.model_copy(update={"shards": shards})
 
+    @property
+    def shard_count(self) -> int:
+        """How many shards are looked at."""
+        return self._settings.shards
+
     def keys(self) -> None:
         """Whether the keys of every shard hold what Questline wrote.
 
@@ -174,7 +179,7 @@ def receiver_checks(
         "state_keys": backlog.keys,
         "redis": RequirementsCheck(settings),
         "journal": backlog.journal,
-        "history": lambda: one_history(state, engine, settings.shards),
+        "history": lambda: one_history(state, engine, backlog.shard_count),
         **own,
     }
     if settings.journal_replicas:
