@@ -5,6 +5,7 @@ All of them are real servers of this machine (``find_redis_servers``), stopped a
     with redis_server(folder, "--cluster-enabled", "yes") as server: ...
     with tls_in_front(folder, server.port) as tls: connect_state(tls.url(":secret@"))
     with sentinel_group(folder) as group: Settings(broker_url=group.url)
+    with sentinel_group(folder, program=Program(redis_server, issue_certificates(folder))) as group: ...
 """
 
 import select
@@ -35,20 +36,64 @@ ONCE = Retry(NoBackoff(), 0)
 SERVICE = "questline"
 
 
+@dataclass(frozen=True)
+class Tls:
+    """What a server needs to speak TLS, and its clients to trust it. The certificate is for 127.0.0.1 and localhost."""
+
+    authority: Path
+    chain: Path
+    key: Path
+
+    @property
+    def options(self) -> list[str]:
+        files = {"ca-cert": self.authority, "cert": self.chain, "key": self.key}
+        told = [part for name, file in files.items() for part in (f"--tls-{name}-file", str(file))]
+        return [*told, "--tls-auth-clients", "no", "--tls-replication", "yes"]
+
+
+def issue_certificates(folder: Path) -> Tls:
+    """New ones, in files of this folder."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", LOOPBACK)
+    files = Tls(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
+    authority.cert_pem.write_to_path(files.authority)
+    issued.private_key_pem.write_to_path(files.key)
+    issued.cert_chain_pems[0].write_to_path(files.chain)
+    return files
+
+
+@dataclass(frozen=True)
+class Program:
+    """Which server is started, and whether it speaks TLS and nothing else."""
+
+    binary: Path = field(default_factory=lambda: find_redis_servers()[0].binary)
+    tls: Tls | None = None
+
+    def listens_at(self, port: int) -> list[str]:
+        if self.tls is None:
+            return ["--port", str(port)]
+        return ["--port", "0", "--tls-port", str(port), *self.tls.options]
+
+    def client(self, port: int, password: str | None) -> Redis:
+        """A client without any of the product's code."""
+        trust: dict[str, Any] = {} if self.tls is None else {"ssl": True, "ssl_ca_certs": str(self.tls.authority)}
+        return Redis(host=LOOPBACK, port=port, password=password, socket_timeout=2, retry=ONCE, **trust)
+
+
 @dataclass
 class RedisProcess:
     """A server or a Sentinel."""
 
     port: int
     process: "subprocess.Popen[bytes]"
+    program: Program
 
     @property
     def url(self) -> str:
         return f"redis://:{PASSWORD}@{LOOPBACK}:{self.port}/0"
 
     def client(self) -> Redis:
-        """A client without any of the product's code."""
-        return Redis(host=LOOPBACK, port=self.port, password=PASSWORD, socket_timeout=2, retry=ONCE)
+        return self.program.client(self.port, PASSWORD)
 
     def replicas(self) -> int:
         """How many replicas have a write of this moment. One that is still loading counts as there, but has none."""
@@ -66,35 +111,33 @@ class RedisProcess:
             self.process.kill()
         self.process.wait()
 
+    def answers(self) -> bool:
+        try:
+            with self.program.client(self.port, None) as client:
+                client.ping()
+        except AuthenticationError:
+            return True
+        except RedisError:
+            return False
+        return True
 
-def start_redis(folder: Path, *options: str, port: int | None = None) -> RedisProcess:
+
+def start_redis(folder: Path, *options: str, port: int | None = None, program: Program | None = None) -> RedisProcess:
     """A server that keeps nothing on disk, or with a configuration file as first option a Sentinel."""
-    port = port or free_port()
+    port, program = port or free_port(), program or Program()
+    listens = [*program.listens_at(port), "--bind", LOOPBACK, "--dir", str(folder)]
     # A replica would wait five seconds for others that come.
     kept = ["--save", "", "--requirepass", PASSWORD, "--repl-diskless-sync-delay", "0"]
-    head = [] if options and options[0].endswith(".conf") else kept
-    binary = find_redis_servers()[0].binary
-    with (folder / f"redis-{port}.log").open("wb") as log:
-        command = [str(binary), *(options if not head else ()), "--port", str(port), "--bind", LOOPBACK]
+    is_sentinel = bool(options) and options[0].endswith(".conf")
+    command = [*options, *listens] if is_sentinel else [*listens, *kept, *options]
+    log_file = folder / f"redis-{port}.log"
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
-            child_command([*command, "--dir", str(folder), *head, *(options if head else ())], stop=signal.SIGKILL),
-            stdout=log,
-            stderr=log,
+            child_command([str(program.binary), *command], stop=signal.SIGKILL), stdout=log, stderr=log
         )
-    started = RedisProcess(port, process)
-    wait_until(lambda: answers(started), message=(folder / f"redis-{port}.log").read_text)
+    started = RedisProcess(port, process, program)
+    wait_until(started.answers, message=log_file.read_text)
     return started
-
-
-def answers(server: RedisProcess) -> bool:
-    try:
-        with Redis(host=LOOPBACK, port=server.port, socket_timeout=2, retry=ONCE) as client:
-            client.ping()
-    except AuthenticationError:
-        return True
-    except RedisError:
-        return False
-    return True
 
 
 @contextmanager
@@ -112,13 +155,19 @@ class SentinelGroup:
     """A master, its replicas, and the Sentinels that watch them."""
 
     folder: Path
+    program: Program
     servers: list[RedisProcess] = field(default_factory=list)
     sentinels: list[RedisProcess] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         hosts = ",".join(f"{LOOPBACK}:{sentinel.port}" for sentinel in self.sentinels)
-        return f"sentinel://:{PASSWORD}@{hosts}/{SERVICE}/0?sentinel_password={PASSWORD}"
+        tls = self.program.tls
+        scheme, trust = ("sentinel", "") if tls is None else ("sentinels", f"&ssl_ca_certs={tls.authority}")
+        return f"{scheme}://:{PASSWORD}@{hosts}/{SERVICE}/0?sentinel_password={PASSWORD}{trust}"
+
+    def start(self, *options: str, port: int | None = None) -> RedisProcess:
+        return start_redis(self.folder, *options, port=port, program=self.program)
 
     def master(self) -> RedisProcess:
         """Whom the first Sentinel holds to be the master."""
@@ -138,7 +187,7 @@ class SentinelGroup:
 
     def start_again(self, old: RedisProcess) -> RedisProcess:
         """Start a server that was killed; the Sentinels make a replica of it."""
-        back = self.servers[self.servers.index(old)] = start_redis(self.folder, "--masterauth", PASSWORD, port=old.port)
+        back = self.servers[self.servers.index(old)] = self.start("--masterauth", PASSWORD, port=old.port)
         wait_until(lambda: back.client().role()[0] == b"slave", seconds=30, message="it stayed a master")
         return back
 
@@ -169,22 +218,24 @@ sentinel failover-timeout {service} 3000
 
 
 @contextmanager
-def sentinel_group(folder: Path, *, replicas: int = 1, sentinels: int = 3) -> Iterator[SentinelGroup]:
+def sentinel_group(
+    folder: Path, *, replicas: int = 1, sentinels: int = 3, program: Program | None = None
+) -> Iterator[SentinelGroup]:
     """Servers and Sentinels that have found each other."""
-    group = SentinelGroup(folder)
+    group = SentinelGroup(folder, program or Program())
     with ExitStack() as stack:
         stack.callback(group.end)
-        group.servers.append(start_redis(folder, "--masterauth", PASSWORD))
-        first = group.servers[0].port
+        group.servers.append(group.start("--masterauth", PASSWORD))
+        first = group.servers[0]
         for _ in range(replicas):
-            group.servers.append(start_redis(folder, "--masterauth", PASSWORD, "--replicaof", f"{LOOPBACK} {first}"))
+            group.servers.append(group.start("--masterauth", PASSWORD, "--replicaof", f"{LOOPBACK} {first.port}"))
         # A Sentinel looks for replicas at once, and then every ten seconds.
-        wait_until(lambda: group.servers[0].replicas() == replicas, message="no replica is in step")
+        wait_until(lambda: first.replicas() == replicas, message="no replica is in step")
         for number in range(sentinels):
             file = folder / f"sentinel-{number}.conf"
             quorum = sentinels // 2 + 1
-            file.write_text(_SENTINEL.format(password=PASSWORD, service=SERVICE, port=first, quorum=quorum))
-            group.sentinels.append(start_redis(folder, str(file), "--sentinel"))
+            file.write_text(_SENTINEL.format(password=PASSWORD, service=SERVICE, port=first.port, quorum=quorum))
+            group.sentinels.append(group.start(str(file), "--sentinel"))
         wait_until(group.in_step, seconds=30, message="the Sentinels have not found the servers and each other")
         yield group
 
