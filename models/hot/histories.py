@@ -151,7 +151,7 @@ class ShardHistories:
         keys = shard_keys(shard)
         with state_errors():
             reply: int = self._open(
-                keys=[keys.history, keys.stamp],
+                keys=[keys.history, keys.stamp, keys.fence],
                 args=[reset, uuid4().hex, *flushed, flushed_events, version],
             )
         _still_closed(reply or -1)

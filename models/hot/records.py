@@ -27,6 +27,7 @@ from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.fences import revision_of
 from models.hot.histories import epoch_of
 from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
+from models.hot.parts import USER_WEIGHT, in_parts
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register
 from models.hot.traces import ReadTrace
@@ -35,6 +36,8 @@ from models.rules.rows import Row, Snapshot
 EvaluationLog = Literal["off", "transitions", "all"]
 """Which evaluations are written down: none, changes of status, or every step."""
 
+PAST_FIELDS = 1_000
+"""Rows of past periods that leave a record at a time; the others leave with a later flush, or with the record."""
 _STAMP_DIGITS = 16
 _READ_TOGETHER = 100
 """Records of a flush that are read in one transaction, so that Redis is not busy with it for long."""
@@ -132,6 +135,9 @@ class Records:
 
     def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
         """Fill cold records with what PostgreSQL knows; returns how many were still waiting for it."""
+        return sum(self._load(shard, part, now_us=now_us) for part in in_parts(loads, _weight_of_load))
+
+    def _load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
         generation = generation_at(now_us, self._window)
         keys, users = [shard_keys(shard).stamp, shard_keys(shard).history], []
         for token, known in loads:
@@ -222,6 +228,9 @@ class Records:
 
     def forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
         """Let users go whose records are gone, or not loaded again yet; returns how many those are."""
+        return sum(self._forget_lost(shard, part) for part in in_parts(members, lambda _name: USER_WEIGHT))
+
+    def _forget_lost(self, shard: int, members: Sequence[bytes]) -> int:
         with state_errors():
             gone: int = self._forget(
                 keys=[
@@ -237,9 +246,11 @@ class Records:
 
         They were committed by the flush of that token; a Redis that does not know it any more is left as it is.
         """
-        if not records:
-            return 0
-        users = [(record.member, record.stamp, record.past_fields) for record in records]
+        parts = in_parts(records, lambda record: USER_WEIGHT + min(len(record.past_fields), PAST_FIELDS))
+        return sum(self._settle_part(shard, part, read_us=read_us, token=token) for part in parts)
+
+    def _settle_part(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
+        users = [(record.member, record.stamp, record.past_fields[:PAST_FIELDS]) for record in records]
         with state_errors():
             settled: int = self._settle(
                 keys=[
@@ -268,6 +279,10 @@ class Records:
                 for name in names:
                     pipeline.hget(record_key(shard, name.decode()), "@dirty")
             return min((int(since) for since in pipeline.execute() if since), default=0)
+
+
+def _weight_of_load(load: tuple[bytes, Snapshot]) -> int:
+    return USER_WEIGHT + len(load[1].rows) + len(load[1].hashes) // 4
 
 
 def pack_row(row: Row) -> bytes:

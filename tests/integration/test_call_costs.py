@@ -7,6 +7,7 @@ import pytest
 from config.shards import shard_for
 from models.cold.connection import connect_database
 from models.errors import StateUnavailableError
+from models.hot.parts import CALL_WEIGHT
 from models.hot.plan import CALL_LIMIT, make_plan, make_plans
 from models.rules.costs import Cost
 from models.rules.goals import Rulebook
@@ -111,3 +112,21 @@ def test_a_call_at_the_bound_is_a_small_part_of_what_the_batch_takes(dear, redis
     matcher = dear.matcher()
     whole = make_plan(matcher, events, b"")
     assert len(whole.pack()) > 4 * max(len(plan.pack()) for plan in make_plans(matcher, events, b""))
+
+
+def test_many_users_are_loaded_in_several_calls_and_all_are_right(redis, engine, monkeypatch):
+    rules = Rulebook(tuple(goal(f"g{n}", "count", "login", per="day") for n in range(40)))
+    stack = Stack(redis, engine, rulebook=rules)
+    users = [f"u{n}" for n in range(250)]
+    stack.post(*(stack.event("login", user) for user in users))
+    stack.flusher.flush()
+    redis.flushall()
+    stack.catch_up(None)
+    hydrate, calls = stack.records._hydrate, []
+    monkeypatch.setattr(
+        stack.records, "_hydrate", lambda **given: (calls.append(len(given["keys"])), hydrate(**given))[1]
+    )
+    stack.post(*(stack.event("login", user) for user in users))
+    assert len(calls) > SHARDS
+    assert max(calls) < 4 * CALL_WEIGHT // 40 + 2
+    assert {progress for user in users for progress, _ in stack.progress(user).values()} == {2}

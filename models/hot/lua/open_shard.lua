@@ -1,8 +1,10 @@
 --[[
-Ends a reset: the shard begins a new epoch, in step with PostgreSQL, and its counter is above everything flushed.
+Ends a reset: the shard begins a new epoch, in step with PostgreSQL, and its counter is above everything flushed. Its
+fence may be older than the rules: it goes, and is filled from PostgreSQL before anything is applied.
 
 KEYS[1] history     hash    see models/hot/histories.py
 KEYS[2] stamp       int     the shard's counter of changes
+KEYS[3] fence       string  see models/hot/fences.py
 
 ARGV[1] reset       string  the reset that closed the shard
 ARGV[2] epoch       string  of the new history
@@ -13,7 +15,7 @@ ARGV[6] version     int     no row in PostgreSQL has a higher one
 
 RETURNS 1 open, 0 another reset has taken over, or Redis went back again
 ]]
-assert(#KEYS == 2 and #ARGV == 6)
+assert(#KEYS == 3 and #ARGV == 6)
 local history, stamp, reset, epoch, number = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local token, events, version = ARGV[4], ARGV[5], ARGV[6]
 
@@ -23,6 +25,7 @@ end
 if tonumber(redis.call('GET', stamp) or '0') < tonumber(version) then
   redis.call('SET', stamp, version)
 end
+redis.call('DEL', KEYS[3])
 redis.call('HSET', history, 'epoch', epoch, 'number', number, 'token', token, 'events', events)
 redis.call('HDEL', history, 'closed', 'behind', 'next_number', 'next_token', 'next_events')
 return 1
