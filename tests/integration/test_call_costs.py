@@ -123,9 +123,12 @@ def test_many_users_are_loaded_in_several_calls_and_all_are_right(redis, engine,
     redis.flushall()
     stack.catch_up(None)
     hydrate, calls = stack.records._hydrate, []
-    monkeypatch.setattr(
-        stack.records, "_hydrate", lambda **given: (calls.append(len(given["keys"])), hydrate(**given))[1]
-    )
+
+    def counted(**given):
+        calls.append(len(given["keys"]))
+        return hydrate(**given)
+
+    monkeypatch.setattr(stack.records, "_hydrate", counted)
     stack.post(*(stack.event("login", user) for user in users))
     assert len(calls) > SHARDS
     assert max(calls) < 4 * CALL_WEIGHT // 40 + 2
