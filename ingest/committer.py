@@ -125,7 +125,9 @@ class GroupCommitter:
             for place, events in request.events.items():
                 self._waiting_events[place] += len(events)
                 self._is_full = self._is_full or self._waiting_events[place] >= self._limits.max_events
-            self._is_full = self._is_full or self._waiting_bytes >= self._limits.max_group_bytes
+            limits = self._limits
+            is_worth_it = self._waiting_bytes >= limits.max_group_bytes or len(self._waiting) >= limits.max_requests
+            self._is_full = self._is_full or is_worth_it
             if wake or self._is_full is not was_full:
                 self._changed.notify()
 

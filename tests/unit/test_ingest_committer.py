@@ -371,3 +371,10 @@ async def test_one_tenants_events_that_wait_leave_memory_for_those_of_others(mak
     await asyncio.sleep(0)
     outlets.append_gate.set()
     await asyncio.gather(*held)
+
+
+async def test_many_requests_wait_for_no_further_company(make, outlets):
+    committer = make(linger=timedelta(minutes=1), max_requests=8)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(committer.commit([event(n, f"user-{n}")]) for n in range(8)))
+    assert len(outlets.events()) == 8
