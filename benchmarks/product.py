@@ -29,7 +29,7 @@ _READY_SECONDS = 90.0
 _STOP_SECONDS = 25.0
 """``questline up`` promises 15; a crowded machine gets some more before it is killed."""
 _READY = "Questline is running"
-_NOT_OURS = {"DB_HOST", "BROKER_URL", "STATE_URL", "AB_NAMESPACE"}
+_NOT_OURS = {"DATABASE_URL", "DB_HOST", "BROKER_URL", "STATE_URL", "AB_NAMESPACE"}
 """Settings that would make the run use servers that others use as well, or leave events out."""
 
 

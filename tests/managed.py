@@ -6,6 +6,7 @@ certificates that trustme makes. PostgreSQL takes no plain text, and has default
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,10 @@ HOSTILE = {
 }
 WANTED = {"redis-server": "redis-server", "redis-sentinel": "redis-sentinel", "pgbouncer": "pgbouncer"}
 """Programs, and the Debian packages that have them; PostgreSQL's are in no folder of the PATH."""
-SENTINEL_TESTS = ("test_wiring.py", "test_receiver_process.py", "test_flushing.py", "test_applying.py")
+BY_SENTINELS = [
+    f"tests/integration/test_{name}.py" for name in ("wiring", "receiver_process", "flushing", "applying", "hydration")
+]
+"""Tests that go through the Sentinels. All others are told where the master is: many of them talk to it themselves."""
 
 
 class Certificates(NamedTuple):
@@ -61,12 +65,14 @@ def main() -> int:
         through = stack.enter_context(_pooler(direct, certificates))
         redis = stack.enter_context(_redis(folder, certificates))
         told = {
-            "TEST_STATE_URL": redis,
             "TEST_DATABASE_URL": through,
             "TEST_DIRECT_DATABASE_URL": direct,
             "SSL_CERT_FILE": str(certificates.authority),
         }
-        return _pytest(told, sys.argv[1:] or ["tests/integration"])
+        by_master = _pytest(told | {"TEST_STATE_URL": redis.master}, sys.argv[1:] or ["tests/integration"])
+        if sys.argv[1:]:
+            return by_master
+        return _pytest(told | {"TEST_STATE_URL": redis.sentinels}, BY_SENTINELS) or by_master
 
 
 def _pytest(told: dict[str, str], arguments: list[str]) -> int:
@@ -156,17 +162,60 @@ def _pooler(direct: str, certificates: Certificates) -> Iterator[str]:
         yield through
 
 
+class RedisUrls(NamedTuple):
+    """The same Redis: its master itself, and by way of its Sentinels."""
+
+    master: str
+    sentinels: str
+
+
 @contextmanager
-def _redis(folder: Path, certificates: Certificates) -> Iterator[str]:
-    port = free_port()
-    tls = ["--tls-port", str(port), "--port", "0", "--tls-auth-clients", "no", "--tls-ca-cert-file"]
-    tls += [str(certificates.authority), "--tls-cert-file", str(certificates.chain)]
-    tls += ["--tls-key-file", str(certificates.key)]
-    kept = ["--save", "", "--appendonly", "yes", "--dir", str(folder / "redis"), "--bind", "127.0.0.1"]
-    (folder / "redis").mkdir()
-    _give_away(folder / "redis")
-    with _running(["redis-server", *tls, *kept, "--requirepass", "secret"], folder / "redis.log"):
-        yield f"rediss://:secret@127.0.0.1:{port}/0"
+def _redis(folder: Path, certificates: Certificates) -> Iterator[RedisUrls]:
+    """A master, a replica and three Sentinels, which are in no hurry: a busy machine is no failover."""
+    master, replica, *watching = (free_port(), free_port(), free_port(), free_port(), free_port())
+    with ExitStack() as stack:
+        _server(stack, folder / "master", master, certificates, "--appendonly", "yes")
+        _server(stack, folder / "replica", replica, certificates, "--replicaof", f"127.0.0.1 {master}")
+        for port in watching:
+            _sentinel(stack, folder / f"sentinel-{port}", port, certificates, master)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in watching)
+        wait_until(lambda: all(map(_listens, (master, replica, *watching))))
+        yield RedisUrls(f"rediss://:secret@127.0.0.1:{master}/0", f"sentinels://:secret@{hosts}/questline/0")
+
+
+def _server(stack: ExitStack, folder: Path, port: int, certificates: Certificates, *more: str) -> None:
+    folder.mkdir()
+    _give_away(folder)
+    passwords = ["--requirepass", "secret", "--masterauth", "secret"]
+    command = ["redis-server", "--dir", str(folder), "--save", "", "--bind", "127.0.0.1", *passwords, *more]
+    stack.enter_context(_running([*command, *_tls(port, certificates)], folder.with_suffix(".log")))
+
+
+def _sentinel(stack: ExitStack, folder: Path, port: int, certificates: Certificates, master: int) -> None:
+    folder.mkdir()
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"sentinel monitor questline 127.0.0.1 {master} 2\nsentinel auth-pass questline secret\n"
+        "sentinel down-after-milliseconds questline 60000\n"
+    )
+    for path in (folder, config):
+        _give_away(path)
+    command = ["redis-sentinel", str(config), "--dir", str(folder), "--bind", "127.0.0.1"]
+    stack.enter_context(_running([*command, *_tls(port, certificates)], folder.with_suffix(".log")))
+
+
+def _tls(port: int, certificates: Certificates) -> list[str]:
+    authority, chain, key = map(str, certificates)
+    files = ["--tls-ca-cert-file", authority, "--tls-cert-file", chain, "--tls-key-file", key]
+    return ["--port", "0", "--tls-port", str(port), *files, "--tls-auth-clients", "no", "--tls-replication", "yes"]
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

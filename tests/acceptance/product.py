@@ -23,7 +23,7 @@ class Up:
     def __init__(self, folder: Path, ports: dict[str, int], **extra: str) -> None:
         self.data = folder / "data"
         self.output = folder / "output.txt"
-        unwanted = {"DB_HOST", "DB_PORT", "DB_PASSWORD", "BROKER_URL", "STATE_URL"}
+        unwanted = {"DATABASE_URL", "DB_HOST", "DB_PORT", "DB_PASSWORD", "BROKER_URL", "STATE_URL"}
         kept = {name: value for name, value in os.environ.items() if name not in unwanted}
         told = {name: str(port) for name, port in ports.items()}
         self.environment = {**kept, **told, "QUESTLINE_DATA_DIR": str(self.data), **extra}

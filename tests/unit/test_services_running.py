@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,22 @@ def test_a_given_database_is_never_mixed_with_the_runs_password(data):
     with data.locked():
         found = running_settings(Settings(questline_data_dir=data.path, db_host="elsewhere"))
     assert (found.db_host, found.db_port, found.db_password) == ("elsewhere", 5432, "postgres")
+
+
+def test_a_database_that_a_url_names_is_found_as_it_was_given(tmp_path, monkeypatch):
+    url = "postgresql://u:p%40@h1:1,h2:2/n?target_session_attrs=read-write"
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DB_SSLROOTCERT", "authority.pem")
+    folder = DataFolder(tmp_path)
+    folder.prepare()
+    given = Settings(questline_data_dir=tmp_path, state_url="redis://r/0")
+    write_run_file(folder, given, tmp_path / "s.sock")
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.delenv("DB_SSLROOTCERT")
+    with folder.locked():
+        found = running_settings(Settings(questline_data_dir=tmp_path))
+    authority = f"sslmode=verify-full&sslrootcert={Path('authority.pem').absolute()}"
+    assert addresses(found)["database_url"] == f"{url}&{authority}"
 
 
 def test_the_file_of_a_run_that_died_counts_for_nothing(data):

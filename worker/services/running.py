@@ -23,14 +23,15 @@ _OTHER = (
     "http_host", "http_port", "grpc_port", "metrics_port", "flower_port", "flower_user", "flower_password",
     "challenges_file", "tls_cert", "tls_key",
 )  # fmt: skip
-_FILES = ("tls_cert", "tls_key")
+_FILES = ("tls_cert", "tls_key", "db_sslrootcert")
 
 
 def write_run_file(data: DataFolder, settings: Settings, socket: Path) -> None:
     """Tell others about this run: where all of it is, and its supervisor's socket."""
     told = settings.model_dump(mode="json", include={*_DATABASE, *_REDIS, *_OTHER})
     for name in _FILES:  # others may run elsewhere
-        told[name] = told[name] and str(Path(told[name]).absolute())
+        if told[name] not in (None, "system"):
+            told[name] = str(Path(told[name]).absolute())
     write_private(data.run_file, json.dumps({"pid": os.getpid(), "socket": str(socket), "settings": told}))
 
 
