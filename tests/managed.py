@@ -120,7 +120,6 @@ def _postgres(folder: Path, programs: Path, certificates: Certificates) -> Itera
         "listen_addresses": "127.0.0.1",
         "port": port,
         "unix_socket_directories": "",
-        "fsync": "off",
         "ssl": "on",
         "ssl_cert_file": certificates.chain,
         "ssl_key_file": certificates.key,

@@ -173,7 +173,9 @@ def test_a_postgresql_on_another_machine_without_checked_certificates_is_named(i
     only(ask(installation, "postgresql-tls", db_host="db.example"), "warning", "PostgreSQL")
 
 
-def test_a_postgresql_that_may_forget_what_it_committed_is_named(installation, engine):
+def test_a_postgresql_that_may_forget_what_it_committed_is_named(installation, direct_database_url):
+    engine = connect_database(direct_database_url)
+    installation = replace(installation, engine=engine)
     assert ask(installation, "postgresql-durability") == []
     alter = f"ALTER DATABASE {engine.url.database}"
     with engine.begin() as connection:

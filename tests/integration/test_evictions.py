@@ -172,7 +172,7 @@ def test_who_may_not_ask_for_the_memory_goes_on_without_a_limit(redis, redis_url
     redis.config_set("maxmemory", "100mb")
     redis.acl_setuser("few", enabled=True, nopass=True, keys=["*"], commands=["+@read", "-@dangerous", "+@connection"])
     try:
-        with connect_state(redis_url.replace("redis://:", "redis://few:")) as client:
+        with connect_state(redis_url.replace("://:", "://few:")) as client:
             assert read_memory(client, SHARDS) == StateMemory(0, 0, 0)
     finally:
         redis.config_set("maxmemory", 0)
