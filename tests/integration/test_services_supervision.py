@@ -150,7 +150,7 @@ def test_a_stop_takes_the_receiver_first_and_waits_for_what_was_accepted(trial):
     one.run.stop()
     assert seen == [{"receiver": False, "worker-x": True, "beat": True}] * 4
     stopped = [line for line in one.voice.lines if line.startswith("(stopping")]
-    assert stopped[:2] == ["(stopping receiver)", "(stopping beat)"]
+    assert stopped[:2] == ["(stopping receiver)", "(stopping receiver, worker-x, beat)"]
 
 
 def test_a_backlog_that_does_not_drain_is_said_and_a_second_signal_ends_the_wait(trial):

@@ -138,6 +138,8 @@ def flower() -> None:
             *secured,
         ]
     )
+    # Threads of Flower may wait for answers of workers that are gone, and would hold the end; it keeps nothing.
+    os._exit(0)
 
 
 def migrate() -> None:

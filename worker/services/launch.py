@@ -27,6 +27,8 @@ _READY_TIMEOUT_S = 90.0
 _DRAIN_S = 6.0
 _STOP_S = 14.0
 """All of a stop, with a second to spare of the fifteen that are promised."""
+_WORKERS_S = 5.0
+"""Kept for workers to bring to an end what they have in hand."""
 _LAST_STAGE_S = 3.0
 """Kept for Redis and PostgreSQL to write what they hold."""
 
@@ -112,8 +114,8 @@ class Run:
         try:
             if drain and named.RECEIVER in names:
                 self._stop([named.RECEIVER], deadline - _DRAIN_S)
-                self._drain(min(time.monotonic() + _DRAIN_S, deadline - 2 * _LAST_STAGE_S))
-            self._stop([named.BEAT], deadline - _LAST_STAGE_S)
+                self._drain(min(time.monotonic() + _DRAIN_S, deadline - _LAST_STAGE_S - _WORKERS_S))
+            self._supervisor.stop(*[name for name in names if name == named.BEAT])  # first, but nobody waits for it
             self._stop(names, deadline - _LAST_STAGE_S)
             self._stop(servers, deadline)
         except ServiceFailedError as error:  # the supervisor itself has died

@@ -20,9 +20,6 @@ BEAT = "beat"
 MAINTENANCE = "maintenance"
 FLOWER = "flower"
 
-_FLOWER_STOP_WAIT_S = 2
-"""Flower waits for answers of workers that are gone as well; it keeps nothing, so it may be cut off."""
-
 _RECEIVER_STOP_WAIT_S = 7
 """A second in which it says goodbye, and the grace for calls under way."""
 
@@ -97,7 +94,7 @@ class Program:
     """Not started before somebody listens at this host and port, for so many seconds at most."""
 
 
-_STOP_WAITS_S = {FLOWER: _FLOWER_STOP_WAIT_S, RECEIVER: _RECEIVER_STOP_WAIT_S}
+_STOP_WAITS_S = {RECEIVER: _RECEIVER_STOP_WAIT_S}
 
 _FOR_OTHERS = ("API_KEY",)
 """Of the environment, what only client commands need."""
