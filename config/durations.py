@@ -55,3 +55,15 @@ def at_most(longest: str) -> AfterValidator:
         return length
 
     return AfterValidator(check)
+
+
+def at_least(shortest: str) -> AfterValidator:
+    """The lower bound of a duration, in the notation above."""
+    limit = parse_duration(shortest)
+
+    def check(length: timedelta) -> timedelta:
+        if length < limit:
+            raise ValueError(f"must be at least {shortest}")
+        return length
+
+    return AfterValidator(check)

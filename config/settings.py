@@ -14,10 +14,10 @@ from pydantic_settings import SettingsConfigDict
 
 from config.database_settings import DatabaseSettings
 from config.database_urls import Port
-from config.durations import Duration, at_most
+from config.durations import Duration, at_least, at_most
 from config.redis_urls import RedisUrl, with_ca_file
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 UpToAnHour = Annotated[Duration, at_most("1h")]
 _RETENTION_MARGIN = timedelta(days=2)
 
@@ -55,7 +55,7 @@ class Settings(DatabaseSettings):
     quota_bytes: Annotated[ByteSize, Field(ge=0, le=2**50)] = ByteSize(200 * 1024**3)
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    request_timeout: Duration = timedelta(seconds=10)
+    request_timeout: Annotated[UpToAnHour, at_least("100ms")] = timedelta(seconds=10)
 
     # What we work on.
     shards: Annotated[int, Field(ge=1, le=1024)] = 16
@@ -65,28 +65,30 @@ class Settings(DatabaseSettings):
     ab_namespace: str | None = None
     rules_max_steps: Annotated[int, Field(ge=1, le=2_000)] = 1_000
     rules_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 20)] = 512 * 1024
-    max_lateness: Duration = timedelta(days=7)
-    record_ttl: Duration = timedelta(days=1)
+    # Loading a user looks into a partition for each day of two windows, and PostgreSQL has locks for some 6,000
+    # tables and indexes by default: past this, some workers that load users at once have none left, and apply nothing.
+    max_lateness: Annotated[Duration, at_least("1m"), at_most("365d")] = timedelta(days=7)
+    record_ttl: Annotated[Duration, at_least("1s"), at_most("365d")] = timedelta(days=1)
 
     # Group commit and journal.
     commit_linger: Annotated[Duration, at_most("5s")] = timedelta(milliseconds=5)
     commit_max_events: Annotated[int, Field(ge=1, le=500)] = 250
     journal_max_bytes: Annotated[int, Field(ge=65536, le=2**40)] = 256 * 1024 * 1024
-    journal_max_age: Annotated[Duration, at_most("7d")] = timedelta(minutes=15)
-    dirty_max_users: Annotated[int, Field(ge=1, le=10**9)] = 500_000
-    journal_sweep_interval: UpToAnHour = timedelta(seconds=5)
-    journal_retry_after: UpToAnHour = timedelta(seconds=10)
+    journal_max_age: Annotated[Duration, at_least("1s"), at_most("7d")] = timedelta(minutes=15)
+    dirty_max_users: Count = 500_000
+    journal_sweep_interval: Annotated[UpToAnHour, at_least("100ms")] = timedelta(seconds=5)
+    journal_retry_after: Annotated[UpToAnHour, at_least("100ms")] = timedelta(seconds=10)
     journal_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 6
     journal_replicas: Annotated[int, Field(ge=0, le=5)] = 0
 
     # Flush.
-    buffer_flush_interval: Duration = timedelta(seconds=1)
+    buffer_flush_interval: Annotated[UpToAnHour, at_least("10ms")] = timedelta(seconds=1)
     buffer_max_size: Count = 10_000
     db_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 1_000
 
     # What PostgreSQL keeps.
     evaluation_log: Literal["transitions", "all", "off"] = "transitions"
-    event_retention: Duration | None = None
+    event_retention: Annotated[Duration, at_most("36500d")] | None = None
 
     # Seeing.
     log_level: Literal["debug", "info", "warning", "error"] = "info"

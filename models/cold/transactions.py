@@ -32,6 +32,7 @@ _FIXED = {
     "array_nulls": "on",  # off, a null in an array would be the text "null"
     "transform_null_equals": "off",
     "lock_timeout": "0",
+    "jit": "off",  # many partitions make a plan look dear, and compiling it takes seconds for milliseconds of work
 }
 """``standard_conforming_strings`` is not here: psycopg2 quotes as it found it when it connected, and must find no other
 in a transaction."""

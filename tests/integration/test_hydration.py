@@ -125,3 +125,9 @@ def test_a_row_that_an_earlier_release_left_in_redis_goes_on(stack, redis):
     stack.post(stack.event("login"))
     stack.post(stack.event("login"))
     assert stack.progress() == {("a", ""): (3, True), ("all", ""): (1, True)}
+
+
+def test_no_query_of_ours_is_compiled(engine):
+    """Many partitions make a plan look dear enough for it: loading a hundred users then took seconds."""
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"

@@ -151,3 +151,41 @@ def test_every_url_that_redis_takes_is_a_setting(monkeypatch, value):
 def test_an_ipv6_address_of_postgresql_stands_in_brackets(monkeypatch, host):
     monkeypatch.setenv("DB_HOST", host)
     assert make_url(Settings().database_url).host == "::1"
+
+
+_HUGE = ("9" * 12 + "d", str(10**30), "9" * 16)
+
+
+def _is_a_number(annotation):
+    return any(kind in str(annotation) for kind in ("int", "timedelta", "ByteSize"))
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if _is_a_number(field)])
+@pytest.mark.parametrize("value", _HUGE)
+def test_every_number_and_duration_has_an_upper_bound_that_is_told_in_one_line(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setattr("sys.argv", ["questline", "migrate"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if name.upper() in line]
+    assert line.startswith(f"questline: {name.upper()}: ")
+    assert value in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"MAX_LATENESS": "3000d"}, "MAX_LATENESS: must be at most 365d (is '3000d')"),
+        ({"MAX_LATENESS": "366d"}, "MAX_LATENESS: must be at most 365d (is '366d')"),
+        ({"RECORD_TTL": "1ms"}, "RECORD_TTL: must be at least 1s (is '1ms')"),
+        ({"REQUEST_TIMEOUT": "1ms"}, "REQUEST_TIMEOUT: must be at least 100ms (is '1ms')"),
+    ],
+)
+def test_a_duration_out_of_bounds_is_told_with_its_bound(monkeypatch, capsys, setting, said):
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["questline", "up"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == f"questline: {said}\n"
