@@ -97,6 +97,10 @@ def shown_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str
     )
 
 
+def _given(named: Any, otherwise: str) -> Any:
+    return otherwise if named is None else named
+
+
 def claim(items: Iterable[Any], caller: Caller) -> None:
     """Let events belong to the caller's tenant unless they name one, which must be the caller's.
 
@@ -110,7 +114,7 @@ def claim(items: Iterable[Any], caller: Caller) -> None:
         return
     for item in items:
         if type(item) is dict:
-            named = item.setdefault("tenant_id", caller.tenant_id)
+            named = item["tenant_id"] = _given(item.get("tenant_id"), caller.tenant_id)
             # What is no text is no tenant, and is refused as an event.
             if type(named) is str and named != caller.tenant_id:
                 caller.require("ingest", named)

@@ -6,6 +6,7 @@ protobuf. Both become an ``AgsSignal``, which is validated like any other event:
 are tolerated.
 """
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -70,18 +71,18 @@ class AgsReader:
     def __init__(self, namespace: str | None) -> None:
         self._namespace = namespace
 
-    def read_json(self, item: Any, window: Window, topic: Topic) -> Event | Fault | None:
+    def read_json(self, item: Any, window: Window, topic: Topic) -> Event | list[Fault] | None:
         """Read one JSON event that came by a topic; None where its namespace is ignored."""
         signal = _signal_of(item, topic)
-        if isinstance(signal, Fault):
+        if isinstance(signal, list):
             return signal
         if signal.namespace != topic.namespace:
-            return Fault("namespace_mismatch", "payload.namespace", "must be the namespace of the topic")
+            return [Fault("namespace_mismatch", "payload.namespace", "must be the namespace of the topic")]
         return self.read_signal(signal, window)
 
     def read_signal(
         self, signal: AgsSignal, window: Window, names: Mapping[str, str] = _JSON_NAMES
-    ) -> Event | Fault | None:
+    ) -> Event | list[Fault] | None:
         """Turn a signal into an event; None where its namespace is ignored.
 
         ``names`` are what the sender calls our fields.
@@ -89,28 +90,27 @@ class AgsReader:
         if self._namespace is not None and signal.namespace != self._namespace:
             return None
         event = read_event(_as_given(signal), window)
-        if isinstance(event, Fault):
-            return event._replace(field=names.get(event.field, event.field))
-        if signal.increment is None:
-            return event
+        faults = event if isinstance(event, list) else []
+        faults = [fault._replace(field=names.get(fault.field, fault.field)) for fault in faults]
+        increment = None
         try:
-            return event._replace(increment=read_number(signal.increment))
+            increment = None if signal.increment is None else read_number(signal.increment)
         except PydanticCustomError as error:
-            return Fault(error.type, "payload.inc", error.message())
+            faults.append(Fault(error.type, "payload.inc", error.message()))
+        return faults if faults or isinstance(event, list) else event._replace(increment=increment)
 
 
-def _signal_of(item: Any, topic: Topic) -> AgsSignal | Fault:
+def _signal_of(item: Any, topic: Topic) -> AgsSignal | list[Fault]:
     """Find the facts in a JSON event; what ``read_event`` would not miss is asked for here."""
     if type(item) is not dict:
-        return Fault("not_an_object", WHOLE_EVENT, "must be a JSON object")
+        return [Fault("not_an_object", WHOLE_EVENT, "must be a JSON object")]
     payload = item.get("payload") or {}
     if type(payload) is not dict:
-        return Fault("wrong_type", "payload", "must be an object")
+        return [Fault("wrong_type", "payload", "must be an object")]
     event_id = item.get("id")
-    try:
-        content = b"" if event_id else orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:  # it writes fewer levels than it reads
-        return Fault("payload_too_deep", WHOLE_EVENT, "nests too deep to derive an id from it")
+    content = b"" if event_id else _content(item)
+    if content is None:
+        return [Fault("payload_too_deep", WHOLE_EVENT, "nests too deep to derive an id from it")]
     signal = AgsSignal(
         kind=topic.kind,
         event_id=event_id,
@@ -119,22 +119,35 @@ def _signal_of(item: Any, topic: Topic) -> AgsSignal | Fault:
         timestamp=item.get("timestamp"),
         content=content,
     )
-    if signal.user_id is None:
-        return Fault("missing_field", "payload.userId", "is required")
-    return signal if topic.kind == LOGIN_TOPIC else _with_statistic(signal, payload)
+    faults = [Fault("missing_field", "payload.userId", "is required")] if signal.user_id is None else []
+    if topic.kind == LOGIN_TOPIC:
+        return faults or signal
+    value = _first_given(payload.get("value"), payload.get("latestValue"))
+    faults += _faults_of_statistic(payload.get("statCode"), value)
+    return faults or signal._replace(stat_code=payload["statCode"], value=value, increment=payload.get("inc"))
 
 
-def _with_statistic(signal: AgsSignal, payload: dict[str, Any]) -> AgsSignal | Fault:
-    stat_code, value = payload.get("statCode"), _first_given(payload.get("value"), payload.get("latestValue"))
+def _content(item: dict[str, Any]) -> bytes | None:
+    """An event as bytes; None where it nests deeper than can be written."""
+    try:
+        return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
+        if "ecursion" in str(error):  # it writes fewer levels than it reads
+            return None
+    return json.dumps(item, sort_keys=True).encode()  # a number or a text that is no strict JSON, in a field of theirs
+
+
+def _faults_of_statistic(stat_code: Any, value: Any) -> list[Fault]:
+    faults = []
     if stat_code is None:
-        return Fault("missing_field", "payload.statCode", "is required")
-    if type(stat_code) is not str:
-        return Fault("wrong_type", "payload.statCode", "must be a string")
-    if not stat_code:
-        return Fault("empty", "payload.statCode", "must not be empty")
+        faults.append(Fault("missing_field", "payload.statCode", "is required"))
+    elif type(stat_code) is not str:
+        faults.append(Fault("wrong_type", "payload.statCode", "must be a string"))
+    elif not stat_code:
+        faults.append(Fault("empty", "payload.statCode", "must not be empty"))
     if value is None:
-        return Fault("missing_field", "payload.value", "is required")
-    return signal._replace(stat_code=stat_code, value=value, increment=payload.get("inc"))
+        faults.append(Fault("missing_field", "payload.value", "is required"))
+    return faults
 
 
 def _as_given(signal: AgsSignal) -> dict[str, Any]:

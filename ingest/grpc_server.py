@@ -40,7 +40,7 @@ from models.shares import Shares
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
-MessageReader = Callable[[Any, str, Window], Event | Fault | None]
+MessageReader = Callable[[Any, str, Window], Event | list[Fault] | None]
 """Reads a message that belongs to a tenant; None where that is none of ours."""
 
 
@@ -139,9 +139,10 @@ class GrpcReceiver:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _wait(error))
         except RetryableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
-        for refusal in receipt.rejected:
-            code = (("questline-code", refusal.code),)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.message, code)
+        if receipt.rejected:
+            code = (("questline-code", receipt.rejected[0].code),)
+            words = "; ".join(refusal.message for refusal in receipt.rejected)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words, code)
         return Empty()
 
     async def _caller(self, context: Context) -> Caller:
@@ -157,20 +158,20 @@ class GrpcReceiver:
         except RetryableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
 
-    def _read_login(self, message: account_pb2.UserLoggedIn, tenant: str, window: Window) -> Event | Fault | None:
+    def _read_login(self, message: account_pb2.UserLoggedIn, tenant: str, window: Window) -> Event | list[Fault] | None:
         if not message.user_id:
-            return Fault("empty", "userId", "cannot be empty")
+            return [Fault("empty", "userId", "cannot be empty")]
         return self._ags.read_signal(_signal(LOGIN_TOPIC, message, tenant), window, MESSAGE_NAMES)
 
     def _read_statistic(
         self, message: statistic_pb2.StatItemUpdated, tenant: str, window: Window
-    ) -> Event | Fault | None:
+    ) -> Event | list[Fault] | None:
         if not message.user_id:
-            return Fault("empty", "userId", "cannot be empty")
+            return [Fault("empty", "userId", "cannot be empty")]
         if not message.HasField("payload"):
-            return Fault("missing_field", "payload", "cannot be nil")
+            return [Fault("missing_field", "payload", "cannot be nil")]
         if not message.payload.stat_code:
-            return Fault("empty", "statCode", "cannot be empty")
+            return [Fault("empty", "statCode", "cannot be empty")]
         signal = _signal(STATISTIC_TOPIC, message, tenant)._replace(
             stat_code=message.payload.stat_code,
             value=_whole(message.payload.latest_value),

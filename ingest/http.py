@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from ingest.access import claim
 from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
 from ingest.intake import Intake, Receipt
+from ingest.json_body import parse_body
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.problems import problem
 from models.access import caller_noted
@@ -83,8 +84,8 @@ async def _read_items(request: Request) -> tuple[list[Any], int]:
     """The events of a body, that is the elements of an array, or the one value it is; and the size of the body."""
     body = await _read_body(request)
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
+        parsed = parse_body(body)
+    except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {error}") from error
     items = parsed if type(parsed) is list else [parsed]
     if len(items) > MAX_EVENTS:

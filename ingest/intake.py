@@ -21,9 +21,11 @@ from models.hot.meters import Meters
 from models.quotas import Sent
 from models.turns import Turns
 
-Reader = Callable[[Any, Window], Event | Fault | None]
-"""Reads one item; None means: acknowledged, but none of ours."""
+Reader = Callable[[Any, Window], Event | list[Fault] | None]
+"""Reads one item, or says all that is wrong with it; None means: acknowledged, but none of ours."""
 _MAX_ECHO = 256
+_MAX_TOLD = 1_000
+"""After so many faults of a request only the first of each event is told."""
 AT_ONCE = 128
 """Requests that are read and written at once; the others wait for their turn."""
 _PART = 64
@@ -31,7 +33,7 @@ _PART = 64
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One refused event of a request: where it stood, its id where that could be read, and why."""
+    """A fault of a refused event: where it stood in the request, its id where that could be read, and what is wrong."""
 
     index: int
     event_id: str | None
@@ -47,6 +49,11 @@ class Receipt:
     accepted: int = 0
     rejected: list[Rejection] = field(default_factory=list)
     ignored: int = 0
+
+    def refuse(self, index: int, event_id: str | None, faults: Sequence[Fault]) -> None:
+        """Note all that is wrong with an item."""
+        told = faults if len(self.rejected) < _MAX_TOLD else faults[:1]
+        self.rejected += [Rejection(index, event_id, fault.code, fault.field, fault.message) for fault in told]
 
 
 def _open() -> None:
@@ -127,9 +134,8 @@ class Intake:
             outcome = read(item, window)
             if type(outcome) is Event:
                 events.append(outcome)
-            elif type(outcome) is Fault:
-                event_id = _readable_id(item, id_field)
-                receipt.rejected.append(Rejection(index, event_id, outcome.code, outcome.field, outcome.message))
+            elif type(outcome) is list:
+                receipt.refuse(index, _readable_id(item, id_field), outcome)
             else:
                 receipt.ignored += 1
         return receipt, events
@@ -159,7 +165,8 @@ class Intake:
             self._meters.count("questline_events_accepted_total", receipt.accepted)
         if receipt.ignored:
             self._meters.count("questline_events_ignored_total", receipt.ignored)
-        for code, times in Counter(rejection.code for rejection in receipt.rejected).items():
+        firsts = {rejection.index: rejection.code for rejection in reversed(receipt.rejected)}
+        for code, times in Counter(firsts.values()).items():
             self._meters.count("questline_events_rejected_total", times, label=code)
 
 
@@ -171,4 +178,6 @@ def _by_tenant(events: Sequence[Event], size: int) -> dict[str, Sent]:
 
 def _readable_id(item: Any, id_field: str) -> str | None:
     event_id = item.get(id_field) if type(item) is dict else None
-    return event_id if type(event_id) is str and len(event_id) <= _MAX_ECHO else None
+    if type(event_id) is not str or len(event_id) > _MAX_ECHO:
+        return None
+    return event_id.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be answered

@@ -23,7 +23,7 @@ class EventsAnswer(BaseModel):
     """What became of the events of a request."""
 
     accepted: int = Field(description="How many events are durable now; duplicates are found later and count once.")
-    rejected: list[Rejection]
+    rejected: list[Rejection] = Field(description="Every fault of the events that were refused, up to ten an event.")
 
 
 class AgsAnswer(EventsAnswer):
@@ -78,7 +78,7 @@ def _one_or_many(name: str) -> dict[str, Any]:
 EVENTS_BODY = _one_or_many("Event")
 AGS_BODY = _one_or_many("AgsEvent")
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "The body is not JSON."},
+    400: {"model": Problem, "description": "The body is not JSON, or the address is no UTF-8."},
     413: {"model": Problem, "description": "The body is larger than 1 MiB or holds more than 1,000 events."},
     415: {"model": Problem, "description": "The body is compressed."},
     422: {"model": RejectedBatch, "description": "No event was accepted; each is named with what is wrong."},

@@ -5,6 +5,7 @@ the receiver's routes, those of other rooms, and what the framework itself refus
 parameter, a bug).
 """
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -69,7 +70,14 @@ def problem(
         "detail": detail,
         **more,
     }
-    return Response(orjson.dumps(content), status, dict(headers or {}), PROBLEM_JSON)
+    return Response(_as_json(content), status, dict(headers or {}), PROBLEM_JSON)
+
+
+def _as_json(content: Any) -> bytes:
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:  # what somebody sent is named: half a surrogate pair is not written, but spelled
+        return json.dumps(content).encode()
 
 
 def install_problems(app: FastAPI) -> None:

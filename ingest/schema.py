@@ -23,8 +23,9 @@ MAX_PAYLOAD_DEPTH = 32
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# datetime.fromisoformat also reads dates alone, any separator and seconds in the offset; ISO 8601 does not.
-_ISO_MOMENT = re.compile(r"[0-9W-]+[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)")
+# datetime.fromisoformat also reads dates alone, any separator and seconds in the offset, which ISO 8601 does not, and
+# weeks, which RFC 3339 does not.
+_ISO_MOMENT = re.compile(r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)")
 
 
 def read_moment(value: Any) -> int:
@@ -81,7 +82,10 @@ def pack_payload(value: Any) -> bytes:
     if type(value) is not dict:
         raise PydanticCustomError("wrong_type", "must be an object")
     _inspect(value)
-    text = orjson.dumps(value)
+    try:
+        text = orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise PydanticCustomError("unprintable", "must be valid Unicode") from error
     if len(text) > MAX_PAYLOAD_BYTES:
         raise PydanticCustomError("payload_too_large", "must not be larger than 16 KiB of JSON text")
     return text
@@ -161,7 +165,10 @@ class EventIn(BaseModel):
     event_id: Identifier = Field(description="The sender's own id of this event; any printable Unicode.")
     event_type: Identifier = Field(description="What goals match on, such as login or statistic:match_wins.")
     user_id: Identifier = Field(description="Whose progress the event moves; any printable Unicode.")
-    tenant_id: TenantId = Field(default="default", description="The customer or namespace the user belongs to.")
+    tenant_id: TenantId | None = Field(
+        default=None,
+        description="The customer or namespace the user belongs to. Without it: that of the key, or `default`.",
+    )
     occurred_at: Moment | None = Field(
         default=None,
         description="When it happened, to the microsecond: ISO 8601 with an offset. Without it: on arrival.",

@@ -1,4 +1,4 @@
-"""One event given, one accepted or one fault back; the clock is passed in and nothing is remembered.
+"""One event given, one accepted or its faults back; the clock is passed in and nothing is remembered.
 
 The codes of a refusal are stable:
 
@@ -22,12 +22,15 @@ The codes of a refusal are stable:
 | ``namespace_mismatch`` | AccelByte events: it is not the namespace of the topic |
 """
 
+import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from ingest.schema import EventIn
+from ingest.schema import EventIn, read_moment
 from models.events import Event
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -37,6 +40,9 @@ WHOLE_EVENT = "$"
 
 _MICROSECOND = timedelta(microseconds=1)
 _NAME_SHOWN = 64
+MAX_FAULTS = 10
+"""How many faults of one event are told."""
+DEFAULT_TENANT = "default"
 
 # pydantic's own kinds of error; every other kind comes from ingest.schema and is a code already.
 _PYDANTIC: dict[str, tuple[str, str]] = {
@@ -49,6 +55,18 @@ _PYDANTIC: dict[str, tuple[str, str]] = {
     "string_too_long": ("too_long", "must not be longer than 256 characters"),
     "string_pattern_mismatch": ("unprintable", "must not hold control characters or line separators"),
 }
+_WRAPPERS = frozenset({"events", "event", "batch", "data", "items", "records"})
+_LETTERS = re.compile(r"[^a-z]")
+_MEANT = {_LETTERS.sub("", name): name for name in EventIn.model_fields} | {
+    **dict.fromkeys(("id", "uuid", "messageid"), "event_id"),
+    **dict.fromkeys(("type", "name", "event", "eventname"), "event_type"),
+    **dict.fromkeys(("user", "uid", "distinctid"), "user_id"),
+    **dict.fromkeys(("tenant", "namespace"), "tenant_id"),
+    **dict.fromkeys(("timestamp", "time", "ts", "occurred", "date"), "occurred_at"),
+    **dict.fromkeys(("tz", "zone"), "timezone"),
+    **dict.fromkeys(("data", "properties", "params", "context"), "payload"),
+}
+"""Field names as other systems write them."""
 _TENANT = ("invalid_tenant", "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
 
 _read = TypeAdapter(EventIn).validate_python
@@ -81,19 +99,22 @@ def window_at(now: int, max_lateness: timedelta) -> Window:
     return Window(now, now - max_lateness // _MICROSECOND, now + MAX_AHEAD // _MICROSECOND, max_lateness)
 
 
-def read_event(item: Any, window: Window) -> Event | Fault:
-    """Validate one parsed event. A time it does not give is ``window.now``."""
+def read_event(item: Any, window: Window) -> Event | list[Fault]:
+    """Validate one parsed event; else all that is wrong with it, up to ``MAX_FAULTS``.
+
+    A time it does not give is ``window.now``.
+    """
     try:
         given = _read(item)
     except ValidationError as error:
-        return _first_fault(error)
+        return _faults(error, item, window)
     occurred_at = window.now if given.occurred_at is None else given.occurred_at
     if fault := time_fault(occurred_at, window):
-        return fault
+        return [fault]
     return Event(
         given.event_id,
         given.event_type,
-        given.tenant_id,
+        given.tenant_id or DEFAULT_TENANT,
         given.user_id,
         occurred_at,
         window.now,
@@ -119,17 +140,44 @@ def item_fault(item: Any) -> Fault | None:
     try:
         _read(item)
     except ValidationError as error:
-        return _first_fault(error)
+        [first, *_] = error.errors(include_url=False, include_context=False, include_input=False)
+        return _fault(first, item)
     return None
 
 
-def _first_fault(error: ValidationError) -> Fault:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = str(first["loc"][0])[:_NAME_SHOWN] if first["loc"] else WHOLE_EVENT
-    if field == "tenant_id" and first["type"] == "string_pattern_mismatch":
+def _faults(error: ValidationError, item: Any, window: Window) -> list[Fault]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = [_fault(one, item) for one in found[:MAX_FAULTS]]
+    if type(item) is dict and "occurred_at" in item and all(fault.field != "occurred_at" for fault in faults):
+        with suppress(PydanticCustomError):  # it is null
+            late = time_fault(read_moment(item["occurred_at"]), window)
+            faults += [late] if late else []
+    return faults
+
+
+def _fault(one: ErrorDetails, item: Any) -> Fault:
+    field = _shown(str(one["loc"][0])) if one["loc"] else WHOLE_EVENT
+    if field == "tenant_id" and one["type"] == "string_pattern_mismatch":
         return Fault(_TENANT[0], field, _TENANT[1])
-    code, reason = _PYDANTIC.get(first["type"], (first["type"], first["msg"]))
+    if field == WHOLE_EVENT and one["type"] == "string_unicode":
+        return Fault("unprintable", field, "has a field whose name is not valid Unicode")
+    code, reason = _PYDANTIC.get(one["type"], (one["type"], one["msg"]))
+    if one["type"] == "extra_forbidden":
+        reason += _hint(str(one["loc"][0]), item)
     return Fault(code, field, reason)
+
+
+def _shown(name: str) -> str:
+    """A name as it can be answered: not too long, and halves of surrogate pairs spelled."""
+    return name[:_NAME_SHOWN].encode(errors="backslashreplace").decode()
+
+
+def _hint(name: str, item: Any) -> str:
+    """What a sender may have meant by a field that there is not."""
+    if name in _WRAPPERS and type(item.get(name)) is list:
+        return ": send the events themselves, as a JSON array"
+    meant = _MEANT.get(_LETTERS.sub("", name[:_NAME_SHOWN].lower()))
+    return f": write {meant}" if meant else ""
 
 
 def _spell(length: timedelta) -> str:

@@ -167,6 +167,8 @@ async def test_when_every_event_is_refused_the_answer_is_a_problem_with_the_same
     assert [(one["index"], one["code"], one["field"]) for one in body["rejected"]] == [
         (0, "unknown_field", "x"),
         (1, "missing_field", "event_id"),
+        (1, "missing_field", "event_type"),
+        (1, "missing_field", "user_id"),
     ]
     assert receiver.journaled() == []
 
@@ -176,7 +178,7 @@ async def test_an_empty_array_is_a_problem(receiver):
     assert (body["accepted"], body["rejected"], body["detail"]) == (0, [], "the request holds no event")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"event_id": NaN}', b"\xff\xfe", b"[" * 2000, b'"\\ud800"'])
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"event_id": nan}', b"\xff\xfe", b"[" * 2000, b'"\\ud8"'])
 async def test_what_is_not_json_is_a_problem(receiver, body):
     assert "not JSON" in assert_problem(await receiver.post(body), 400)["detail"]
 
@@ -332,3 +334,129 @@ def assert_every_reference_resolves(schema: dict[str, Any]) -> None:
     text = orjson.dumps(schema).decode()
     for part in text.split('"$ref":"#/components/schemas/')[1:]:
         assert part.split('"')[0] in schema["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "field"),
+    [
+        (b'{"event_id": "bad", "event_type": "login", "user_id": "\\ud800"}', "unprintable", "user_id"),
+        (b'{"event_id": "bad", "event_type": "login", "user_id": "ada", "value": 1e999}', "number_too_large", "value"),
+        (b'{"event_id": "bad", "event_type": "login", "user_id": "ada", "value": NaN}', "number_too_large", "value"),
+        (
+            b'{"event_id": "bad", "event_type": "login", "user_id": "ada", "value": -Infinity}',
+            "number_too_large",
+            "value",
+        ),
+        (
+            b'{"event_id": "bad", "event_type": "login", "user_id": "ada", "value": ' + b"1" * 5000 + b"}",
+            "number_too_large",
+            "value",
+        ),
+        (
+            b'{"event_id": "bad", "event_type": "login", "user_id": "ada", "payload": {"a": "\xed\xa0\x80"}}',
+            "unprintable",
+            "payload",
+        ),
+    ],
+)
+async def test_what_strict_json_does_not_know_refuses_its_event_only(redis, bad, code, field):
+    receiver = Receiver(redis)
+    answer = await receiver.post(b"[" + orjson.dumps(GOOD) + b"," + bad + b"]")
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 1
+    [refusal] = answer.json()["rejected"]
+    assert (refusal["index"], refusal["event_id"], refusal["code"], refusal["field"]) == (1, "bad", code, field)
+    assert [event.event_id for event in receiver.journaled()] == ["e1"]
+
+
+async def test_half_a_surrogate_pair_can_be_answered_wherever_it_stands(redis):
+    receiver = Receiver(redis)
+    for body in (
+        b'{"event_id": "\\ud800", "event_type": "login", "user_id": "ada"}',
+        b'{"event_id": "e", "event_type": "login", "user_id": "ada", "\\ud800": 1}',
+        b'"\\ud800"',
+    ):
+        answer = await receiver.post(body)
+        assert answer.status_code == 422, body
+        assert answer.json()["rejected"][0]["code"]
+    topic = f"game.{STATISTIC_TOPIC}"
+    other = b'{"note": "\\ud800", "big": 1e999, "payload": {"userId": "u", "statCode": "s", "value": 1}}'
+    assert (await receiver.post(other, f"/v1/ags/{topic}")).status_code == 202  # fields of theirs are left alone
+    answer = await receiver.post(b'{"payload": {"userId": "\\ud800", "value": 1}}', f"/v1/ags/{topic}")
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"\xef\xbb\xbf", "it is empty"),
+        (orjson.dumps(GOOD).decode().encode("utf-16"), "UTF-16"),
+        (orjson.dumps(GOOD).decode().encode("utf-16-le"), "UTF-16"),
+        (orjson.dumps(GOOD).decode().encode("utf-32"), "UTF-16"),
+        (orjson.dumps(GOOD) + b"x", "the body is not JSON"),
+        (orjson.dumps(GOOD) + orjson.dumps(GOOD), "the body is not JSON"),
+        (b"[" * 100_000, "nests too deep"),
+        (b'{"event_id": "\xff"}', "the body is not JSON"),
+    ],
+)
+async def test_what_is_no_json_is_told_why(redis, body, said):
+    answer = await Receiver(redis).post(body)
+    assert answer.status_code == 400
+    assert said in answer.json()["detail"]
+
+
+async def test_a_byte_order_mark_is_skipped(redis):
+    receiver = Receiver(redis)
+    assert (await receiver.post(b"\xef\xbb\xbf" + orjson.dumps(GOOD))).status_code == 202
+    assert [event.event_id for event in receiver.journaled()] == ["e1"]
+
+
+async def test_a_tenant_that_is_null_is_the_default_one(redis):
+    receiver = Receiver(redis)
+    assert (await receiver.post({**GOOD, "tenant_id": None})).status_code == 202
+    assert [event.tenant_id for event in receiver.journaled()] == ["default"]
+
+
+async def test_every_fault_of_an_event_is_told_and_the_event_counts_once(redis):
+    receiver = Receiver(redis)
+    answer = await receiver.post([GOOD, {"event_id": 5, "event_type": "", "user_id": "ada", "extra": 1}])
+    told = [(fault["index"], fault["field"]) for fault in answer.json()["rejected"]]
+    assert told == [(1, "event_id"), (1, "event_type"), (1, "extra")]
+    receiver.meters.push()
+    counted = {name: value for name, value in redis.hgetall(METERS).items() if b"rejected" in name}
+    assert counted == {b"questline_events_rejected_total{wrong_type}": b"1"}
+
+
+async def test_the_faults_of_a_request_are_bounded(redis):
+    bad = {f"x{number}": 1 for number in range(20)}
+    answer = await Receiver(redis).post([bad] * 1000)
+    rejected = answer.json()["rejected"]
+    assert {fault["index"] for fault in rejected} == set(range(1000))
+    assert len(rejected) < 3000
+
+
+@pytest.mark.parametrize(
+    "time", ["2025-W46-1T10:30:00Z", "2025W461T103000Z", "2025-W46T10:30:00Z", "2025-314T10:30:00Z"]
+)
+async def test_weeks_and_days_of_the_year_are_no_times(redis, time):
+    answer = await Receiver(redis).post({**GOOD, "occurred_at": time})
+    assert [fault["code"] for fault in answer.json()["rejected"]] == ["invalid_time"]
+
+
+async def test_query_parameters_that_a_route_does_not_take_are_named(redis):
+    receiver = Receiver(redis)
+    answer = await receiver.client.post("/v1/events?tenant=acme", json=GOOD)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "query.tenant: is no parameter: this route takes none"
+    assert not receiver.journaled()
+    answer = await receiver.client.post(f"/v1/ags/game.{LOGIN_TOPIC}?debug", json=GOOD)
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/%ff/x", "/v1/events?tenant_id=%ff", "/v1/ags/%c3%28"])
+async def test_an_address_that_is_no_text_is_a_bad_request(redis, path):
+    answer = await Receiver(redis).client.post(path, json=GOOD)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == PROBLEM

@@ -1,5 +1,6 @@
-"""One event in, one event or one fault out."""
+"""One event in, one event or its faults out."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import validation
-from ingest.validation import Fault, read_event, window_at
+from ingest.validation import MAX_FAULTS, Fault, read_event, window_at
 from models.events import MAX_EXACT, Event
 
 NOW = 1_762_770_600_000_000  # 2025-11-10T10:30:00Z
@@ -24,6 +25,12 @@ def nested(depth: int) -> dict[str, Any]:
     for _ in range(depth - 1):
         value = {"in": value}
     return value
+
+
+def faults_of(item: Any) -> list[Fault]:
+    found = read_event(item, WINDOW)
+    assert isinstance(found, list)
+    return found
 
 
 def moment(**ahead: int) -> str:
@@ -122,7 +129,7 @@ def test_the_ends_of_the_window_belong_to_it(ahead):
         ({"tenant_id": "t" * 65}, "invalid_tenant", "tenant_id"),
         ({"tenant_id": "t\n"}, "invalid_tenant", "tenant_id"),
         ({"tenant_id": "ä"}, "invalid_tenant", "tenant_id"),
-        ({"tenant_id": None}, "wrong_type", "tenant_id"),
+        ({"tenant_id": 1}, "wrong_type", "tenant_id"),
         ({"source": "s" * 257}, "too_long", "source"),
         ({"source": "a\tb"}, "unprintable", "source"),
         ({"source": 1}, "wrong_type", "source"),
@@ -170,21 +177,84 @@ def test_the_ends_of_the_window_belong_to_it(ahead):
     ],
 )
 def test_what_is_wrong_is_refused_with_its_code_and_field(change, code, field):
-    fault = read_event({**GOOD, **change}, WINDOW)
-    assert isinstance(fault, Fault)
+    [fault] = faults_of({**GOOD, **change})
     assert (fault.code, fault.field) == (code, field)
     assert fault.message.startswith(f"{field} ")
 
 
+def test_every_fault_of_an_event_is_told():
+    item = {"event_id": 5, "event_type": "", "user_id": "ada", "extra": 1, "occurred_at": "1999-01-01T00:00:00Z"}
+    assert [(fault.code, fault.field) for fault in faults_of(item)] == [
+        ("wrong_type", "event_id"),
+        ("empty", "event_type"),
+        ("unknown_field", "extra"),
+        ("too_old", "occurred_at"),
+    ]
+    assert len(faults_of({**GOOD, **{f"x{number}": 1 for number in range(500)}})) == MAX_FAULTS
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [
+        ("eventId", "write event_id"),
+        ("EventType", "write event_type"),
+        ("user-id", "write user_id"),
+        ("occurredAt", "write occurred_at"),
+        ("timestamp", "write occurred_at"),
+        ("properties", "write payload"),
+        ("colour", "is not a field of an event"),
+    ],
+)
+def test_a_field_as_other_systems_write_it_gets_a_hint(field, hint):
+    [fault] = faults_of({**GOOD, field: "x"})
+    assert fault.code == "unknown_field"
+    assert fault.reason.endswith(hint)
+
+
+def test_events_in_a_wrapper_get_a_hint():
+    [wrapper] = [fault for fault in faults_of({"events": [GOOD]}) if fault.field == "events"]
+    assert wrapper.reason.endswith("send the events themselves, as a JSON array")
+
+
+@pytest.mark.parametrize("name", ["tenant_id", "occurred_at", "timezone", "source", "value", "payload"])
+def test_null_counts_as_left_out(name):
+    event = read_event({**GOOD, name: None}, WINDOW)
+    assert event == read_event({key: value for key, value in GOOD.items() if key != name}, WINDOW)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
+@pytest.mark.parametrize("field", ["event_id", "event_type", "user_id", "tenant_id", "source"])
+def test_half_a_surrogate_pair_is_refused_where_it_stands(field, text):
+    [fault] = faults_of({**GOOD, field: text})
+    assert (fault.code, fault.field) == ("unprintable", field)
+
+
+def test_half_a_surrogate_pair_in_a_payload_or_a_name_is_refused():
+    for payload in ({"a": "\ud800"}, {"\ud800": 1}, {"a": [{"b": "\udc00"}]}):
+        assert [(fault.code, fault.field) for fault in faults_of({**GOOD, "payload": payload})] == [
+            ("unprintable", "payload")
+        ]
+    [fault] = faults_of({**GOOD, "\ud800": 1})
+    assert fault == ("unprintable", "$", "has a field whose name is not valid Unicode")
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_a_number_that_is_none_is_too_large(number):
+    assert [(fault.code, fault.field) for fault in faults_of({**GOOD, "value": number})] == [
+        ("number_too_large", "value")
+    ]
+    assert [fault.code for fault in faults_of({**GOOD, "payload": {"a": [number]}})] == ["number_too_large"]
+
+
 @pytest.mark.parametrize("field", ["event_id", "event_type", "user_id"])
 def test_a_required_field_that_is_missing_is_named(field):
-    fault = read_event({name: text for name, text in GOOD.items() if name != field}, WINDOW)
+    [fault] = faults_of({name: text for name, text in GOOD.items() if name != field})
     assert fault == Fault("missing_field", field, "is required")
 
 
 @pytest.mark.parametrize("item", [None, 1, "login", True, [], [GOOD]])
 def test_what_is_no_object_is_refused_as_a_whole(item):
-    fault = read_event(item, WINDOW)
+    [fault] = faults_of(item)
     assert fault == Fault("not_an_object", "$", "must be a JSON object")
     assert fault.message == "the event must be a JSON object"
 
@@ -196,8 +266,7 @@ def test_payloads_at_the_bounds_are_taken():
 
 
 def test_an_unknown_field_of_any_length_is_named_briefly():
-    fault = read_event({**GOOD, "f" * 5000: 1}, WINDOW)
-    assert isinstance(fault, Fault)
+    [fault] = faults_of({**GOOD, "f" * 5000: 1})
     assert fault.field == "f" * 64
 
 
@@ -233,10 +302,13 @@ def test_no_text_breaks_the_reading_of_times(text):
 
 def _holds(item: Any) -> None:
     outcome = read_event(item, WINDOW)
-    if isinstance(outcome, Fault):
-        assert outcome.code in DOCUMENTED
-        assert outcome.field
-        assert outcome.reason
+    if isinstance(outcome, list):
+        assert outcome
+        for fault in outcome:
+            assert fault.code in DOCUMENTED
+            assert fault.field
+            assert fault.reason
+            orjson.dumps([*fault])  # it can be answered
     else:
         assert WINDOW.oldest <= outcome.occurred_at <= WINDOW.newest
         assert type(outcome.payload) is bytes

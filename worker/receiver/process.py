@@ -16,10 +16,11 @@ from importlib.metadata import version
 
 import structlog
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from config.settings import Settings
 from ingest.access import Door, install_door
+from ingest.addresses import AddressCheck, known_parameters
 from ingest.ags import AgsReader
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
@@ -49,11 +50,13 @@ def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (),
         title="Questline",
         version=version("questline"),
         description="Events in, exact progress out.",
+        dependencies=[Depends(known_parameters)],
     )
     app.include_router(build_router(intake, ags))
     for router in routers:
         app.include_router(router)
     install_problems(app)
+    app.add_middleware(AddressCheck)
     if door is not None:
         install_door(app, door)
     install_openapi(app)
