@@ -136,7 +136,11 @@ def start_redis(folder: Path, *options: str, port: int | None = None, program: P
             child_command([str(program.binary), *command], stop=signal.SIGKILL), stdout=log, stderr=log
         )
     started = RedisProcess(port, process, program)
-    wait_until(started.answers, message=log_file.read_text)
+    try:
+        wait_until(started.answers, message=log_file.read_text)
+    except BaseException:
+        started.end()
+        raise
     return started
 
 

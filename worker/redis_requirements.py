@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import structlog
 from redis import Redis
+from redis.connection import SSLConnection
 from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.redis_urls import without_login
 from config.settings import Settings
@@ -16,6 +18,7 @@ from models.errors import ConfigurationError, NotReadyError
 from models.hot.connection import connect_state
 from models.hot.rights import STATE_COMMANDS, Command, broker_commands, missing_rights
 from models.hot.servers import RedisServer, ReplicaGivenError, UnfitServerError
+from models.hot.tls_faults import speaks_plain, speaks_tls, tls_fault
 from worker.services.embedded_redis import redis_fault
 
 REPLICA_PATIENCE = timedelta(seconds=20)
@@ -89,9 +92,27 @@ def unfitness(client: Redis, use: RedisUse) -> Exception | None:
         return error
     except AuthenticationError:
         return _unfitness_without_login(use)
-    except (RedisError, OSError):
+    except RedisError as error:
+        return _tls_fault(error, client)
+    except OSError:
         return None
     return MissingRightsError(missing) if missing else None
+
+
+class TlsFaultError(Exception):
+    """We and the server do not come to terms over TLS."""
+
+
+def _tls_fault(error: RedisError, client: Redis) -> TlsFaultError | None:
+    if (fault := tls_fault(error)) is not None:
+        return TlsFaultError(fault)
+    pool = client.connection_pool
+    if issubclass(pool.connection_class, SSLConnection):
+        if speaks_plain(pool):
+            return TlsFaultError("this server speaks no TLS: write redis:// (sentinel:// for Sentinels)")
+    elif isinstance(error, RedisConnectionError) and speaks_tls(pool):
+        return TlsFaultError("this port speaks TLS: write rediss:// (sentinels:// for Sentinels)")
+    return None
 
 
 def waiting_for(use: RedisUse) -> str | None:

@@ -34,7 +34,8 @@ def group(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with redis_server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes") as found:
+    bus = ("--cluster-port", str(free_port()))  # by default 10,000 above its port, which may be too high
+    with redis_server(tmp_path_factory.mktemp("cluster"), "--cluster-enabled", "yes", *bus) as found:
         yield found
 
 

@@ -6,12 +6,14 @@ import pytest
 
 from config.settings import Settings
 from config.shards import queue_for
-from models.errors import StateUnavailableError
+from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
 from models.hot.batches import Batch
 from models.hot.connection import connect_state, state_errors
 from tests.redis_servers import tls_in_front
 from worker.celery_app import SERIALIZER, make_app
 from worker.queues.broker import BatchPublisher
+from worker.receiver.health_checks import write_probe
+from worker.redis_requirements import RequirementsCheck, require_redis
 
 
 @pytest.fixture
@@ -66,6 +68,32 @@ def test_a_certificate_of_somebody_else_and_of_another_name_are_refused(tls):
     named = f"{port.url(login, host='127.0.0.1')}?ssl_ca_certs={port.ca_file}"
     assert "CERTIFICATE_VERIFY_FAILED" in refusal(named)
     assert refusal(port.url(login).replace("rediss:", "redis:"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "says"),
+    [
+        ("rediss", "localhost", "its certificate is not trusted: name the authority's certificate in REDIS_CA_FILE"),
+        ("rediss", "127.0.0.1", "its certificate is for another name"),
+        ("redis", "localhost", "this port speaks TLS: write rediss://"),
+    ],
+)
+def test_what_is_wrong_with_tls_is_said_at_the_start_and_by_readiness(tls, scheme, host, says):
+    port, login = tls
+    url = port.url(login, host=host).replace("rediss", scheme)
+    settings = Settings(broker_url=url, redis_ca_file=port.ca_file if host == "127.0.0.1" else None)
+    with pytest.raises(ConfigurationError, match=f"BROKER_URL: {says}"):
+        require_redis(settings)
+    with pytest.raises(NotReadyError, match=says):
+        RequirementsCheck(settings)()
+    if scheme == "rediss":
+        with connect_state(settings.state) as client, pytest.raises(NotReadyError, match=says):
+            write_probe(client)
+
+
+def test_a_server_without_tls_is_told(redis_url):
+    with pytest.raises(ConfigurationError, match="speaks no TLS: write redis://"):
+        require_redis(Settings(broker_url=redis_url.replace("redis://", "rediss://")))
 
 
 def test_celery_shows_no_password(tls):

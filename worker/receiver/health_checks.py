@@ -15,6 +15,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import MasterNotFoundError
 from sqlalchemy import Engine
 
 from api.pulse import AWAY, Check
@@ -29,6 +30,7 @@ from models.hot.key_types import foreign_keys_of_state
 from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
 from models.hot.servers import UnfitServerError
+from models.hot.tls_faults import tls_fault
 from tasks.standings import compare
 from worker.database_check import check_database
 from worker.receiver.path_words import listed
@@ -267,7 +269,10 @@ def database_probe(engine: Engine) -> None:
 def _redis_fault(error: RedisError) -> str:
     if isinstance(error, UnfitServerError):
         return str(error)
+    if (fault := tls_fault(error)) is not None:
+        return fault
     for kind, text in (
+        (MasterNotFoundError, "no Sentinel names a master that is up"),
         (AuthenticationError, "refuses our password"),
         (BusyLoadingError, "is loading its data"),
         (OutOfMemoryError, "takes no writes: it is at its maxmemory"),
