@@ -1,8 +1,9 @@
 """Keeping the state Redis below its ``maxmemory``: clean records go before it is reached, oldest use first."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
+from typing import NamedTuple
 
 import structlog
 
@@ -10,8 +11,14 @@ from models.hot.evictions import Evictions
 from models.hot.memory import StateMemory
 from models.hot.meters import Meters
 
-BEGIN, END = 0.75, 0.70
-"""The parts of the memory limit at which evicting begins, and ends. What is above is for what cannot be evicted."""
+
+class Marks(NamedTuple):
+    """The parts of the memory limit at which evicting begins, and ends."""
+
+    begin: float = 0.75
+    end: float = 0.70
+
+
 SECONDS = 0.5
 """How long it may take at a time: the flush, which makes records evictable, waits for it."""
 FRUITLESS = 3
@@ -28,6 +35,7 @@ class Evictor:
     """Raises StateUnavailableError."""
     evictions: Evictions
     meters: Meters
+    marks: Marks = field(default_factory=Marks)
     clock: Callable[[], float] = monotonic
 
     def relieve(self) -> int:
@@ -36,10 +44,10 @@ class Evictor:
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
-        if self.memory().part_used < BEGIN:
+        if self.memory().part_used < self.marks.begin:
             return 0
         until, total, fruitless = self.clock() + SECONDS, 0, 0
-        while fruitless < FRUITLESS and self.clock() < until and self.memory().part_used > END:
+        while fruitless < FRUITLESS and self.clock() < until and self.memory().part_used > self.marks.end:
             evicted = self.evictions.evict()
             total += evicted
             fruitless = 0 if evicted else fruitless + 1

@@ -41,7 +41,7 @@ from tasks.burying import Burials
 from tasks.depth import DepthKeeper
 from tasks.draining import PoisonDrain
 from tasks.evaluating import Evaluator
-from tasks.evicting import Evictor
+from tasks.evicting import Evictor, Marks
 from tasks.flushing import Flusher
 from tasks.histories import HistoryWatch
 from tasks.reporting import Reporter
@@ -201,11 +201,17 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: H
         watch=watch,
         meters=meters,
         now_us=StateClock(redis),
-        evictor=Evictor(
-            memory=lambda: read_memory(redis, settings.shards),
-            evictions=Evictions(redis, lambda tenant_id, user_id: shard_for(tenant_id, user_id, settings.shards)),
-            meters=meters,
-        ),
+        evictor=make_evictor(settings, redis, meters, Marks()),
+    )
+
+
+def make_evictor(settings: Settings, redis: Redis, meters: Meters, marks: Marks) -> Evictor:
+    """What takes clean records out of Redis from one mark to the other."""
+    return Evictor(
+        memory=lambda: read_memory(redis, settings.shards),
+        evictions=Evictions(redis, lambda tenant_id, user_id: shard_for(tenant_id, user_id, settings.shards)),
+        meters=meters,
+        marks=marks,
     )
 
 

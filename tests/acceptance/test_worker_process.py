@@ -18,6 +18,7 @@ from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis
 from tests.servers import wait_until
+from tests.stack import Stack
 from worker.wiring import build_runtime, read_challenges
 
 SHARDS_0_1 = ("worker", "--shards", "0-1")
@@ -43,6 +44,20 @@ def _waits_for_us(installation):
 
 def _alive(processes):
     return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_redis_at_its_limit_gets_room_though_no_message_reaches_a_worker(redis, engine, start):
+    stack = Stack(redis, engine)
+    for user in range(300):
+        stack.post(stack.event(user=f"u{user}"))
+    stack.flusher.flush()
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"])
+    try:
+        start("worker", "--maintenance")
+        wait_until(lambda: len(list(redis.scan_iter("*:u:*"))) < 200)
+        assert stack.count("user_goal_progress") == 600
+    finally:
+        redis.config_set("maxmemory", 0)
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])

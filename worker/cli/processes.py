@@ -27,6 +27,7 @@ from worker.database_check import require_suitable
 from worker.installation.joining import join
 from worker.installation.member import Member, membership
 from worker.logs import configure_logs
+from worker.memory_watch import memory_watch
 from worker.migrating import migrate as migrate_database
 from worker.partitioning import prepare_database
 from worker.queues.casualties import watch_casualties
@@ -70,6 +71,9 @@ def worker(
         signals.worker_ready.connect(_warm_up, weak=False)
         signals.worker_shutdown.connect(_close, weak=False)
         signals.task_prerun.connect(_note_ticks(settings), weak=False)
+        memory_watch(
+            settings
+        ).start()  # without room in Redis the worker itself does not come up; it ends with the process
         # Threads: a flush that waits for PostgreSQL must not keep the sweep waiting.
         _run_worker(app, settings, "maintenance", [MAINTENANCE_QUEUE], "threads", concurrency=2)
         return

@@ -1,0 +1,39 @@
+"""Frees memory of the state Redis where the flush cannot: at its ``maxmemory`` no message reaches a worker any more.
+
+Evicting is the flush's business, for what was just flushed may go, and while PostgreSQL is away clean records are worth
+more than room. This thread of the maintenance worker does it when there is next to no room left, whatever the reason.
+"""
+
+import structlog
+
+from config.settings import Settings
+from models.hot.connection import connect_state
+from models.hot.meters import Meters
+from tasks.evicting import Marks
+from worker.lookout import Lookout
+from worker.wiring import make_evictor
+
+URGENT = Marks(begin=0.93, end=0.88)
+"""From where the receiver takes nothing to where it takes most again."""
+_INTERVAL_S = 0.5
+
+log = structlog.get_logger()
+
+
+def memory_watch(settings: Settings) -> Lookout:
+    """The thread; contacts no server before it is started."""
+    redis = connect_state(settings.state)
+    meters = Meters(redis)
+    evictor = make_evictor(settings, redis, meters, URGENT)
+
+    def look() -> None:
+        if evictor.relieve():
+            meters.push()
+
+    return Lookout(
+        "memory",
+        look,
+        _INTERVAL_S,
+        failed=lambda error: log.debug("memory_not_read", error=str(error)),
+        broke=lambda error: log.error("memory_watch_broke", exc_info=error),
+    )
