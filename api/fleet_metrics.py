@@ -28,12 +28,11 @@ def fleet_metrics(redis: Redis) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "questline_installation_changing", "Whether a change of the shared settings is under way", value=changing
     )
-    processes = GaugeMetricFamily(
-        "questline_processes", "Processes alive, and whether they agree", labels=["role", "release", "agrees"]
-    )
-    alive = Counter(
-        (one.role, one.release, str(record is None or one.values == values).lower()) for one in Presence(redis).alive()
-    )
-    for labels, number in sorted(alive.items()):
-        processes.add_metric(labels, number)
-    yield processes
+    alive = Presence(redis).alive()
+    roles = GaugeMetricFamily("questline_processes", "Processes alive", labels=["role", "release"])
+    for labels, number in sorted(Counter((one.role, one.release) for one in alive).items()):
+        roles.add_metric(labels, number)
+    yield roles
+    differing = sum(one.values != values for one in alive) if record is not None else 0
+    text = "Processes alive that go by other shared settings than the installation"
+    yield GaugeMetricFamily("questline_processes_differing", text, value=differing)

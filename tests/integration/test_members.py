@@ -247,8 +247,8 @@ def test_metrics_tell_of_the_fleet(stack, settings, presence, copy):
     )
     text = generate_latest(fleet_registry(collector)).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    by_agreement = {s.labels["agrees"]: s.value for s in samples if s.name == "questline_processes"}
-    assert by_agreement == {"true": 1, "false": 1}
+    assert [(s.labels["role"], s.value) for s in samples if s.name == "questline_processes"] == [("worker", 2)]
+    assert [s.value for s in samples if s.name == "questline_processes_differing"] == [1]
     (info,) = [sample.labels for sample in samples if sample.name == "questline_installation_info"]
     assert (info["shards"], info["max_lateness"]) == (str(SHARDS), "7d")
     assert [s.value for s in samples if s.name == "questline_installation_changing"] == [0]

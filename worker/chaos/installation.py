@@ -143,6 +143,10 @@ class Installation:
         self.wanted |= {*names}
         self._supervisor.start(*names)
 
+    def begin(self, *names: str) -> None:
+        """Start programs that may end."""
+        self._supervisor.start(*names)
+
     def unwant(self, *names: str) -> None:
         """Stop programs in order, and keep them down."""
         self.wanted -= {*names}
@@ -155,7 +159,7 @@ class Installation:
 
     def ended_by_themselves(self) -> Counter[str]:
         """How often each process of the product ended that nobody had killed or stopped."""
-        names = "|".join(re.escape(program.name) for program in self._programs)
+        names = "|".join(re.escape(program.name) for program in self._programs if not program.runs_once)
         ended = re.findall(rf"exited: ({names}) \(exit status", self._data.supervisor_log.read_text(errors="replace"))
         return Counter(ended)
 

@@ -12,7 +12,9 @@ from worker.services.programs import Program, product_programs
 
 REDIS, POSTGRES = "redis", "postgres"
 EXTRA_WORKER, SECOND_MAINTENANCE, SECOND_BEAT = "extra-worker", "second-maintenance", "second-beat"
-SPARE = (EXTRA_WORKER, SECOND_MAINTENANCE, SECOND_BEAT)
+OTHER_RECEIVER, OTHER_WORKER = "other-receiver", "other-worker"
+"""Processes that go by another number of shards: they must end by themselves."""
+SPARE = (EXTRA_WORKER, SECOND_MAINTENANCE, SECOND_BEAT, OTHER_RECEIVER, OTHER_WORKER)
 """Programs that are started by faults only."""
 _LEFT_OUT = (named.MIGRATE, named.FLOWER)
 """Migration is done once, by the installation itself; Flower takes no part in what is proven."""
@@ -24,12 +26,15 @@ def chaos_programs(settings: Settings, folder: Path) -> list[Program]:
     """The product's programs as `questline up` runs them, and those to spare."""
     python = [sys.executable, "-m", "worker.cli"]
     # A second beat keeps a schedule of its own, as it would on another machine.
+    others = ["/usr/bin/env", f"SHARDS={settings.shards + 1}"]
     elsewhere = ["/usr/bin/env", f"QUESTLINE_DATA_DIR={folder / 'elsewhere'}"]
     return [
         *(program for program in product_programs(settings) if program.name not in _LEFT_OUT),
         Program(EXTRA_WORKER, [*python, "worker", "--shards", "all"]),
         Program(SECOND_MAINTENANCE, [*python, "worker", "--maintenance"]),
         Program(SECOND_BEAT, [*elsewhere, *python, "beat"]),
+        Program(OTHER_RECEIVER, [*others, "REUSE_PORT=true", *python, "receiver"], runs_once=True),
+        Program(OTHER_WORKER, [*others, *python, "worker", "--shards", "all"], runs_once=True),
     ]
 
 

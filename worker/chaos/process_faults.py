@@ -12,13 +12,15 @@ from models.failpoints import clock_name
 from models.hot.keys import FLUSH_LOCK
 from worker.chaos.fault import Fault, Heal, Lane, done, missed
 from worker.chaos.installation import Installation
-from worker.chaos.parts import EXTRA_WORKER, SECOND_BEAT, SECOND_MAINTENANCE
+from worker.chaos.parts import EXTRA_WORKER, OTHER_RECEIVER, OTHER_WORKER, SECOND_BEAT, SECOND_MAINTENANCE
 from worker.chaos.processes import children, send
 from worker.services.programs import BEAT, MAINTENANCE, RECEIVER
 
 _CLOCK_STEPS_S = (-3600, 3600)
 _LOCK_DELETIONS = 20
 _LOCK_PAUSE_S = 0.05
+REFUSED = 2
+"""The exit code of a process whose settings are wrong."""
 
 
 def _any_worker(installation: Installation, random: Random) -> str:
@@ -60,6 +62,19 @@ def _beside(name: str) -> Callable[[Installation, Random], Heal]:
         return heal
 
     return strike
+
+
+def _mix_shards(installation: Installation, _random: Random) -> Heal:
+    """A receiver and a worker that go by another number of shards are started; let in, they would do harm."""
+    installation.begin(OTHER_RECEIVER, OTHER_WORKER)
+
+    def heal() -> bool:
+        states = installation.states()
+        refused = [states[name].exit_status == REFUSED for name in (OTHER_RECEIVER, OTHER_WORKER)]
+        installation.unwant(OTHER_RECEIVER, OTHER_WORKER)  # both servers may have been away all the time
+        return all(refused)
+
+    return heal
 
 
 def _remove_worker(installation: Installation, random: Random) -> Heal:
@@ -105,6 +120,7 @@ PROCESS_FAULTS = (
     Fault("beat-killed", Lane.PROCESSES, _SHORT, _kill(BEAT)),
     Fault("receiver-killed", Lane.PROCESSES, _SHORT, _kill(RECEIVER)),
     Fault("two-beats", Lane.PROCESSES, _LONG, _beside(SECOND_BEAT)),
+    Fault("mixed-shards", Lane.PROCESSES, _LONG, _mix_shards),
     Fault("two-flushers", Lane.PROCESSES, _LONG, _beside(SECOND_MAINTENANCE)),
     Fault("flush-lock-deleted", Lane.PROCESSES, _SHORT, _delete_flush_lock),
     Fault("worker-added-and-removed", Lane.PROCESSES, _LONG, _beside(EXTRA_WORKER)),
