@@ -161,6 +161,19 @@ def test_a_transaction_that_reads_writes_nothing(engine):
         connection.exec_driver_sql("DELETE FROM events")
 
 
+def test_a_transaction_that_lost_to_another_may_be_tried_again(stack, engine):
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    touch = "UPDATE user_goal_progress SET updated_at = now()"
+    strict = engine.execution_options(isolation_level="REPEATABLE READ")
+    with strict.connect() as first:
+        first.exec_driver_sql("SELECT count(*) FROM user_goal_progress")
+        with engine.begin() as second:
+            second.exec_driver_sql(touch)
+        with pytest.raises(DatabaseUnavailableError, match="could not serialize"), database_errors():
+            first.exec_driver_sql(touch)
+
+
 def test_the_timeout_of_the_engine_holds(hostile, database_url):
     short = connect_database(database_url, statement_timeout=timedelta(milliseconds=100))
     with pytest.raises(DatabaseUnavailableError), database_errors(), short.connect() as connection:
