@@ -53,4 +53,4 @@ class DatabaseThreads:
     def _end_turn(self, tenant_id: str, work: "asyncio.Future[T]") -> None:
         self._turns.give_back(tenant_id)
         if not work.cancelled():
-            work.exception()  # looked at: nobody may be left to whom it matters
+            work.exception()  # retrieved, or asyncio would report it where the request has ended

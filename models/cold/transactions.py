@@ -60,7 +60,7 @@ class Opening:
             OnlyReadsError: the server is a standby, and the transaction is to write.
         """
         options = connection.get_execution_options()
-        if "isolation_level" in options:  # somebody's own business, such as AUTOCOMMIT for CREATE DATABASE
+        if "isolation_level" in options:  # chosen by the caller, such as AUTOCOMMIT for CREATE DATABASE
             return
         try:
             connection.exec_driver_sql(self.statements(options.get(ACCESS, "write"), connection))

@@ -47,7 +47,7 @@ def answers(installation: Installation) -> Iterator[Remark]:
 
 @check("postgresql-tls", "what goes to PostgreSQL on another machine is encrypted")
 def encryption(installation: Installation) -> Iterator[Remark]:
-    """Nobody between us and the server reads along."""
+    """What passes between machines cannot be read on the way."""
     host = installation.settings.db_host or ""
     if all(is_loopback(name) or name.startswith("/") for name in host.split(",")):
         return
@@ -59,7 +59,7 @@ def encryption(installation: Installation) -> Iterator[Remark]:
         yield warning("the connection to PostgreSQL is not encrypted", "Set DB_SSLROOTCERT, or DB_SSLMODE=require.")
     elif mode not in ("verify-ca", "verify-full") and installation.settings.db_sslrootcert is None:
         yield warning(
-            "nobody checks whose certificate PostgreSQL shows",
+            "the certificate of PostgreSQL is not checked",
             "Set DB_SSLROOTCERT to the file of its authority, or to system.",
         )
 
