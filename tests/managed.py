@@ -1,7 +1,7 @@
 """The tests on servers as managed services give them: ``python -m tests.managed [what pytest takes]``.
 
 Debian's redis-server with Sentinels, and its PostgreSQL behind a pgbouncer in transaction mode, all of them by TLS with
-certificates that trustme makes. PostgreSQL takes no plain text, and has defaults that nobody would want.
+certificates that trustme makes. PostgreSQL takes no plain text, and has odd defaults.
 """
 
 import os
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGTERM, signal
 from typing import NamedTuple
 
 import psycopg2
@@ -51,6 +51,7 @@ class Certificates(NamedTuple):
 
 def main() -> int:
     """Start the servers, run pytest on them, and return its exit code; 0 with a reason where a server is missing."""
+    signal(SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # the servers are stopped then, too
     postgres = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     missing = [package for program, package in WANTED.items() if shutil.which(program, path=_path()) is None]
     missing += [] if postgres else ["postgresql"]
@@ -77,7 +78,11 @@ def main() -> int:
 
 def _pytest(told: dict[str, str], arguments: list[str]) -> int:
     command = [sys.executable, "-m", "pytest", "--timeout=300", *arguments]
-    return subprocess.run(command, env=os.environ | told, check=False).returncode
+    with subprocess.Popen(command, env=os.environ | told) as running:
+        try:
+            return running.wait()
+        finally:
+            running.terminate()
 
 
 def _path() -> str:

@@ -295,9 +295,9 @@ def test_a_session_that_stands_still_is_given_up_and_another_one_asked(installat
 
 
 @pytest.fixture
-def settings_of(monkeypatch, database_url):
-    """Settings that name the servers of a stack."""
-    for name, value in database_settings(database_url).items():
+def settings_of(monkeypatch, direct_database_url):
+    """Settings that name the servers of a stack, past a pooler: whose sessions are whose must be known."""
+    for name, value in database_settings(direct_database_url).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SHARDS", str(SHARDS))
     monkeypatch.setattr("worker.rule_source.ANSWER_TIME", timedelta(milliseconds=500))

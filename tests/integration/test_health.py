@@ -157,7 +157,7 @@ def test_a_redis_that_answers_but_takes_no_writes_is_not_ready(redis):
     write_probe(redis)
     with configured(redis, maxmemory=1, maxmemory_policy="noeviction"):
         assert refusal(write_probe, redis) == "takes no writes: it is at its maxmemory"
-    with configured(redis, min_replicas_to_write=1):
+    with configured(redis, min_replicas_to_write=9):
         assert refusal(write_probe, redis) == "takes no writes: it has too few replicas"
     redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
