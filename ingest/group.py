@@ -41,7 +41,7 @@ class CommitLimits(NamedTuple):
     max_events: int
     max_held_bytes: int = 64 * 1024 * 1024
     """About how much memory the events may take that wait for the journal."""
-    max_requests: int = 64
+    max_requests: int = 16
     """As many wait for no further company: the receiver works on about twice as many at once (``intake.AT_ONCE``)."""
     max_group_bytes: int = 256 * 1024
     """Of a group of several requests: a small one is to wait for no large one of others beside it, nor for all."""

@@ -26,8 +26,9 @@ Reader = Callable[[Any, Window], Event | list[Fault] | None]
 _MAX_ECHO = 256
 _MAX_TOLD = 1_000
 """After so many faults of a request only the first of each event is told."""
-AT_ONCE = 128
-"""Requests that are read and written at once; the others wait for their turn."""
+AT_ONCE = 32
+"""Requests that are read and written at once; the others wait for their turn. They keep a processor busy, and more
+would only make each step of the event loop longer, of which everybody waits for several."""
 _PART = 64
 
 

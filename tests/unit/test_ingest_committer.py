@@ -111,7 +111,7 @@ def make(outlets, meters):
 
 
 async def test_callers_that_arrive_together_share_one_write_and_one_publish(make, outlets):
-    committer = make(linger=timedelta(milliseconds=300))
+    committer = make(linger=timedelta(milliseconds=300), max_requests=100)
     await asyncio.gather(*(committer.commit([event(n, f"user-{n}")]) for n in range(40)))
     await asyncio.to_thread(committer.close)
     assert outlets.steps() == ["append", "publish"]
