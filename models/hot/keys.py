@@ -6,7 +6,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 |---|---|---|
 | ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
 | ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
-| ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached |
+| ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached; ``attr@<epoch>`` after a reset |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
 | ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:history`` | hash | which history the shard is in, and its last flush, see ``histories.py`` |
@@ -53,6 +53,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from models.events import remembered_for
+from models.histories import FIRST_EPOCH
 
 API_KEYS = "ql:keys"
 METERS = "ql:meters"
@@ -169,9 +170,10 @@ def new_users_key(hour: int) -> str:
     return f"ql:new-users:{hour}"
 
 
-def attributes_key(shard: int, user: str) -> str:
-    """The cached attributes of a user, named by ``member``."""
-    return f"ql:{{s{shard:02d}}}:attr:{user}"
+def attributes_key(shard: int, user: str, epoch: str = FIRST_EPOCH) -> str:
+    """The attributes of a user, named by ``member``, that were cached in an epoch of the shard."""
+    mark = "" if epoch == FIRST_EPOCH else f"@{epoch}"
+    return f"ql:{{s{shard:02d}}}:attr{mark}:{user}"
 
 
 def seen_key(shard: int, user: str, generation: int) -> str:

@@ -47,7 +47,18 @@ def test_faults_of_different_lanes_meet():
     ("part", "drawn"),
     [
         (WIPE, {WIPE}),
-        ("redis", {"redis-killed", "redis-restarted", "redis-reply-cut", "redis-disk-full", WIPE}),
+        (
+            "redis",
+            {
+                "redis-killed",
+                "redis-restarted",
+                "redis-reply-cut",
+                "redis-disk-full",
+                "redis-restored",
+                "redis-emptied",
+                WIPE,
+            },
+        ),
         ("postgres-frozen", {"postgres-frozen"}),
         ("", {*FAULTS, WIPE}),
         ("earthquake", set()),

@@ -20,6 +20,7 @@ from models.cold.attributes import AttributeStore
 from models.cold.connection import connect_database
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import Event
+from models.histories import Standing
 from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state
 from models.hot.keys import attributes_key, member
@@ -285,3 +286,16 @@ def test_one_whose_attributes_are_not_known_does_not_hold_back_the_others(stack,
     assert stack.progress("ada") == {("pro", ""): (1, True)}
     assert stack.progress(stranger) == {}
     assert stack.journal.states(SHARDS)[SHARD].batches == 1
+
+
+def test_attributes_that_redis_cached_before_it_went_back_in_time_are_not_trusted(stack):
+    cache = AttributeCache(stack.redis, ttl=timedelta(hours=1))
+    user, shard = ("t1", "u1"), shard_for("t1", "u1", SHARDS)
+    cache.put(shard, user, {"tier": "silver"})
+    assert cache.read(shard, [user]) == {user: {"tier": "silver"}}
+    stack.resetter.reset([shard], set(Standing))
+    assert cache.read(shard, [user]) == {}
+    cache.fill(shard, {user: {"tier": "gold"}})
+    assert cache.read(shard, [user]) == {user: {"tier": "gold"}}
+    cache.put(shard, user, {"tier": "lead"})
+    assert cache.read(shard, [user]) == {user: {"tier": "lead"}}

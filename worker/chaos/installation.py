@@ -68,6 +68,8 @@ class Installation:
             if program.name.startswith(named.SHARD_WORKER)
         }
         """The shards of each shard worker."""
+        self.at_risk: set[str] = set()
+        """Ids of events that a store had, and no other, when it was taken back to a time before them."""
         self.wanted: set[str] = set()
         """The programs that must run; whatever else happens, they are started again."""
         self._supervisor = Supervisor(self._data, [*self._servers.programs, *self._programs])

@@ -19,8 +19,13 @@ MOMENTS: dict[str, tuple[str, ...]] = {
     "flush.settled": (_KILL, _PAUSE, _RAISE),
     "sweep.claimed": (_KILL, _RAISE),
     "sweep.published": (_KILL, _RAISE),
+    "reset.closed": (_KILL,),
+    "reset.emptied": (_KILL,),
+    "reset.committed": (_KILL,),
 }
 """What may happen at each failpoint. Only a worker's pool has a parent that may be killed."""
+RESET = "reset."
+"""The beginning of those moments that only come after a store went back in time: see ``history_faults.py``."""
 _LEFT_BEHIND = "batches.taken"
 """Raised here, batches are left without a message: only so has the sweep anything to do."""
 _HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
@@ -51,4 +56,5 @@ MOMENT_FAULTS = tuple(
     )
     for moment, actions in MOMENTS.items()
     for action in actions
+    if not moment.startswith(RESET)
 )

@@ -1,7 +1,7 @@
 """What a run left in PostgreSQL, against what was acknowledged: events id by id, rows of progress, unlocks."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from config.settings import Settings
 from models.cold.connection import database_errors
-from models.cold.tables import dead_letters
+from models.cold.tables import dead_letters, events
 from worker.audit.auditing import Auditor, AuditReport, Scope
 from worker.audit.published import published_rules
 from worker.cli.log_database import log_database
@@ -29,6 +29,27 @@ class Proof:
     """Every row and unlock, against the events that PostgreSQL has."""
     dead_letters: Counter[str]
     """By reason. An event that ended there is not counted, so it is lost as well."""
+
+
+def forget_lost_history(sent: SendReport, at_risk: Collection[str], settings: Settings) -> int:
+    """Count acknowledged events that went with a store's lost history as never accepted; returns how many.
+
+    Those of them that PostgreSQL has stay: they must be right like all others.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    with log_database(settings) as engine, database_errors(), engine.connect() as connection:
+        stored = set(
+            connection.execute(select(events.c.event_id).where(events.c.tenant_id == sent.plan.tenant_id)).scalars()
+        )
+    forgotten = 0
+    for index, accepted in enumerate(sent.accepted_events):
+        event_id = sent.plan.event_id(index)
+        if accepted and event_id in at_risk and event_id not in stored:
+            sent.accepted_events[index] = 0
+            forgotten += 1
+    return forgotten
 
 
 def prove(sent: SendReport, settings: Settings, on_count: Callable[[int], None]) -> Proof:

@@ -30,11 +30,13 @@ class Damage(NamedTuple):
     """How often one did not."""
     ended: Mapping[str, int]
     """How often a process of the product ended by itself. Nothing is lost by it, but it is worth a look."""
+    forgotten: int = 0
+    """Acknowledged events that only the lost part of a store had when it went back in time: no other may be lost."""
 
 
 def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
     """Everything a run has to say, as JSON types."""
-    seed, seconds, survived, missed, ended = damage
+    seed, seconds, survived, missed, ended, forgotten = damage
     stored, audit = proof.stored, proof.audit
     data: dict[str, Any] = {
         "seed": seed,
@@ -48,6 +50,7 @@ def as_data(damage: Damage, sent: SendReport, proof: Proof) -> dict[str, Any]:
         "unknown": len(sent.unanswered),
         "acknowledged": sent.distinct_accepted,
         "counted": stored.found_events,
+        "forgotten": forgotten,
         "lost": stored.lost_events.count,
         "doubled": stored.doubled_events.count + stored.doubled_effects.count,
         "stray": stored.stray_events.count,
@@ -87,7 +90,17 @@ def as_table(data: Mapping[str, Any]) -> Table:
         table.add_row(Text(f"  {name}"), f"{count:,}")
     table.add_row("faults survived", f"{data['faults']:,} in {data['seconds']:,.0f} s")
     table.add_row("faults that missed", f"{sum(data['faults_missed'].values()):,}")
-    for name in ("sent", "acknowledged", "counted", "lost", "doubled", "unknown", "rows_compared", "rows_wrong"):
+    for name in (
+        "sent",
+        "acknowledged",
+        "counted",
+        "forgotten",
+        "lost",
+        "doubled",
+        "unknown",
+        "rows_compared",
+        "rows_wrong",
+    ):
         table.add_row(name.replace("_", " "), f"{data[name]:,}")
     table.add_row("processes that ended by themselves", f"{sum(data['ended_by_themselves'].values()):,}")
     table.add_row("unlocks compared", f"{data['unlocks_compared']:,}")

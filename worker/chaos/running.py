@@ -9,11 +9,12 @@ from uuid import uuid4
 
 from worker.chaos.driving import Driver
 from worker.chaos.fault import Fault
+from worker.chaos.history_faults import HISTORY_FAULTS
 from worker.chaos.installation import Installation, running_installation
 from worker.chaos.load import Load, draw_load
 from worker.chaos.moment_faults import MOMENT_FAULTS
 from worker.chaos.process_faults import PROCESS_FAULTS
-from worker.chaos.proof import prove
+from worker.chaos.proof import forget_lost_history, prove
 from worker.chaos.report import Damage, as_data
 from worker.chaos.schedule import WIPE, Step, draw_schedule
 from worker.chaos.server_faults import SERVER_FAULTS
@@ -23,7 +24,9 @@ from worker.services.interrupts import Interrupts, StoppedError
 from worker.services.running import addresses
 from worker.wiring import load_rulebook
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*PROCESS_FAULTS, *MOMENT_FAULTS, *SERVER_FAULTS)}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault for fault in (*PROCESS_FAULTS, *MOMENT_FAULTS, *SERVER_FAULTS, *HISTORY_FAULTS)
+}
 """Every fault but the wipe, by its name."""
 _LAST_S = 400.0
 """A request's patience, and some more."""
@@ -90,8 +93,11 @@ class Run:
         progress.doing("waiting for PostgreSQL")
         driver.settle()
         progress.doing("comparing")
+        forgotten = forget_lost_history(sent, installation.at_risk, installation.settings)
         proof = prove(sent, installation.settings, lambda _count: _check(interrupts))
-        damage = Damage(self.seed, seconds, driver.survived, driver.missed, installation.ended_by_themselves())
+        damage = Damage(
+            self.seed, seconds, driver.survived, driver.missed, installation.ended_by_themselves(), forgotten
+        )
         return as_data(damage, sent, proof)
 
 
