@@ -18,7 +18,7 @@ from models.hot.scripts import ScriptCall, call_all, register
 from models.installation import InstallationRecord
 
 _SHARDS = "SHARDS"
-_OF_USERS = re.compile(rb"ql:\{s\d+\}:(u|seen|attr|tries):")
+_OF_USERS = re.compile(rb"ql:\{s\d+\}:(u|seen|attr(@[0-9a-f]+)?|tries):")
 _PATTERN = "ql:{s*}:*"
 _SCANNED = 1000
 """Keys looked at in one round trip."""

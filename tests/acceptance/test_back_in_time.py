@@ -36,9 +36,9 @@ class Pupil:
         """The status, and what /readyz says of the stores' history."""
         try:
             with urlopen(f"{self.url}/readyz", timeout=10) as answer:  # noqa: S310 - as above
-                return answer.status, json.load(answer)["dependencies"]["history"]
+                return answer.status, json.load(answer)["checks"]["history"]
         except HTTPError as error:
-            return error.code, json.load(error)["dependencies"]["history"]
+            return error.code, json.load(error)["checks"]["history"]
 
     def stored(self):
         rows = f"SELECT progress FROM user_goal_progress WHERE user_id = '{self.name}' AND goal_id = 'lessons'"

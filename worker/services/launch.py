@@ -16,7 +16,7 @@ from worker.services import programs as named
 from worker.services.data_folder import DataFolder
 from worker.services.interrupts import Interrupts
 from worker.services.programs import Program
-from worker.services.readiness import WorkerRoll, http_fault, listens
+from worker.services.readiness import WorkerRoll, listens, receiver_readiness
 from worker.services.running import web_host, write_run_file
 from worker.services.servers import Servers
 from worker.services.supervision import State, Supervisor, tail
@@ -139,8 +139,9 @@ class Run:
 
     def _wait_for_product(self, names: Sequence[str]) -> None:
         if named.RECEIVER in names:
-            self._wait("the receiver", lambda: http_fault(self.settings))
-            self._voice.say("the receiver is ready")
+            self._wait("the receiver", self._receiver_fault)
+            decision = receiver_readiness(self.settings).decision
+            self._voice.say(f"the receiver is not ready: {decision}" if decision else "the receiver is ready")
         workers = sum(name == named.MAINTENANCE or name.startswith(named.SHARD_WORKER) for name in names)
         if workers:
             with closing(WorkerRoll(self.settings)) as roll:
@@ -151,6 +152,10 @@ class Run:
             self._wait("Flower", lambda: None if listens(*address) else "it does not listen yet")
             self._voice.say("Flower is ready")
         self._wait("every program", self._not_up)
+
+    def _receiver_fault(self) -> str | None:
+        readiness = receiver_readiness(self.settings)
+        return None if readiness.decision else readiness.fault  # an operator may take longer than we wait
 
     def _not_up(self) -> str | None:
         states = self._supervisor.states().values()

@@ -2,6 +2,7 @@
 
 import socket
 from http.client import HTTPException
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -16,26 +17,48 @@ from worker.celery_app import make_app
 from worker.services.running import addresses
 from worker.trust import client_context
 
+_HISTORY = "history"
+"""The check that fails where PostgreSQL went back in time."""
+_COMMAND = "`questline recover`"
+"""What it names then."""
 
-def http_fault(settings: Settings) -> str | None:
-    """Why the receiver is not ready; ``None`` where ``/readyz`` answers 200."""
+
+class Readiness(NamedTuple):
+    """What the receiver says of itself."""
+
+    fault: str | None
+    """Why it is not ready; ``None`` where ``/readyz`` answers 200."""
+    decision: str | None = None
+    """What an operator must decide before it can be, however long that takes."""
+
+
+def receiver_readiness(settings: Settings) -> Readiness:
+    """Ask the receiver once."""
     url = f"{addresses(settings)['http']}/readyz"
     try:
         with urlopen(url, timeout=2, context=client_context(settings)):  # noqa: S310 - http or https
-            return None
+            return Readiness(None)
     except HTTPError as error:
-        return _checks_of(error.read()) or str(error)
+        failing = _failing(error.read())
+        said = "; ".join(f"{name}: {answer}" for name, answer in failing.items())
+        decision = failing.get(_HISTORY, "")
+        return Readiness(said or str(error), decision if _COMMAND in decision else None)
     except (OSError, HTTPException) as error:
-        return str(error)
+        return Readiness(str(error))
 
 
-def _checks_of(body: bytes) -> str:
+def http_fault(settings: Settings) -> str | None:
+    """Why the receiver is not ready; ``None`` where ``/readyz`` answers 200."""
+    return receiver_readiness(settings).fault
+
+
+def _failing(body: bytes) -> dict[str, str]:
     """What ``/readyz`` says is wrong; nothing where it is not the receiver that answers."""
     try:
         checks = orjson.loads(body)["checks"]
-        return "; ".join(f"{name}: {answer}" for name, answer in checks.items() if answer != OK)
+        return {str(name): str(answer) for name, answer in checks.items() if answer != OK}
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        return ""
+        return {}
 
 
 def listens(port: int, host: str) -> bool:
