@@ -140,6 +140,7 @@ def test_a_role_needs_no_more_than_a_schema_of_its_own(tmp_path):
 def test_another_user_of_settings_takes_over_what_the_one_before_has_made(tmp_path):
     with servers_of(tmp_path) as settings:
         _query(settings.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+        _query(settings.database_url, "CREATE TABLE user_goal_progress (id int)")
         _query(settings.database_url, "CREATE SCHEMA replayed CREATE TABLE more (id int)")
     with servers_of(tmp_path, db_user="another", db_password="x") as settings:
         _query(settings.database_url, "ALTER TABLE kept ADD COLUMN more int")

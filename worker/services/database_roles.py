@@ -19,10 +19,9 @@ from worker.services.embedded_postgres import ADMINISTRATOR
 _PATIENCE_S = 30.0
 _RIGHTS = "LOGIN NOSUPERUSER CREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 """It may make databases: a backup is restored into one beside that in use."""
-_OTHER_OWNERS = """
+_OWNERS_BEFORE = """
     SELECT DISTINCT r.rolname FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
-    WHERE c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^(pg_|information_schema$)')
-        AND r.rolname NOT IN (%s, %s)
+    WHERE c.relname = 'user_goal_progress' AND r.rolname NOT IN (%s, %s)
 """
 
 
@@ -82,8 +81,8 @@ def _ensure_owner(asking: cursor, name: str, user: str) -> None:
 
 
 def _hand_over(asking: cursor, user: str) -> None:
-    """Give the role what another one owns in this database: that of settings before, when ``DB_USER`` has changed."""
-    asking.execute(_OTHER_OWNERS, (user, ADMINISTRATOR))
+    """Give the role what the one of settings before has made, where ``DB_USER`` has changed."""
+    asking.execute(_OWNERS_BEFORE, (user, ADMINISTRATOR))
     for (other,) in asking.fetchall():
         asking.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(other), sql.Identifier(user)))
 
