@@ -6,10 +6,14 @@ import signal
 import socket
 import stat
 import subprocess
+from contextlib import suppress
+from itertools import count
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import httpx
 import psutil
 import pytest
 
@@ -135,6 +139,35 @@ def test_a_killed_launcher_leaves_nothing_and_the_next_run_starts(up):
     second.ready()
     assert [process for process in family if process.is_running()] == []
     assert _paste(second)["accepted"] == 1
+    _a_stop_under_load_needs_no_force(second)
+
+
+def _a_stop_under_load_needs_no_force(run: Up) -> None:
+    """Workers bring to an end what they have in hand, and everybody has the time for it."""
+    url, ended = f"{run.run('urls', 'http').stdout.strip()}/v1/events", Event()
+
+    def send(sender: int) -> None:
+        for number in count():
+            if ended.is_set():
+                return
+            events = [
+                {"event_type": "login", "user_id": f"u{n}", "event_id": f"{sender}-{number}-{n}"} for n in range(200)
+            ]
+            with suppress(httpx.HTTPError):
+                httpx.post(url, json=events, timeout=10)
+
+    senders = [Thread(target=send, args=(number,)) for number in range(4)]
+    for sender in senders:
+        sender.start()
+    log = run.data / "logs" / "supervisord.log"
+    said_before = log.stat().st_size
+    wait_until(lambda: run.rows("SELECT count(*) > 3000 FROM events") == [(True,)], seconds=30)
+    took = run.end(signal.SIGTERM)
+    ended.set()
+    for sender in senders:
+        sender.join()
+    assert took < 16
+    assert "SIGKILL" not in log.read_text()[said_before:]
 
 
 @pytest.mark.parametrize("name", ["HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT"])

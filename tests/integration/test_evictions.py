@@ -1,6 +1,8 @@
 """Clean records go before Redis is full; whatever goes when, every event counts once."""
 
+import threading
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -240,3 +242,50 @@ def test_every_event_counts_once_whenever_records_go(redis, engine, steps):
     assert {user: stack.rows(user).get(("logins", ""), (0,))[0] for user in counted} == dict(counted)
     assert stack.count("events") == len(sent)
     assert stack.count("dead_letters") == 0
+
+
+def test_every_event_counts_once_while_records_go_all_the_time(redis, engine):
+    """Two workers, a flush and evictions side by side; every event is sent three times."""
+    stacks = [Stack(redis, engine, batch_size=1) for _ in range(3)]
+    evictions, done = Evictions(redis, shard_of, sample=20), threading.Event()
+    numbers = [(f"u{number % 7}", f"e{number}") for number in range(120)]
+
+    def work(stack, seed):
+        order = 2 * numbers
+        Random(seed).shuffle(order)
+        for start in range(0, len(order), 4):
+            stack.post(*(stack.event(user=user, event_id=name, at=NOON) for user, name in order[start : start + 4]))
+            if start % 60 == 0:  # in between the flush catches up, so that there is something to evict
+                wait_until(lambda: not any(stack.shard_log.lengths(SHARDS)))
+
+    def until_done(step):
+        while not done.is_set():
+            step()
+
+    evicted: list[int] = []
+    side = [
+        threading.Thread(target=until_done, args=(stacks[2].flusher.flush,)),
+        threading.Thread(
+            target=until_done, args=(lambda: evicted.append(evictions.evict_records(all_records(redis))),)
+        ),
+    ]
+    workers = [threading.Thread(target=work, args=(stacks[number], number)) for number in range(2)]
+    for thread in side + workers:
+        thread.start()
+    for thread in workers:
+        thread.join()
+    done.set()
+    for thread in side:
+        thread.join()
+    stack = stacks[0]
+    while any(state.batches for state in stack.journal.states(SHARDS)):  # what was put back, as records went too often
+        stack.clock.advance(minutes=6)
+        stack.sweeper.sweep()
+        stack.apply(*stack.published)
+    stack.post(*(stack.event(user=user, event_id=name, at=NOON) for user, name in numbers))
+    stack.flusher.flush()
+    assert sum(evicted) > 5
+    assert {user: stack.rows(user)["logins", ""][0] for user, _ in numbers} == dict(
+        Counter(user for user, _ in numbers)
+    )
+    assert (stack.count("events"), stack.count("dead_letters")) == (120, 0)
