@@ -91,7 +91,8 @@ class Quotas:
             raise
         with self._lock:
             if day == self._day:
-                self._sent = {owner: total + self._unpushed.get(owner, 0) for owner, total in totals.items()}
+                for owner, total in totals.items():
+                    self._sent[owner] = total + self._unpushed.get(owner, 0)
 
     def _bounds(self, caller: Caller, tenants: Iterable[str]) -> Iterable[tuple[str, Quota]]:
         for tenant in tenants:

@@ -1,7 +1,10 @@
 """How much a tenant or a key may send: a request past it is refused as a whole, over HTTP and gRPC."""
 
+import json
+
 import grpc
 import pytest
+from typer.testing import CliRunner
 
 from ingest.quotas import Quotas
 from models.access import Caller
@@ -13,6 +16,7 @@ from models.hot.usage import DailyUsage
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from tests.integration.test_doors import House
 from tests.stack import Clock
+from worker.cli import app
 from worker.receiver.quota_watch import QuotaWatch
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +112,21 @@ def test_bytes_of_a_day_are_counted_over_all_receivers(redis):
     other.spend(ACME, {"acme": Sent(1, 100)})
 
 
+def test_what_is_sent_while_the_others_are_told_is_not_forgotten(redis):
+    quotas = quotas_of(redis, Quota(None, 1000))
+
+    class Slow(DailyUsage):
+        def add(self, day, sizes):
+            quotas.spend(Caller("k3", "late", "ingest"), {"late": Sent(1, 900)})
+            return super().add(day, sizes)
+
+    quotas._usage = Slow(redis)
+    quotas.spend(ACME, {"acme": Sent(1, 1)})
+    quotas.push()
+    with pytest.raises(QuotaExceededError):
+        quotas.spend(Caller("k3", "late", "ingest"), {"late": Sent(1, 200)})
+
+
 def test_a_new_day_begins_with_nothing_sent(redis):
     clock = Clock()
     quotas = quotas_of(redis, Quota(None, 1000), clock)
@@ -147,3 +166,36 @@ def test_a_quota_of_its_own_holds_within_a_second_and_zero_lifts_the_bound(redis
     assert drop_quota(engine, of_tenant("acme"))
     assert not drop_quota(engine, of_tenant("acme"))
     assert read_quotas(engine) == {"key:k1": Quota(3, None)}
+
+
+@pytest.fixture
+def cli(installation, engine):
+    """Runs `questline quotas` against the test's PostgreSQL."""
+    return lambda *arguments: CliRunner().invoke(app, ["quotas", *arguments], env={"COLUMNS": "200"})
+
+
+def test_the_commands_set_show_and_take_back_quotas(cli, engine):
+    assert "every tenant has the quota of the settings" in cli("list").output
+    said = cli("set", "--tenant", "acme", "--events", "5000", "--bytes", "20GiB")
+    assert (said.exit_code, said.stdout) == (0, "tenant:acme: 5,000 events a second, 21,474,836,480 bytes a day\n")
+    assert cli("set", "--key", "3f2a9c1b7d40", "--events", "0").exit_code == 0
+    assert json.loads(cli("list", "--json").stdout) == [
+        {"key": "3f2a9c1b7d40", "events_per_second": 0, "bytes_per_day": None},
+        {"tenant": "acme", "events_per_second": 5000, "bytes_per_day": 20 * 2**30},
+    ]
+    assert "no bound" in cli("list").output
+    assert "as the settings say" in cli("unset", "--tenant", "acme").output
+    assert "had no quota of its own" in cli("unset", "--tenant", "acme").output
+    assert read_quotas(engine) == {"key:3f2a9c1b7d40": Quota(0, None)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("--tenant a", "--events 1", "--tenant a --key b --events 1", "--tenant a/b --events 1"),
+        *("--tenant a --bytes much", "--tenant a --events -1"),
+    ],
+)
+def test_a_quota_that_cannot_be_meant_is_refused(cli, engine, said):
+    assert cli("set", *said.split()).exit_code == 2
+    assert read_quotas(engine) == {}
