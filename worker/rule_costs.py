@@ -17,7 +17,7 @@ from worker.publications import parse_stored, reach_us
 
 SHOWN = 10
 """Event types that are named in a text; JSON has them all."""
-LATE_LIMIT = Cost(steps=3_000, size=3 << 20)
+LATE_LIMIT = Cost(steps=2_000, size=2 << 20)
 """What a late event may cost while rules change. Fixed: else whoever mends a rule twice a week would have to wait."""
 EventCosts = Mapping[str, Cost]
 """The most that one event of each type may cost, the dearest type first."""

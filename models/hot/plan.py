@@ -34,9 +34,9 @@ from models.rules.rule import COMPOSITES
 
 META = ("@loaded", "@dirty", "@seen", "@seen_before")
 """The record's own fields that the script reads, in its order; see ``records.py``."""
-CALL_LIMIT = Cost(steps=2_000, size=1 << 20)
-"""What one call of the script may cost, so that it holds Redis for some milliseconds only: a step takes about seven
-microseconds. An event that costs more has a call of its own; RULES_MAX_STEPS and RULES_MAX_BYTES bound it."""
+CALL_LIMIT = Cost(steps=1_000, size=1 << 20)
+"""What one call of the script may cost, so that it holds Redis for some milliseconds only: a step takes seven to
+nine microseconds. An event that costs more has a call of its own; RULES_MAX_STEPS and RULES_MAX_BYTES bound it."""
 _EVENT_BYTES = 100
 """About what an event takes in a batch without its payload."""
 FIELD_MARK = b"\x1f"

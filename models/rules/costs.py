@@ -1,6 +1,6 @@
 """What one event may cost the live engine at most, by its type: steps of work, and bytes.
 
-A step is the work of a ``count`` that moves by one: about seven microseconds of Redis on a busy machine of two cores.
+A step is the work of a ``count`` that moves by one: seven to nine microseconds of Redis' processor time.
 Other operators count as several, by what they look through in a state as large as it may become; what hangs on goals
 counts as if all of it moved at once. docs/rules.md has the weights.
 """

@@ -13,7 +13,7 @@ from models.rules.costs import Cost
 from models.rules.goals import Rulebook
 from tests.stack import NOON, SHARDS, Stack, goal
 
-GOALS = 700
+GOALS = 350
 DEAR = Rulebook(tuple(goal(f"g{n}", "count", "login", target=n + 2) for n in range(GOALS)))
 
 
