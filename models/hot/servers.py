@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 from redis.sentinel import (
@@ -20,6 +20,7 @@ from redis.sentinel import (
 
 from config.redis_urls import read_sentinels
 
+_OF_TCP = frozenset({"socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"})
 SENTINEL_TIMEOUT = 1.0
 """Seconds until the next Sentinel is asked. They answer from memory, and the callers wait."""
 
@@ -92,6 +93,8 @@ class RedisServer:
             "connection_class": connection_class or self.connection_class,
             "redis_connect_func": greet,
         }
+        if issubclass(self.connection_class, UnixDomainSocketConnection):
+            options = {name: value for name, value in options.items() if name not in _OF_TCP}
         if self._sentinels is None:
             return ConnectionPool(**options)
         options.pop("host")
@@ -132,8 +135,21 @@ class SentinelClients(Sentinel):
         except MasterNotFoundError as error:
             if ServerGivenError.__name__ in str(error):
                 raise ServerGivenError from error
-            raise MasterNotFoundError(f"no Sentinel names a master of {service_name!r} that is up") from error
+            raise MasterNotFoundError(f"no Sentinel names a master that is up{_reason(str(error))}") from error
         return host, port
+
+
+_REASONS = {
+    "CERTIFICATE_VERIFY_FAILED": "their certificate is not trusted, or for another name",
+    "NOAUTH": "they want a password, as sentinel_password",
+    "WRONGPASS": "they want another password, as sentinel_password",
+    "AuthenticationError": "they want another password, as sentinel_password",
+}
+
+
+def _reason(told: str) -> str:
+    """Why Sentinels do not answer, read from what redis-py has gathered of them; without addresses."""
+    return next((f": {reason}" for word, reason in _REASONS.items() if word in told), "")
 
 
 class _FollowingPool(SentinelConnectionPool):

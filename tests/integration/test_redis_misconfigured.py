@@ -20,6 +20,7 @@ from tests.servers import wait_until
 from worker.celery_app import make_app
 from worker.doctor.redis_servers import rights
 from worker.doctor.registry import Installation
+from worker.receiver.health_checks import write_probe
 from worker.redis_requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 from worker.services.ports import LOOPBACK, free_port
 
@@ -83,6 +84,20 @@ def test_a_server_in_the_place_of_a_sentinel_is_told(tmp_path, redis_url):
     url = f"sentinel://{place}/{SERVICE}?sentinel_password={password}"
     with pytest.raises(ConfigurationError, match="this is no Sentinel"):
         require_redis(settings_of(url), patience=timedelta())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("sentinel_password=secret", "sentinel_password=other"), "another password, as sentinel_password"),
+        (("?sentinel_password=secret", ""), "password, as sentinel_password"),
+        ((f"/{SERVICE}/", "/nobody/"), "no Sentinel names a master that is up$"),
+    ],
+)
+def test_why_the_sentinels_name_no_master_is_told(group, change, says):
+    with connect_state(group.url.replace(*change)) as client, pytest.raises(NotReadyError, match=says) as caught:
+        write_probe(client)
+    assert LOOPBACK not in str(caught.value)
 
 
 def test_a_sentinel_without_a_password_is_known_although_the_url_has_one(tmp_path, group):

@@ -1,4 +1,4 @@
-"""Broker and state behind TLS, as managed services give it: one URL, certificates checked, the host's name too."""
+"""Broker and state by TLS, as managed services give it, or by a unix socket: one URL, certificates and names checked."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from config.shards import queue_for
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
 from models.hot.batches import Batch
 from models.hot.connection import connect_state, state_errors
-from tests.redis_servers import tls_in_front
+from tests.redis_servers import PASSWORD, redis_server, tls_in_front
 from worker.celery_app import SERIALIZER, make_app
 from worker.queues.broker import BatchPublisher
 from worker.receiver.health_checks import write_probe
@@ -103,3 +103,8 @@ def test_celery_shows_no_password(tls):
     with make_app(settings) as app, app.connection_for_read() as broker:
         assert password not in broker.as_uri(include_password=True)
         assert password not in str(app.conf.table(with_defaults=True))
+
+
+def test_a_unix_socket_serves_state_and_broker(tmp_path):
+    with redis_server(tmp_path, "--unixsocket", str(tmp_path / "redis.sock")):
+        assert_works(Settings(broker_url=f"unix://:{PASSWORD}@{tmp_path / 'redis.sock'}?db=1"))

@@ -30,6 +30,7 @@ BROKER = f"redis://:{PASSWORD}@redis:6379/0"
         ("ConnectionError('redis://:it\"s\\'@h:1/0')", "ConnectionError('redis://:****@h:1/0')"),
         ("redis://o'neil:secret@h", "redis://o'neil:****@h"),
         ("redis://:a',b@h", "redis://:****@h"),
+        ("sentinel://:s@a:1,b:2/m/0?sentinel_password=x", "sentinel://:****@a:1,b:2/m/0?sentinel_password=****"),
         ("redis://h/0?password=x", "redis://h/0?password=****"),
         ("'redis://h?db=1&password=it's&ssl_password=y', or", "'redis://h?db=1&password=****&ssl_password=****', or"),
         ('{"a":"redis://:s@h","b":"x@y"}', '{"a":"redis://:****@h","b":"x@y"}'),

@@ -267,12 +267,11 @@ def database_probe(engine: Engine) -> None:
 
 
 def _redis_fault(error: RedisError) -> str:
-    if isinstance(error, UnfitServerError):
+    if isinstance(error, UnfitServerError | MasterNotFoundError):
         return str(error)
     if (fault := tls_fault(error)) is not None:
         return fault
     for kind, text in (
-        (MasterNotFoundError, "no Sentinel names a master that is up"),
         (AuthenticationError, "refuses our password"),
         (BusyLoadingError, "is loading its data"),
         (OutOfMemoryError, "takes no writes: it is at its maxmemory"),
