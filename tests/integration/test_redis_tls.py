@@ -1,4 +1,4 @@
-"""Broker and state by TLS, as managed services give it, or by a unix socket: one URL, certificates and names checked."""
+"""Broker and state by TLS, as managed services give it, or by a unix socket: one URL, certificates are checked."""
 
 from urllib.parse import urlsplit
 

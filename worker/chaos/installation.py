@@ -22,6 +22,7 @@ from models.hot.connection import connect_state
 from worker.chaos.parts import SPARE, chaos_environment, chaos_programs
 from worker.chaos.processes import send
 from worker.chaos.proxy import CuttingProxy
+from worker.chaos.replica import REPLICA, Replica
 from worker.migrating import migrate
 from worker.partitioning import prepare_database
 from worker.services import programs as named
@@ -61,7 +62,8 @@ class Installation:
         self.redis = connect_state(self.settings.state, socket_timeout=2)
         self.redis_proxy = CuttingProxy(int(urlsplit(self.settings.state).port or 0))
         self.postgres_proxy = CuttingProxy(self.settings.db_port)
-        self._programs = chaos_programs(self.settings, folder)
+        self.replica = Replica(folder, self.settings.state, self._servers.programs[0].command[0])
+        self._programs = [*chaos_programs(self.settings, folder), self.replica.program]
         self.workers = {
             program.name: program.command[-1]
             for program in self._programs
@@ -100,7 +102,7 @@ class Installation:
         migrate(engine)
         prepare_database(engine, self.settings)
         engine.dispose()
-        self.want(*(program.name for program in self._programs if program.name not in SPARE))
+        self.want(*(program.name for program in self._programs if program.name not in (*SPARE, REPLICA)))
         self.wait_ready()
 
     def wait_ready(self) -> None:

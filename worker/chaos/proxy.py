@@ -37,6 +37,11 @@ class CuttingProxy:
         self._after = after
         self._to_cut = replies
 
+    def point_at(self, port: int) -> None:
+        """Stand before another server from now on, and reset the connections to the one before."""
+        self._target_port = port
+        self._ask(self._reset())
+
     def close(self) -> None:
         """Reset every connection and end the thread; safe to call twice."""
         if self._loop.is_closed():
@@ -57,6 +62,9 @@ class CuttingProxy:
     async def _end(self) -> None:
         if self._server is not None:
             self._server.close()
+        await self._reset()
+
+    async def _reset(self) -> None:
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)

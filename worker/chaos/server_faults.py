@@ -12,6 +12,7 @@ from worker.chaos.installation import Installation
 from worker.chaos.parts import POSTGRES, REDIS
 from worker.chaos.processes import freeze, thaw
 from worker.chaos.proxy import CuttingProxy
+from worker.chaos.replica import REPLICA
 
 _MOST_CUT = 4
 _CUT_AFTER = (0, 1, 5, 30, 200)
@@ -91,11 +92,30 @@ def _refuses_writes(installation: Installation) -> bool:
         return True  # it did not survive it, which is a restart
 
 
+def _fail_over(installation: Installation, _random: Random) -> Heal:
+    """Another server is the master behind the same address, as when a managed service is maintained."""
+    replica, proxy = installation.replica, installation.redis_proxy
+    installation.want(REPLICA)
+    taken_over = replica.take_over()
+    if taken_over:
+        proxy.point_at(replica.port)
+
+    def heal() -> bool:
+        if taken_over:
+            replica.give_back()
+            proxy.point_at(replica.master_port)
+        installation.unwant(REPLICA)
+        return taken_over
+
+    return heal
+
+
 SERVER_FAULTS = (
     Fault("redis-killed", Lane.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGKILL)),
     Fault("redis-restarted", Lane.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGTERM)),
     Fault("redis-reply-cut", Lane.SERVERS, (0.5, 1.0), _cut(lambda installation: installation.redis_proxy)),
     Fault("redis-disk-full", Lane.SERVERS, (2.0, 5.0), _fill_disk),
+    Fault("redis-failed-over", Lane.SERVERS, (2.0, 10.0), _fail_over),
     Fault("postgres-stopped", Lane.SERVERS, (3.0, 30.0), _stop_postgres),
     Fault("postgres-frozen", Lane.SERVERS, (3.0, 30.0), _freeze_postgres),
     Fault("postgres-crashed", Lane.SERVERS, (1.0, 3.0), _signalled(POSTGRES, SIGQUIT)),
