@@ -10,7 +10,7 @@ from tests.redis_servers import redis_server
 from worker.services.ports import LOOPBACK
 
 # redis-py asks for it at each connection, and goes on without.
-NOT_NEEDED = {b"client|setinfo"}
+NOT_NEEDED = {"client|setinfo"}
 
 
 @pytest.fixture
@@ -39,6 +39,6 @@ def test_the_documented_rights_are_enough_for_every_process(up, server, database
     refused = {
         (entry["reason"], entry["object"])
         for entry in server.client().acl_log()
-        if entry["object"] not in {b"info", b"config|get", *NOT_NEEDED}
+        if entry["object"] not in {"info", "config|get", *NOT_NEEDED}
     }
     assert refused == set()
