@@ -49,8 +49,8 @@ class Wipe:
     rows_behind: int
     """Rows that are not what the acknowledged events mean: what was lost is missing in them."""
     drift: int
-    """Differences that `questline audit` finds: progress that was written a moment before its events.
-    `questline reconcile` repairs them."""
+    """Differences that `questline audit` finds. There are none: progress that was written a moment before its events is
+    computed anew when the wipe is noticed."""
 
     def line(self) -> tuple[str, str]:
         """The figure for people: its name and its value."""

@@ -26,7 +26,6 @@ from models.hot.records import Records
 
 _ENTRIES, _USERS, _CORRECTED = 20, 500, 200
 """Log entries, dirty users and users with rows ahead that are dealt with at a time."""
-_PATIENCE = "SET LOCAL statement_timeout = '10min'"
 
 User = tuple[str, str]
 """Tenant and user."""
@@ -71,6 +70,7 @@ class ShardResetter:
     """Resets shards."""
 
     engine: Engine
+    """Which may take minutes for a statement, and between two."""
     histories: ShardHistories
     records: Records
     shard_log: ShardLog
@@ -89,7 +89,6 @@ class ShardResetter:
             HistoryChangedError: Redis went back once more; likewise.
         """
         with database_errors(), self.engine.begin() as connection:
-            connection.exec_driver_sql(_PATIENCE)
             database, state = lock_histories(connection, shards), self.histories.read(shards)
             due = [
                 shard

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from datetime import timedelta
 from time import time_ns
 
 import structlog
@@ -79,6 +80,10 @@ def read_challenges(settings: Settings) -> Document:
 def load_rulebook(settings: Settings) -> Rulebook:
     """The goals of the challenges file; raises what ``read_challenges`` raises."""
     return read_challenges(settings).rulebook
+
+
+_RESET_PATIENCE = timedelta(minutes=10)
+"""For the one look at all rows of progress that a reset takes."""
 
 
 def leave_to_sweep(_shard: int) -> None:
@@ -224,12 +229,15 @@ def make_history_watch(
 ) -> HistoryWatch:
     """What compares Redis with PostgreSQL, and resets shards; ``wake`` brings a worker to one that was reset."""
     histories = ShardHistories(redis, record_ttl=settings.record_ttl)
+    patient = connect_database(
+        settings.database_url, pool_size=1, application="questline-reset", statement_timeout=_RESET_PATIENCE
+    )
     resetter = ShardResetter(
-        engine=engine,
+        engine=patient,
         histories=histories,
         records=make_records(settings, redis),
         shard_log=ShardLog(redis),
-        corrector=LogCorrector(make_auditor(settings, engine)),
+        corrector=LogCorrector(make_auditor(settings, patient)),
         wake=wake,
         shards=settings.shards,
         now_us=StateClock(redis),

@@ -111,7 +111,7 @@ def _with_postgres(installation: Installation, work: Callable[[Connection], obje
     """Work in one transaction; whether it was committed."""
     engine = connect_database(installation.settings.database_url, application="questline-chaos")
     try:
-        with engine.begin() as connection:
+        with engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
             work(connection)
     except SQLAlchemyError:
         return False
@@ -121,7 +121,6 @@ def _with_postgres(installation: Installation, work: Callable[[Connection], obje
 
 
 def _back_up(connection: Connection) -> None:
-    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {_BACKUP} CASCADE")
     connection.exec_driver_sql(f"CREATE SCHEMA {_BACKUP}")
     for table in _TABLES:
