@@ -44,6 +44,7 @@ class Settings(DatabaseSettings):
     flower_user: str = "questline"
     flower_password: str | None = None
     flower_control: bool = False
+    flower_hosts: str | None = None
     reuse_port: bool = False
 
     # Who may come in.

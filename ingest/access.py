@@ -17,7 +17,10 @@ from ingest.problems import problem, too_many, unavailable
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
 
-FREE_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+_DOCS_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png", "start.js")
+FREE_PATHS = frozenset(
+    {"/healthz", "/readyz", "/openapi.json", "/docs", "/redoc", *(f"/docs/assets/{name}" for name in _DOCS_ASSETS)}
+)
 """Asked by machines and people that hold no key: health, and the description of the API, which tells no data."""
 _BEARER = b"bearer "
 _TELLING = frozenset({b"host", b"origin"})

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from ingest.browser_headers import HEADERS
 from ingest.caller_words import words_for_caller
 from ingest.intake import Rejection
 from models.errors import (
@@ -136,4 +137,5 @@ def unavailable(error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     log.error("request_broke", method=request.method, path=request.url.path, error=repr(error))
-    return problem(500, "The server failed to answer this request; its log says why.")
+    # This leaves outside of all middleware, which would have added the headers.
+    return problem(500, "The server failed to answer this request; its log says why.", headers=HEADERS)

@@ -76,6 +76,28 @@ def test_flower_shows_everything_and_changes_nothing(redis_url, tmp_path):
 
 
 @pytest.mark.usefixtures("redis")
+def test_flower_is_asked_by_our_names_only_and_framed_by_nobody(redis_url, tmp_path):
+    with flower(redis_url, tmp_path, FLOWER_HOSTS="flower.example.com, other.example") as (_, client):
+        for host in ("127.0.0.1:5555", "localhost", "[::1]:5555", "10.1.2.3", "flower.example.com", "OTHER.example."):
+            assert client.get("/healthcheck", headers={"Host": host}).status_code == 200, host
+        for host in (
+            "attacker.example",
+            "attacker.example:5555",
+            "127.0.0.1.attacker.example",
+            "localhost.attacker.example",
+        ):
+            for path in ("/healthcheck", "/", "/metrics", "/static/css/flower.css"):
+                answer = client.get(path, headers={"Host": host})
+                assert answer.status_code == 421, (host, path)
+                assert answer.headers["X-Frame-Options"] == "DENY"
+        for path in ("/healthcheck", "/", "/tasks", "/nowhere", "/static/css/flower.css"):
+            headers = client.get(path).headers
+            assert headers["X-Frame-Options"] == "DENY"
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.usefixtures("redis")
 def test_flower_controls_where_it_is_allowed_to(redis_url, tmp_path):
     with flower(redis_url, tmp_path, FLOWER_CONTROL="true") as (_, client):
         assert client.post("/api/task/revoke/some-name").status_code == 200

@@ -1,5 +1,6 @@
 """HTTP in, journal out: the receiver's routes over a real journal."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from config.shards import shard_for
+from ingest.access import FREE_PATHS
 from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader
 from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
@@ -460,3 +462,44 @@ async def test_an_address_that_is_no_text_is_a_bad_request(redis, path):
     answer = await Receiver(redis).client.post(path, json=GOOD)
     assert answer.status_code == 400
     assert answer.headers["content-type"] == PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/openapi.json", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1/events", 405),
+        ("POST", "/v1/events", 400),
+        ("GET", "/v1/%ff", 400),
+        ("GET", "/docs", 200),
+        ("GET", "/docs/assets/swagger-ui.css", 200),
+        ("GET", "/broken", 500),
+    ],
+)
+async def test_every_answer_tells_browsers_what_they_may_not_do(redis, method, path, status):
+    answer = await Receiver(redis).client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert ("no-store" in answer.headers["Cache-Control"]) is not path.startswith("/docs/assets")
+
+
+async def test_the_page_of_the_description_loads_nothing_from_elsewhere(redis):
+    client = Receiver(redis).client
+    page = await client.get("/docs")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 4
+    assert "<script>" not in page.text
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    for path in loaded:
+        assert path.startswith("/docs/assets/")
+        assert path in FREE_PATHS
+        asset = await client.get(path)
+        assert asset.status_code == 200
+        assert len(asset.content) > 200
+    assert (await client.get("/docs/assets/nothing.js")).status_code == 404
+    assert (await client.get("/redoc")).headers["location"] == "/docs"

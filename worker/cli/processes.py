@@ -118,6 +118,7 @@ def flower() -> None:
     from flower import options as _defined  # noqa: F401, PLC0415 - defines them
     from tornado.options import options  # noqa: PLC0415 - Flower's, which no other process needs
 
+    from worker.queues.flower_guard import guard_flower  # noqa: PLC0415 - the same
     from worker.queues.flower_page import show_queues  # noqa: PLC0415 - the same
 
     settings = process_settings("flower")
@@ -131,6 +132,7 @@ def flower() -> None:
     signals.setup_logging.connect(_logs_are_set_up, weak=False)
     app = make_app(settings)
     show_queues(settings)
+    guard_flower(settings)
     app.start(
         [
             *_celery(settings),

@@ -3,6 +3,7 @@
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ingest.browser_headers import HEADERS
 from ingest.http import MAX_BODY_BYTES
 from ingest.problems import RETRY_AFTER_SECONDS, problem
 
@@ -27,6 +28,6 @@ def raw_refusal(kind: str, default_headers: list[tuple[bytes, bytes]]) -> bytes:
     """The whole answer, head and body, that ends a connection."""
     status, detail = _REFUSALS[kind]
     headers = {"connection": "close"} | ({"retry-after": str(RETRY_AFTER_SECONDS)} if status == 503 else {})
-    answer: Response = problem(status, detail, kind=kind, headers=headers)
+    answer: Response = problem(status, detail, kind=kind, headers=HEADERS | headers)
     head = [b"%b: %b\r\n" % pair for pair in (*default_headers, *answer.raw_headers)]
     return b"".join([STATUS_LINE[status], *head, b"\r\n", bytes(answer.body)])

@@ -2,15 +2,18 @@
 
 import socket
 import ssl
+from collections.abc import Iterable
 from datetime import timedelta
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from config.settings import Settings
+from ingest.browser_headers import HEADERS
 from worker.receiver.serving import listen
 from worker.receiver.tls import certificate_of
 
@@ -26,9 +29,18 @@ def serve_metrics(settings: Settings, registry: CollectorRegistry) -> ThreadingW
     listener = listen(settings.http_host, settings.metrics_port, "METRICS_PORT", reuse=settings.reuse_port)
     listener.setblocking(True)
     server = _MetricsServer(listener, None if certificate is None else certificate.context(), settings.request_timeout)
-    server.set_app(make_wsgi_app(registry))
+    server.set_app(_with_headers(make_wsgi_app(registry)))
     Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server
+
+
+def _with_headers(app: WSGIApplication) -> WSGIApplication:
+    """The application, with what its answers tell browsers."""
+
+    def answer(environ: WSGIEnvironment, start: Any) -> Iterable[bytes]:
+        return app(environ, lambda status, headers, *more: start(status, [*headers, *HEADERS.items()], *more))
+
+    return answer
 
 
 class _MetricsServer(ThreadingWSGIServer):

@@ -18,10 +18,12 @@ import structlog
 import uvloop
 from fastapi import APIRouter, Depends, FastAPI
 
+from api.docs_page import docs_router
 from config.settings import Settings
 from ingest.access import Door, install_door
 from ingest.addresses import AddressCheck, known_parameters
 from ingest.ags import AgsReader
+from ingest.browser_headers import BrowserHeaders
 from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
 from ingest.grpc_server import GrpcReceiver
@@ -51,14 +53,18 @@ def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (),
         version=version("questline"),
         description="Events in, exact progress out.",
         dependencies=[Depends(known_parameters)],
+        docs_url=None,  # its own pages load what they need from elsewhere
+        redoc_url=None,
     )
     app.include_router(build_router(intake, ags))
+    app.include_router(docs_router())
     for router in routers:
         app.include_router(router)
     install_problems(app)
     app.add_middleware(AddressCheck)
     if door is not None:
         install_door(app, door)
+    app.add_middleware(BrowserHeaders)  # outermost: refusals have them too
     install_openapi(app)
     return app
 
