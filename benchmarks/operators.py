@@ -16,6 +16,7 @@ from redis import Redis
 from config.settings import Settings
 from models.events import Event, pack_batch
 from models.hot.connection import connect_state
+from models.hot.keys import shard_keys
 from models.hot.plan import Plan, make_plan
 from models.hot.records import Records
 from models.rules.goals import Goal, Rulebook
@@ -90,6 +91,7 @@ def _rulebook(rules: Sequence[Rule]) -> Rulebook:
 
 def _spent(redis: Redis, matcher: Matcher, events: int, *, seed: int) -> float:
     _forget(redis)
+    redis.set(shard_keys(_SHARD).fence, "0:benchmark")  # whatever the rules are
     records = Records(redis, window=timedelta(days=7), record_ttl=timedelta(hours=1))
     now = time_ns() // 1_000
     batches = list(_batches(events, now, seed))
