@@ -24,6 +24,7 @@ from models.hot.depth import read_depth
 from models.hot.histories import read_histories
 from models.hot.journal import Journal
 from models.hot.keys import METERS, shard_keys
+from models.hot.memory import read_memory
 from models.hot.meters import BUCKETS, SIZE_BUCKETS
 from models.hot.records import Records
 from models.letter_reasons import Reason
@@ -107,6 +108,7 @@ class FleetCollector(Collector):
                 *_histograms(counted),
                 *self._applied(),
                 *self._now(),
+                *self._memory(),
                 *self._depth(),
                 *fleet_metrics(self.redis),
             ]
@@ -144,6 +146,12 @@ class FleetCollector(Collector):
         behind = sum(history.is_behind for history in read_histories(self.redis, range(self.shards)).values())
         yield _gauge("questline_database_behind", "Shards closed because PostgreSQL went back in time", behind)
         yield _gauge("questline_flush_waiting_seconds", "Age of the oldest change PostgreSQL does not have yet", lag)
+
+    def _memory(self) -> Iterator[Metric]:
+        memory = read_memory(self.redis, self.shards)
+        yield _gauge("questline_state_memory_bytes", "Memory that the state Redis uses", memory.used)
+        text = "Its maxmemory; 0 where there is none, or where we may not ask"
+        yield _gauge("questline_state_memory_limit_bytes", text, memory.limit)
 
     def _depth(self) -> Iterator[Metric]:
         with state_errors():

@@ -27,7 +27,7 @@ _PROVEN_AFTER_S = 5
 """A program that dies sooner has failed to start, and waits before it is started again; after a few such failures in a
 row it is given up."""
 
-_RECEIVER_FIRST_S = 2.0
+_RECEIVER_FIRST_S = 6.0
 """So long others wait at most for the receiver to listen. Each start takes a second of a processor: where all begin at
 once, nothing is accepted before all have come up."""
 
