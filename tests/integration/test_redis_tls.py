@@ -1,7 +1,5 @@
 """Broker and state by TLS, as managed services give it, or by a unix socket: one URL, certificates are checked."""
 
-from urllib.parse import urlsplit
-
 import pytest
 
 from config.settings import Settings
@@ -16,12 +14,17 @@ from worker.receiver.health_checks import write_probe
 from worker.redis_requirements import RequirementsCheck, require_redis
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("plain")) as found:
+        yield found
+
+
 @pytest.fixture
-def tls(redis, redis_url, tmp_path):
-    """TLS in front of the test's Redis, and the login that it wants."""
-    parts = urlsplit(redis_url)
-    with tls_in_front(tmp_path, parts.port) as found:
-        yield found, f"{parts.netloc.rpartition('@')[0]}@"
+def tls(server, tmp_path):
+    """TLS in front of a server, and the login that it wants."""
+    with tls_in_front(tmp_path, server.port) as found:
+        yield found, f":{PASSWORD}@"
 
 
 def assert_works(settings):
@@ -91,18 +94,17 @@ def test_what_is_wrong_with_tls_is_said_at_the_start_and_by_readiness(tls, schem
             write_probe(client)
 
 
-def test_a_server_without_tls_is_told(redis_url):
+def test_a_server_without_tls_is_told(server):
     with pytest.raises(ConfigurationError, match="speaks no TLS: write redis://"):
-        require_redis(Settings(broker_url=redis_url.replace("redis://", "rediss://")))
+        require_redis(Settings(broker_url=server.url.replace("redis://", "rediss://")))
 
 
 def test_celery_shows_no_password(tls):
     port, login = tls
     settings = Settings(broker_url=port.url(login), redis_ca_file=port.ca_file)
-    password = login.strip(":@")
     with make_app(settings) as app, app.connection_for_read() as broker:
-        assert password not in broker.as_uri(include_password=True)
-        assert password not in str(app.conf.table(with_defaults=True))
+        assert PASSWORD not in broker.as_uri(include_password=True)
+        assert f":{PASSWORD}@" not in str(app.conf.table(with_defaults=True))
 
 
 def test_a_unix_socket_serves_state_and_broker(tmp_path):
