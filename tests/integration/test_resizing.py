@@ -282,6 +282,13 @@ def test_the_command_says_what_it_did(joined, quietly, stack, table):
     assert "7 shards" in quietly("shards")("give-up").stdout
 
 
+@pytest.mark.parametrize("verb", ["reconcile", "recover"])
+def test_nothing_else_writes_records_meanwhile(quietly, record, table, verb):
+    changing = record.changed({}, Change({"SHARDS": "7"}, Step.DRAINING))
+    assert table.replace(changing, over=record.revision)
+    assert "is under way" in str(quietly(verb)().exception)
+
+
 def test_settings_are_shown_and_set(joined, quietly, table):
     settings = quietly("settings")
     assert "SHARDS" in settings("show").stdout

@@ -26,7 +26,7 @@ from worker.cli.log_database import log_database
 from worker.cli.plain_text import escaped
 from worker.cli.progress_bars import progress_bars
 from worker.cli.user_scope import Everyone, Sample, Tenant, User, scope_of
-from worker.installation.joining import shared
+from worker.installation.joining import shared_to_write
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
 from worker.wiring import make_flusher, make_history_watch
@@ -46,7 +46,7 @@ def reconcile(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Repair users whose progress or unlocks are not what the event log says; exit code 1 if some are left."""
-    settings = shared(running_settings(Settings()))
+    settings = shared_to_write(running_settings(Settings()))
     configure_logs("warning", process="reconcile")  # stdout holds the answer alone
     scope = scope_of(settings, user, tenant, sample, everyone=everyone)
     require_servers(settings)

@@ -7,7 +7,7 @@ that the installation had before: then the environment is out of date, which is 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -25,7 +25,7 @@ WAIT_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Agreement:
     """Settles the record between PostgreSQL and Redis, for one process."""
 
@@ -34,6 +34,8 @@ class Agreement:
     layouts: Layouts
     check_data: Callable[[int], None]
     """Raises ConfigurationError where what is stored was laid out by another number of shards."""
+    database_answers: bool = field(default=True, init=False)
+    """Whether PostgreSQL did when it was asked last."""
 
     def settle(self, settings: Settings) -> InstallationRecord:
         """The record of the installation, which is made from these settings where there is none.
@@ -44,7 +46,9 @@ class Agreement:
         """
         try:
             stored = self.table.read()
+            self.database_answers = True
         except DatabaseUnavailableError as error:
+            self.database_answers = False
             log.warning("installation_not_in_postgres", error=str(error))
             return self._from_redis(settings)
         copied = self._copied()

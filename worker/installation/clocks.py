@@ -27,8 +27,8 @@ def system_clock_us() -> int:
     return time_ns() // 1000
 
 
-def check_clocks(redis: Redis, engine: Engine, now_us: Callable[[], int] = system_clock_us) -> None:
-    """Hold our clock against those of the servers that answer.
+def check_clocks(redis: Redis, engine: Engine | None, now_us: Callable[[], int] = system_clock_us) -> None:
+    """Hold our clock against those of the servers that answer; without an engine, PostgreSQL is not asked.
 
     Raises:
         ConfigurationError: it differs by more than ``MAX_SKEW``.
@@ -41,10 +41,12 @@ def check_clocks(redis: Redis, engine: Engine, now_us: Callable[[], int] = syste
             )
 
 
-def readings(redis: Redis, engine: Engine, now_us: Callable[[], int]) -> Iterator[tuple[str, int, int]]:
+def readings(redis: Redis, engine: Engine | None, now_us: Callable[[], int]) -> Iterator[tuple[str, int, int]]:
     """The clocks of the servers that answer, each with ours at the middle of asking, in µs."""
     with suppress(StateUnavailableError):
         yield "Redis", *_asked(lambda: _redis_clock(redis), now_us)
+    if engine is None:
+        return
     with suppress(DatabaseUnavailableError), database_errors(), engine.connect() as connection:
         told = lambda: microseconds(connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one())  # noqa: E731
         yield "PostgreSQL", *_asked(told, now_us)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.connection import connect_database
 from models.cold.installation import InstallationTable
-from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.errors import DatabaseUnavailableError, PermanentError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
 from models.hot.layout import Layouts
@@ -19,6 +20,9 @@ from worker.installation.agreement import Agreement, agreed, wait_until_settled
 from worker.installation.clocks import check_clocks
 from worker.installation.evidence import check_shards
 from worker.schema_release import refuse_newer_schema
+
+_PATIENCE = timedelta(seconds=3)
+"""How long a PostgreSQL that hangs may hold up a process that starts: the copy in Redis decides then."""
 
 
 def join(settings: Settings) -> Settings:
@@ -33,8 +37,9 @@ def join(settings: Settings) -> Settings:
     with _servers(settings) as (redis, engine):
         refuse_unsuitable(engine)
         refuse_newer_schema(engine)
-        record = wait_until_settled(_agreement(redis, engine), settings)
-        check_clocks(redis, engine)
+        agreement = _agreement(settings, redis, engine)
+        record = wait_until_settled(agreement, settings)
+        check_clocks(redis, engine if agreement.database_answers else None)
         return agreed(settings, record)
 
 
@@ -45,6 +50,19 @@ def shared(settings: Settings) -> Settings:
         ConfigurationError: the environment names other values.
     """
     record = known_record(settings)
+    return settings if record is None else agreed(settings, record)
+
+
+def shared_to_write(settings: Settings) -> Settings:
+    """As ``shared``, for a command that writes users' records: it must know where those are.
+
+    Raises:
+        ConfigurationError: the environment names other values.
+        PermanentError: a change of the shared settings is under way.
+    """
+    record = known_record(settings)
+    if record is not None and record.change is not None:
+        raise PermanentError("a change of the shared settings is under way: wait for its end, or finish it first")
     return settings if record is None else agreed(settings, record)
 
 
@@ -60,18 +78,22 @@ def known_record(settings: Settings) -> InstallationRecord | None:
         return found
 
 
-def _agreement(redis: Redis, engine: Engine) -> Agreement:
-    return Agreement(
-        InstallationTable(engine),
-        InstallationCopy(redis),
-        Layouts(redis),
-        lambda shards: check_shards(redis, engine, shards),
-    )
+def _agreement(settings: Settings, redis: Redis, engine: Engine) -> Agreement:
+    def check_data(shards: int) -> None:
+        patient = connect_database(settings.database_url, application="questline-installation", pool_size=1)
+        try:
+            check_shards(redis, patient, shards)
+        finally:
+            patient.dispose()
+
+    return Agreement(InstallationTable(engine), InstallationCopy(redis), Layouts(redis), check_data)
 
 
 @contextmanager
 def _servers(settings: Settings) -> Iterator[tuple[Redis, Engine]]:
-    engine = connect_database(settings.database_url, application="questline-installation", pool_size=1)
+    engine = connect_database(
+        settings.database_url, application="questline-installation", pool_size=1, statement_timeout=_PATIENCE
+    )
     try:
         with closing(connect_state(settings.state)) as redis:
             yield redis, engine
