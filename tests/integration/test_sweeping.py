@@ -230,3 +230,20 @@ def test_no_copies_are_published_while_many_messages_wait(stack):
     stack.queued = 20
     assert stack.sweeper.sweep() == 5  # and none of the waiting was an attempt
     assert stack.count("dead_letters") == 0
+
+
+def test_a_sweep_hands_out_large_batches_some_at_a_time(stack):
+    large = b'{"note":"' + b"x" * 60_000 + b'"}'
+    stack.accept(*(stack.event("login", "u1", payload=large) for _ in range(1)))
+    batches = [stack.accept(stack.event("login", "u1", payload=large))[0] for _ in range(60)]
+    shard = batches[0].shard
+    taken = stack.journal.take(shard, max_batches=100, max_bytes=1 << 30, now_ms=stack.clock() // 1000)
+    assert len(taken.batches) == 61
+    for batch in taken.batches:  # left behind once before: each is handed out by itself
+        stack.redis.hset(shard_keys(shard).journal_attempts, batch.batch_id, 1)
+    stack.clock.advance(hours=1)
+    first, rest = (
+        stack.journal.claim_waiting(shard, now_ms=stack.clock() // 1000, queued=0, limit=500) for _ in range(2)
+    )
+    assert 30 < len(first) < 40
+    assert len(first) + len(rest) == 61

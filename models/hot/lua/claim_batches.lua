@@ -18,7 +18,7 @@ KEYS[5] turns              hash     see append_journal.lua
 ARGV[1] now                int   milliseconds since the epoch
 ARGV[2] wait               int   milliseconds until the first repetition
 ARGV[3] longest_wait       int   milliseconds
-ARGV[4] limit              int   batches that are due looked at, at most
+ARGV[4] limit              int   batches that are due looked at, at most; fewer where they are large
 ARGV[5] queued             int   messages in the shard's queue
 ARGV[6] seed               int   from 1 to 2^31 - 2, for the spread of due times
 
@@ -29,6 +29,7 @@ local journal, journal_due, journal_attempts, ready, turns = KEYS[1], KEYS[2], K
 local now, wait, longest_wait, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local worker_comes, many_wait = tonumber(ARGV[5]) > 0, tonumber(ARGV[5]) > 20
 local seed, SPREAD = tonumber(ARGV[6]), 0.25
+local MOST_BYTES = 2 * 1024 * 1024 -- handed out by one call, so that it is short
 local FROM_AHEAD = 10 -- batches put off by a wrong clock that are looked at beside the limit
 
 -- From 0 to 1; the server's own numbers would be the same in every call. The products stay exact in a double.
@@ -37,11 +38,11 @@ local function chance()
   return seed / 2147483647
 end
 
-local function claim(batch_id, packed)
+local function claim(batch_id)
   local attempts = redis.call('HINCRBY', journal_attempts, batch_id, 1)
   local pause = math.min(wait * 2 ^ math.min(attempts, 30), longest_wait) * (1 + SPREAD * chance())
   redis.call('ZADD', journal_due, string.format('%.0f', now + pause), batch_id)
-  return { batch_id, attempts, packed }
+  return { batch_id, attempts }
 end
 
 local function waiting_between(earliest, latest, most)
@@ -56,29 +57,36 @@ for _, batch_id in ipairs(waiting_between(from_ahead, '+inf', FROM_AHEAD)) do
   batch_ids[#batch_ids + 1] = batch_id
 end
 
-local claimed = {}
+local claimed, bytes = {}, 0
+
+local function hand_out(row)
+  row[3] = redis.call('HGET', journal, row[1])
+  claimed[#claimed + 1], bytes = row, bytes + #row[3]
+end
+
 for _, batch_id in ipairs(batch_ids) do
-  local packed = redis.call('HGET', journal, batch_id)
   local is_ready = redis.call('ZSCORE', ready, batch_id)
-  if not packed then
+  if bytes >= MOST_BYTES then -- the next sweep goes on
+    break
+  elseif redis.call('HEXISTS', journal, batch_id) == 0 then
     redis.call('ZREM', journal_due, batch_id)
   elseif not is_ready and redis.call('HEXISTS', journal_attempts, batch_id) == 0 then
-    local row = claim(batch_id, packed)
+    local row = claim(batch_id)
     if redis.call('EXISTS', ready) == 0 then -- since when it was accepted it was not ready all the time
       redis.call('HSET', turns, '@taken', ARGV[1])
     end
     redis.call('ZADD', ready, ARGV[1], batch_id)
     if not worker_comes then
       worker_comes = true
-      claimed[#claimed + 1] = row
+      hand_out(row)
     end
   elseif not is_ready then
     if not many_wait then
-      claimed[#claimed + 1] = claim(batch_id, packed)
+      hand_out(claim(batch_id))
     end
   elseif not worker_comes then
     worker_comes = true
-    claimed[#claimed + 1] = claim(batch_id, packed)
+    hand_out(claim(batch_id))
   end
 end
 return claimed
