@@ -378,3 +378,20 @@ async def test_many_requests_wait_for_no_further_company(make, outlets):
     async with asyncio.timeout(5):
         await asyncio.gather(*(committer.commit([event(n, f"user-{n}")]) for n in range(8)))
     assert len(outlets.events()) == 8
+
+
+async def test_another_number_of_shards_asks_those_who_wait_for_another_try(make, outlets):
+    outlets.append_gate.clear()
+    committer = make()
+    writing = asyncio.ensure_future(committer.commit([event(1)]))
+    await asyncio.to_thread(outlets.appending.wait, 10)
+    waiting = asyncio.ensure_future(committer.commit([event(2)]))
+    await asyncio.sleep(0)
+    committer.resize(7)
+    with pytest.raises(StateUnavailableError, match="number of shards"):
+        await waiting
+    outlets.append_gate.set()
+    await writing  # the journal itself says whether it takes them by the old number
+    await committer.commit([event(3)])
+    assert [batch.shards for call in outlets.calls if call[0] == "append" for batch in call[1]] == [SHARDS, 7]
+    assert outlets.calls[-2][1][0].shard == shard_for("default", "ada", 7)
