@@ -20,10 +20,8 @@ from sqlalchemy import Engine
 
 from api.pulse import AWAY, Check
 from config.settings import Settings
-from models.errors import DatabaseUnavailableError, NotReadyError, OnlyReadsError, UnsuitableDatabaseError
-from models.histories import Standing
+from models.errors import NotReadyError, OnlyReadsError, UnsuitableDatabaseError
 from models.hot.connection import connect_state, state_errors
-from models.hot.histories import read_histories
 from models.hot.installation import InstallationCopy
 from models.hot.journal import Journal, JournalBounds
 from models.hot.key_types import foreign_keys_of_state
@@ -31,8 +29,8 @@ from models.hot.keys import PROBE, shard_keys
 from models.hot.records import Records
 from models.hot.servers import UnfitServerError
 from models.hot.tls_faults import tls_fault
-from tasks.standings import compare
 from worker.database_check import check_database
+from worker.receiver.history_check import HistoryCheck
 from worker.receiver.path_words import listed
 from worker.redis_requirements import RequirementsCheck
 
@@ -181,7 +179,7 @@ def receiver_checks(
         "state_keys": backlog.keys,
         "redis": RequirementsCheck(settings),
         "journal": backlog.journal,
-        "history": lambda: one_history(state, engine, backlog.shard_count),
+        "history": HistoryCheck(state, engine, lambda: backlog.shard_count),
         **own,
     }
     if settings.journal_replicas:
@@ -233,24 +231,6 @@ def replica_probe(redis: Redis, wanted: int) -> None:
         found: Any = redis.wait(wanted, _REPLICA_MS)
     if found < wanted:
         raise NotReadyError(f"the state Redis has {found} of the {wanted} that JOURNAL_REPLICAS asks for")
-
-
-def one_history(redis: Redis, engine: Engine, shards: int) -> None:
-    """Whether PostgreSQL has all that was written to it, as far as it answers.
-
-    Raises:
-        StateUnavailableError: Redis does not answer.
-        NotReadyError: PostgreSQL went back in time, so that nothing is accepted.
-    """
-    try:
-        is_behind = bool(compare(redis, engine, shards).of(Standing.DATABASE_BEHIND))
-    except DatabaseUnavailableError:  # what was found before it went away holds on
-        is_behind = any(history.is_behind for history in read_histories(redis, range(shards)).values())
-    if is_behind:
-        raise NotReadyError(
-            "PostgreSQL is older than what was written to it: an operator must run `questline recover`, or put a newer "
-            "backup in its place"
-        )
 
 
 def database_probe(engine: Engine) -> None:
