@@ -18,8 +18,8 @@ from models.hot.servers import ClusterError, ReplicaGivenError, SentinelGivenErr
 from tests.redis_servers import PASSWORD, SERVICE, redis_server, sentinel_group, start_redis
 from tests.servers import wait_until
 from worker.celery_app import make_app
-from worker.doctor.redis_servers import rights
-from worker.doctor.registry import Installation
+from worker.doctor.examination import examine
+from worker.doctor.registry import CHECKS, Installation
 from worker.receiver.health_checks import write_probe
 from worker.redis_requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 from worker.services.ports import LOOPBACK, free_port
@@ -143,9 +143,10 @@ def test_the_doctor_has_a_line_for_it(cluster, redis_url):
     settings = Settings(broker_url=cluster.url, state_url=redis_url)
     with connect_state(redis_url) as state, connect_state(cluster.url) as broker, make_app(settings) as app:
         engine = connect_database(settings.database_url)
-        (remark,) = rights(Installation(settings, state, broker, engine, app, lambda: 0))
-    assert remark.level == "error"
-    assert remark.says.startswith("BROKER_URL: this is a node of a Redis Cluster")
+        installation = Installation(settings, state, broker, engine, app, lambda: 0)
+        (finding,) = examine(installation, [CHECKS["redis-rights"]])
+    assert finding.level == "error"
+    assert finding.says.startswith("BROKER_URL: this is a node of a Redis Cluster")
 
 
 def test_the_master_is_followed_and_nothing_is_written_to_the_one_that_was(group):

@@ -16,8 +16,8 @@ from models.hot.connection import connect_state
 from tests.redis_servers import PASSWORD, Program, issue_certificates, sentinel_group
 from tests.servers import wait_until
 from worker.celery_app import SERIALIZER, make_app
-from worker.doctor.redis_servers import answers
-from worker.doctor.registry import Installation
+from worker.doctor.examination import examine
+from worker.doctor.registry import CHECKS, Installation
 from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.flower_page import QueueLengths
 from worker.redis_requirements import require_redis
@@ -71,5 +71,6 @@ def test_the_broker_follows_the_master(group):
         assert app.control.ping(timeout=0.3) == []
         with connect_state(settings.state) as client:
             engine = connect_database(settings.database_url)
-            (remark,) = answers(Installation(settings, client, client, engine, app, lambda: 0))
-        assert remark.level == "ok"
+            installation = Installation(settings, client, client, engine, app, lambda: 0)
+            (finding,) = examine(installation, [CHECKS["redis"]])
+        assert finding.level == "ok"
