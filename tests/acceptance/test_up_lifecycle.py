@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.acceptance.product import Up, query
+from tests.conftest import long_only
 from tests.servers import wait_until
 from worker.services.ports import free_port
 
@@ -139,11 +140,14 @@ def test_a_killed_launcher_leaves_nothing_and_the_next_run_starts(up):
     second.ready()
     assert [process for process in family if process.is_running()] == []
     assert _paste(second)["accepted"] == 1
-    _a_stop_under_load_needs_no_force(second)
 
 
-def _a_stop_under_load_needs_no_force(run: Up) -> None:
-    """Workers bring to an end what they have in hand, and everybody has the time for it."""
+@long_only
+@pytest.mark.timeout(180)
+def test_a_stop_under_load_needs_no_force(up):
+    """Workers bring to an end what they have in hand, and everybody has the time for it; wants a quiet machine."""
+    run = up()
+    run.ready()
     url, ended = f"{run.run('urls', 'http').stdout.strip()}/v1/events", Event()
 
     def send(sender: int) -> None:

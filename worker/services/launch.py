@@ -27,8 +27,8 @@ _READY_TIMEOUT_S = 90.0
 _DRAIN_S = 6.0
 _STOP_S = 14.0
 """All of a stop, with a second to spare of the fifteen that are promised."""
-_WORKERS_S = 5.0
-"""Kept for workers to bring to an end what they have in hand."""
+_WORKERS_S = 7.0
+"""Kept for workers to bring to an end what they have in hand: a turn, and one that waits behind it."""
 _LAST_STAGE_S = 3.0
 """Kept for Redis and PostgreSQL to write what they hold."""
 

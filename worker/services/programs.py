@@ -23,6 +23,10 @@ FLOWER = "flower"
 _RECEIVER_STOP_WAIT_S = 7
 """A second in which it says goodbye, and the grace for calls under way."""
 
+_WORKER_STOP_WAIT_S = 10
+"""A turn and one that waits behind it, which takes long where the machine is busy. `questline up` bounds the stop as a
+whole."""
+
 _PROVEN_AFTER_S = 5
 """A program that dies sooner has failed to start, and waits before it is started again; after a few such failures in a
 row it is given up."""
@@ -94,7 +98,7 @@ class Program:
     """Not started before somebody listens at this host and port, for so many seconds at most."""
 
 
-_STOP_WAITS_S = {RECEIVER: _RECEIVER_STOP_WAIT_S}
+_STOP_WAITS_S = {RECEIVER: _RECEIVER_STOP_WAIT_S, MAINTENANCE: _WORKER_STOP_WAIT_S}
 
 _FOR_OTHERS = ("API_KEY",)
 """Of the environment, what only client commands need."""
@@ -105,6 +109,12 @@ SHARD_WORKER = "worker-"
 def shard_worker(number: int) -> str:
     """The name of a shard worker's program, counted from 0."""
     return f"{SHARD_WORKER}{number}"
+
+
+def _stop_wait_s(name: str) -> int:
+    if name.startswith(SHARD_WORKER):
+        return _WORKER_STOP_WAIT_S
+    return _STOP_WAITS_S.get(name, Program.stop_wait_s)
 
 
 def product_programs(settings: Settings) -> list[Program]:
@@ -119,7 +129,7 @@ def product_programs(settings: Settings) -> list[Program]:
         Program(
             name,
             [sys.executable, "-m", "worker.cli", *verb],
-            stop_wait_s=_STOP_WAITS_S.get(name, Program.stop_wait_s),
+            stop_wait_s=_stop_wait_s(name),
             runs_once=name == MIGRATE,
             without=_FOR_OTHERS if name == FLOWER else (*_FOR_OTHERS, "FLOWER_PASSWORD"),
             after=None if name in {MIGRATE, RECEIVER} else receiver,
