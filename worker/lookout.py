@@ -30,11 +30,11 @@ class Lookout:
         self._thread = Thread(target=copy_context().run, args=(self._run,), name=self._name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; a look that hangs is left to the end of the process."""
+    def stop(self, *, patience_s: float = 5) -> None:
+        """End the thread; a look that hangs for longer is left to the end of the process."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=patience_s)
 
     def _run(self) -> None:
         known = ""

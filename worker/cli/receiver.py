@@ -52,7 +52,7 @@ def receiver() -> None:
             stopping=stopping,
         ).run()
     finally:
-        parts.probing.stop()
+        parts.probing.stop(patience_s=0.5)  # it may be waiting for PostgreSQL, and leaves nothing undone
         parts.quota_watch.stop()
         membership_thread.stop()
         member.leave()
