@@ -163,7 +163,7 @@ def _pooler(direct: str, certificates: Certificates) -> Iterator[str]:
         "server_tls_ca_file": certificates.authority,
     }
     with pooled(direct, **{name: str(value) for name, value in tls.items()}) as through:
-        yield through
+        yield f"{through}?{direct.partition('?')[2]}"
 
 
 class RedisUrls(NamedTuple):
@@ -191,7 +191,8 @@ def _server(stack: ExitStack, folder: Path, port: int, certificates: Certificate
     folder.mkdir()
     _give_away(folder)
     passwords = ["--requirepass", "secret", "--masterauth", "secret"]
-    command = ["redis-server", "--dir", str(folder), "--save", "", "--bind", "127.0.0.1", *passwords, *more]
+    small = ["--save", "", "--repl-backlog-size", "16kb"]  # tests count the bytes that are in use
+    command = ["redis-server", "--dir", str(folder), "--bind", "127.0.0.1", *small, *passwords, *more]
     stack.enter_context(_running([*command, *_tls(port, certificates)], folder.with_suffix(".log")))
 
 

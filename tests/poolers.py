@@ -23,7 +23,7 @@ needs_pgbouncer = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer her
 def pooled(url: str, *, mode: str = "transaction", **settings: str) -> Iterator[str]:
     """The databases of a server by way of a pgbouncer in this pool mode, with its default settings.
 
-    ``settings`` are pgbouncer's own, on top.
+    ``settings`` are pgbouncer's own, on top. The URL says nothing of TLS.
     """
     behind, port = make_url(url), free_port()
     with tempfile.TemporaryDirectory(prefix="questline-pooler-") as name:
@@ -36,6 +36,7 @@ def pooled(url: str, *, mode: str = "transaction", **settings: str) -> Iterator[
             "pool_mode": mode,
             "auth_type": "scram-sha-256",
             "auth_file": folder / "users",
+            "server_tls_sslmode": "prefer",
             "max_client_conn": 500,
             **settings,
         }
@@ -43,7 +44,7 @@ def pooled(url: str, *, mode: str = "transaction", **settings: str) -> Iterator[
         server = f"host={behind.host} port={behind.port}"
         (folder / "pgbouncer.ini").write_text(f"[databases]\n* = {server}\n[pgbouncer]\n{told}")
         with _running(folder):
-            in_front = behind.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+            in_front = behind.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
             wait_until(lambda: "refused" not in str(postgres_fault(in_front)), message=lambda: str(postgres_fault(url)))
             yield in_front
 

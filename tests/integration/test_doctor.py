@@ -102,7 +102,7 @@ def configured(redis, name, value):
 @pytest.mark.parametrize(
     ("check", "setting", "says"),
     [
-        ("redis", ("min-replicas-to-write", 1), "takes no writes: it has too few replicas"),
+        ("redis", ("min-replicas-to-write", 9), "takes no writes: it has too few replicas"),
         ("redis-durability", ("appendonly", "no"), "no append-only file"),
         ("redis-durability", ("appendfsync", "no"), "its disk"),
         ("redis-eviction", ("maxmemory-policy", "allkeys-lru"), "evicts keys (allkeys-lru)"),
@@ -118,7 +118,7 @@ def test_a_redis_that_would_lose_events_is_named(installation, redis, check, set
 @pytest.mark.parametrize(
     ("check", "setting", "of_broker"),
     [
-        ("redis", ("min-replicas-to-write", 1), ("error", "takes no writes: it has too few replicas")),
+        ("redis", ("min-replicas-to-write", 9), ("error", "takes no writes: it has too few replicas")),
         ("redis-durability", ("appendonly", "no"), ("warning", "ql:poison")),
         ("redis-durability", ("appendfsync", "no"), ("warning", "its disk")),
         ("redis-eviction", ("maxmemory-policy", "allkeys-lru"), ("warning", "evicts keys (allkeys-lru)")),

@@ -318,7 +318,7 @@ def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):
 
 def test_a_broker_that_refuses_writes_for_a_while_ends_no_worker(worker, installation, crowd):
     refused = installation.redis.info("stats")["total_error_replies"]
-    installation.redis.config_set("min-replicas-to-write", 1)
+    installation.redis.config_set("min-replicas-to-write", 9)
     wait_until(lambda: installation.redis.info("stats")["total_error_replies"] > refused + 2, message=worker.logs)
     installation.redis.config_set("min-replicas-to-write", 0)
     crowd.send(1, shards=[0])

@@ -27,7 +27,7 @@ def refusing(redis):
         redis.config_set(name, value)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("min-replicas-to-write", 1), ("maxmemory", 1)])
+@pytest.mark.parametrize(("setting", "value"), [("min-replicas-to-write", 9), ("maxmemory", 1)])
 def test_a_batch_that_redis_refuses_to_write_is_no_bad_batch(stack, refusing, setting, value):
     batches = stack.accept(stack.event("login"))
     refusing(setting, value)
@@ -41,7 +41,7 @@ def test_a_batch_that_redis_refuses_to_write_is_no_bad_batch(stack, refusing, se
 
 @pytest.mark.parametrize("transaction", [True, False])
 def test_a_refusal_inside_a_pipeline_is_recognised(redis, refusing, transaction):
-    refusing("min-replicas-to-write", 1)
+    refusing("min-replicas-to-write", 9)
     pipeline = redis.pipeline(transaction=transaction).get("a").set("a", 1)
     with pytest.raises(StateUnavailableError), state_errors():
         pipeline.execute()
@@ -53,7 +53,7 @@ def test_a_wrong_password_and_a_missing_permission_pass_with_the_setting(redis, 
         with pytest.raises(StateUnavailableError), state_errors():
             client.execute_command("AUTH", "nobody", "wrong")
         client.connection_pool.disconnect()
-    with connect_state(redis_url.replace("redis://:", "redis://reader:")) as client:
+    with connect_state(redis_url.replace("://:", "://reader:")) as client:
         assert client.get("a") is None
         with pytest.raises(StateUnavailableError), state_errors():
             client.set("a", 1)
@@ -88,7 +88,7 @@ def test_a_message_whose_acknowledgement_is_refused_does_not_keep_its_worker_fro
         queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
         queue.consumer.qos(prefetch_count=1)
         first = queue.get(timeout=5)
-        refusing("min-replicas-to-write", 1)
+        refusing("min-replicas-to-write", 9)
         with pytest.raises(ResponseError):
             getattr(first, how)()
         redis.config_set("min-replicas-to-write", 0)
