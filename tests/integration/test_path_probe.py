@@ -1,8 +1,13 @@
 """The probe of the whole way: nothing is taken before one has come through, and the station where it stops is named."""
 
 import json
+import os
+import sys
 from datetime import timedelta
+from subprocess import Popen
+from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -10,12 +15,15 @@ from config.settings import Settings
 from ingest.ags import AgsReader
 from ingest.committer import GroupCommitter
 from ingest.group import CommitLimits
+from ingest.grpc_server import LOGIN_SERVICE
 from ingest.intake import Intake
+from ingest.protos import account_pb2
 from models.cold.connection import connect_database
 from models.cold.probes import ProbeReader
 from models.errors import NotReadyError
 from models.hot.keys import METERS, PATH_LEASE, PATH_REPORT, seen_key, shard_keys
 from models.probes import PROBE_TENANT, probe_user
+from tests.environment import database_settings
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
 from worker.celery_app import make_app
@@ -260,3 +268,33 @@ async def test_events_are_refused_as_not_ready_while_the_way_is_closed(stack):
     assert answer.headers["Retry-After"]
     with pytest.raises(NotReadyError):
         await intake.take_again([stack.event()])
+
+
+def test_a_receiver_without_workers_refuses_events_by_both_ways_in(redis, redis_url, database_url, tmp_path):
+    ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
+    settings = {
+        **{name: str(port) for name, port in ports.items()},
+        **database_settings(database_url),
+        "BROKER_URL": redis_url,
+        "QUESTLINE_DATA_DIR": str(tmp_path),
+    }
+    url, log = f"http://127.0.0.1:{ports['HTTP_PORT']}", tmp_path / "receiver.log"
+    with log.open("wb") as output:
+        process = Popen([sys.executable, "-m", "worker.cli", "receiver"], env={**os.environ, **settings}, stderr=output)
+    try:
+        wait_until(lambda: "receiver_started" in log.read_text(), seconds=60, message=log.read_text)
+        event = {"event_id": "1", "event_type": "login", "user_id": "ada"}
+        refused = httpx.post(f"{url}/v1/events", json=event, timeout=20)
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:questline:problem:not-ready")
+        wait_until(lambda: "station worker" in httpx.get(f"{url}/readyz", timeout=20).json()["checks"]["path"])
+        assert httpx.get(f"{url}/readyz", timeout=20).status_code == 503
+        message = account_pb2.UserLoggedIn(id="1", user_id="ada")
+        with grpc.insecure_channel(f"127.0.0.1:{ports['GRPC_PORT']}") as channel:
+            method: Any = channel.unary_unary  # its stub wants serializers
+            with pytest.raises(grpc.RpcError, match="station worker") as refusal:
+                method(f"/{LOGIN_SERVICE}/OnMessage")(message.SerializeToString(), timeout=20)
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not any(redis.exists(shard_keys(shard).log) for shard in range(16))
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
