@@ -46,6 +46,7 @@ class Outlets:
         self.calls: list[Any] = []
         self.append_error: Exception | None = None
         self.full: dict[int, Bound] = {}
+        self.unconfirmed = ""
         self.silent = True
         """Whether the bells are: if not, no batch needs a message."""
         self.publish_error: Exception | None = None
@@ -61,7 +62,8 @@ class Outlets:
         if self.append_error:
             raise self.append_error
         refused = [(batch, self.full[batch.shard]) for batch in batches if batch.shard in self.full]
-        return Appended([batch for batch in batches if self.silent and batch.shard not in self.full], refused)
+        ready = [batch for batch in batches if self.silent and batch.shard not in self.full]
+        return Appended(ready, refused, unconfirmed=self.unconfirmed)
 
     def publish(self, batches: Sequence[Batch]) -> None:
         self.calls.append(("publish", list(batches)))
@@ -181,6 +183,16 @@ async def test_a_failed_write_reaches_every_caller_of_the_group_and_nothing_is_p
     assert outlets.steps() == ["append"]
     outlets.append_error = None
     await committer.commit([event(9)])
+
+
+async def test_what_replicas_do_not_confirm_is_sent_again_by_callers_and_published_all_the_same(make, outlets):
+    committer = make()
+    outlets.unconfirmed = "0 of 1 replicas have the events"
+    with pytest.raises(StateUnavailableError, match="0 of 1 replicas"):
+        await committer.commit([event(1)])
+    assert outlets.publishing.wait(10)
+    outlets.unconfirmed = ""
+    await committer.commit([event(1)])
 
 
 async def test_an_unforeseen_error_asks_for_another_try_and_the_thread_lives_on(make, outlets):
