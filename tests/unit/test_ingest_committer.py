@@ -405,5 +405,6 @@ async def test_another_number_of_shards_asks_those_who_wait_for_another_try(make
     outlets.append_gate.set()
     await writing  # the journal itself says whether it takes them by the old number
     await committer.commit([event(3)])
-    assert [batch.shards for call in outlets.calls if call[0] == "append" for batch in call[1]] == [SHARDS, 7]
-    assert outlets.calls[-2][1][0].shard == shard_for("default", "ada", 7)
+    appended = [batch for call in outlets.calls if call[0] == "append" for batch in call[1]]
+    assert [batch.shards for batch in appended] == [SHARDS, 7]
+    assert appended[-1].shard == shard_for("default", "ada", 7)
