@@ -230,7 +230,7 @@ def make_history_watch(
     """What compares Redis with PostgreSQL, and resets shards; ``wake`` brings a worker to one that was reset."""
     histories = ShardHistories(redis, record_ttl=settings.record_ttl)
     patient = connect_database(
-        settings.database_url, pool_size=1, application="questline-reset", statement_timeout=_RESET_PATIENCE
+        settings.database_url, pool_size=2, application="questline-reset", statement_timeout=_RESET_PATIENCE
     )
     resetter = ShardResetter(
         engine=patient,

@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from models.cold.publishing import Document
+from models.rules.calendar import microseconds
 from tests.backups import DatabaseBackup
-from tests.stack import Stack
+from tests.mixed_rules import RULES, document
+from tests.publishing import publish
+from tests.stack import NOON, Stack
 
 
 @pytest.fixture
@@ -61,3 +65,20 @@ def test_it_opens_shards_that_were_closed_for_an_older_postgresql_and_are_in_ste
     stack.histories.mark_behind(4)
     assert recover().exit_code == 0
     assert not any(history.is_behind for history in stack.histories.read(range(4)).values())
+
+
+def test_it_computes_rows_anew_that_are_ahead_of_their_events(recover, redis, engine):
+    """By its own connections, of which the look at the events needs several at once."""
+    publish(engine, Document(document(), RULES, "mixed.json"), now_us=microseconds(NOON))
+    stack = Stack(redis, engine, rulebook=RULES)
+    stack.post(*(stack.event("lesson", payload=b'{"course":"c1"}') for _ in range(3)))
+    stack.flusher.flush()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE user_goal_progress SET stamp = stamp + 1000000, progress = 9, state = '[9]'"
+            " WHERE goal_id = 'lessons'"
+        )
+    redis.flushall()
+    told = json.loads(recover("--json").stdout)
+    assert (told["users_corrected"], told["users_left"], told["ok"]) == (1, 0, True)
+    assert stack.rows()["lessons", ""] == (3, False)
