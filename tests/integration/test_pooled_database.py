@@ -94,6 +94,7 @@ def test_keys_and_rules_are_kept(through):
         connection.exec_driver_sql("TRUNCATE api_keys")
 
 
+@pytest.mark.parametrize("pooled_url", ["transaction"], indirect=True)
 def test_two_migrators_at_once_bring_a_fresh_database_to_this_version(engine, pooled_url):
     name = f"pooled_{next(_names)}"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
