@@ -108,6 +108,10 @@ local laid_out = redis.call('HGET', layout, 'shards')
 if laid_out and shards ~= '0' and laid_out ~= shards then
   return -7
 end
+-- A key that holds another application's value fails here, before anything is written.
+redis.call('HLEN', journal)
+redis.call('ZCARD', journal_index)
+redis.call('ZCARD', journal_due)
 local bytes = tonumber(redis.call('GET', journal_bytes) or '0') + tonumber(redis.call('GET', log_bytes) or '0')
 if bytes <= 0 then -- what a former release dropped it did not take off
   redis.call('DEL', held)

@@ -100,7 +100,7 @@ end
 
 expect({ stamp_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
 expect({ journal_due, 'zset', journal_bytes, 'int', journal_attempts, 'hash', log_bytes, 'int', ready, 'zset' })
-expect({ history, 'hash' })
+expect({ held, 'hash', history, 'hash' })
 
 -- include: history
 

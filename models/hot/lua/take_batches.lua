@@ -31,6 +31,9 @@ local function events_in(packed)
   return math.max(head - 0x90, 1)
 end
 
+-- A key that holds another application's value fails here, before anything is taken.
+redis.call('HLEN', journal)
+redis.call('ZCARD', journal_due)
 local taken, cost, virtual = {}, 0, nil
 while #taken < 2 * max_batches and cost < max_cost do
   local popped = redis.call('ZPOPMIN', ready)
