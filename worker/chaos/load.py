@@ -21,6 +21,9 @@ _BATCH = 10
 _SENDERS = 12
 _PATIENCE_S = 240.0
 _HELD_PAUSE_S = 0.05
+_AHEAD_US = 240_000_000
+"""How far the newest events lie ahead, which senders' clocks may: so there are events of the times of rules that are
+published during the run."""
 
 
 def draw_load(rulebook: Rulebook, *, seed: int, run: str, events: int) -> Plan:
@@ -31,7 +34,7 @@ def draw_load(rulebook: Rulebook, *, seed: int, run: str, events: int) -> Plan:
     shape = Shape(
         events=_ENOUGH * events, users=max(1, events // 4), tenant_id=TENANT, duplicates=_DUPLICATES, seed=seed
     )
-    return make_plan(rulebook, shape, run=run, now=time_ns() // 1000)
+    return make_plan(rulebook, shape, run=run, now=time_ns() // 1000 + _AHEAD_US)
 
 
 class HeldTarget:

@@ -16,6 +16,7 @@ from worker.chaos.moment_faults import MOMENT_FAULTS
 from worker.chaos.process_faults import PROCESS_FAULTS
 from worker.chaos.proof import forget_lost_history, prove
 from worker.chaos.report import Damage, as_data
+from worker.chaos.rule_faults import RULE_FAULTS
 from worker.chaos.schedule import WIPE, Step, draw_schedule
 from worker.chaos.server_faults import SERVER_FAULTS
 from worker.load.send import SendReport
@@ -24,9 +25,8 @@ from worker.services.interrupts import Interrupts, StoppedError
 from worker.services.running import addresses
 from worker.wiring import load_rulebook
 
-FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (*PROCESS_FAULTS, *MOMENT_FAULTS, *SERVER_FAULTS, *HISTORY_FAULTS)
-}
+_ALL = (*PROCESS_FAULTS, *MOMENT_FAULTS, *SERVER_FAULTS, *HISTORY_FAULTS, *RULE_FAULTS)
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault but the wipe, by its name."""
 _LAST_S = 400.0
 """A request's patience, and some more."""
