@@ -20,6 +20,7 @@ from worker.partitioning import prepare_database
 from worker.services.data_folder import DataFolder
 from worker.services.discovery import find_postgres_servers
 from worker.services.embedded_postgres import administrator_url
+from worker.services.embedded_redis import LEAST_MEMORY
 from worker.services.interrupts import Interrupts
 from worker.services.launch import Product, Run
 from worker.services.servers import Servers
@@ -85,6 +86,7 @@ def test_the_servers_ask_for_a_password_and_keep_what_they_are_told(tmp_path):
         assert redis.config_get("appendonly")["appendonly"] == "yes"
         assert redis.config_get("appendfsync")["appendfsync"] == "everysec"
         assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        assert int(redis.config_get("maxmemory")["maxmemory"] or 0) >= LEAST_MEMORY
         assert _query(settings.database_url, "SHOW server_encoding") == [("UTF8",)]
         assert _query(settings.database_url, "SHOW listen_addresses") == [("127.0.0.1",)]
 
