@@ -87,7 +87,7 @@ def receiver(redis_url, database_url, tmp_path_factory):
         "BROKER_URL": redis_url,
         "QUESTLINE_DATA_DIR": str(folder),
         # No worker empties the journal, and a 503 is a fault here: no bound may be reached.
-        "JOURNAL_MAX_AGE": "10d",
+        "JOURNAL_MAX_AGE": "7d",
         "JOURNAL_MAX_BYTES": str(4 * 1024**3),
         "REQUEST_TIMEOUT": "5s",
         "COMMIT_LINGER": "1ms",
