@@ -81,6 +81,26 @@ def test_a_short_run_loses_nothing_and_doubles_nothing(tmp_path):
     assert processes_of(folder) == []
 
 
+HISTORY = ("redis-restored", "redis-emptied", "postgres-restored", "reset.")
+
+
+@long_only
+@pytest.mark.timeout(400)
+def test_stores_that_go_back_in_time_under_load_lose_only_what_no_other_server_had():
+    chosen = [part for fault in HISTORY for part in ("--only", fault)]
+    ended = subprocess.run(
+        command("--minutes", "1", "--seed", "3", *chosen, "--json"),
+        capture_output=True, text=True, timeout=380, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    said = json.loads(ended.stdout)
+    figures = ("lost", "doubled", "rows_wrong", "audit_differences", "audit_skipped")
+    assert [said[name] for name in figures] == [0, 0, 0, 0, 0]
+    assert said["acknowledged"] == said["counted"] > 1000
+    assert len({*said["faults_by_name"], *said["faults_missed"]}) == 6
+    assert said["forgotten"] > 0
+
+
 @long_only
 def test_a_run_that_is_stopped_leaves_nothing_behind(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -98,7 +118,7 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(tmp_path):
 
 GOOD = {
     "counted": 10, "lost": 0, "doubled": 0, "stray": 0, "rejected": 0, "rows_wrong": 0, "audit_differences": 0,
-    "audit_skipped": 0, "dead_letters": {}, "acknowledged": 990, "unknown": 0,
+    "audit_skipped": 0, "judged_late": 0, "dead_letters": {}, "acknowledged": 990, "unknown": 0,
     "faults_by_name": {"redis-killed": 1, WIPE: 1}, "faults_missed": {"redis-reply-cut": 1},
 }  # fmt: skip
 BAD = ("lost", "doubled", "stray", "rejected", "rows_wrong", "audit_differences", "audit_skipped")
