@@ -19,6 +19,8 @@ from worker.services.programs import BEAT, MAINTENANCE, RECEIVER
 _CLOCK_STEPS_S = (-3600, 3600)
 _LOCK_DELETIONS = 20
 _LOCK_PAUSE_S = 0.05
+_REFUSAL_S = 15.0
+"""How long processes may take on a busy machine to see that they are not to run."""
 REFUSED = 2
 """The exit code of a process whose settings are wrong."""
 
@@ -69,12 +71,19 @@ def _mix_shards(installation: Installation, _random: Random) -> Heal:
     installation.begin(OTHER_RECEIVER, OTHER_WORKER)
 
     def heal() -> bool:
-        states = installation.states()
-        refused = [states[name].exit_status == REFUSED for name in (OTHER_RECEIVER, OTHER_WORKER)]
+        deadline = time.monotonic() + _REFUSAL_S
+        while not (refused := _are_refused(installation)) and time.monotonic() < deadline:
+            time.sleep(_LOCK_PAUSE_S)
         installation.unwant(OTHER_RECEIVER, OTHER_WORKER)  # both servers may have been away all the time
-        return all(refused)
+        return refused
 
     return heal
+
+
+def _are_refused(installation: Installation) -> bool:
+    states = installation.states()
+    others = [states[name] for name in (OTHER_RECEIVER, OTHER_WORKER)]
+    return all(other.state == "EXITED" and other.exit_status == REFUSED for other in others)
 
 
 def _remove_worker(installation: Installation, random: Random) -> Heal:
