@@ -18,6 +18,9 @@ OPTIONS = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1_000),
+    # By default gRPC drops calls at random, whoever makes them, once 1,000 wait to be looked at.
+    ("grpc.server.max_pending_requests", MAX_OPEN_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_OPEN_CALLS),
     ("grpc.max_connection_idle_ms", 15 * 60_000),
     ("grpc.max_connection_age_ms", 60 * 60_000),  # so that connections spread over receivers that came later
     ("grpc.max_connection_age_grace_ms", 30_000),
