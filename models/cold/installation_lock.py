@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from models.cold.connection import database_errors
 from models.errors import PermanentError
 
-_LOCK = 7_305_116_274_002  # any number, the same for all who change them
+_LOCK = 7_305_116_274_010  # any number that no other lock has, the same for all who change them
 
 
 class ChangeLock:

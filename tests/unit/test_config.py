@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -189,3 +190,13 @@ def test_a_duration_out_of_bounds_is_told_with_its_bound(monkeypatch, capsys, se
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err == f"questline: {said}\n"
+
+
+def test_no_two_advisory_locks_of_postgresql_have_one_number():
+    root = Path(__file__).parents[2]
+    files = [
+        file for room in ("models", "migrations", "tasks", "worker", "api") for file in (root / room).rglob("*.py")
+    ]
+    numbers = [number for file in files for number in re.findall(r"\b7_305_116_274_\d{3}\b", file.read_text())]
+    assert len(numbers) > 3
+    assert sorted(numbers) == sorted(set(numbers))
