@@ -15,6 +15,7 @@ from models.hot.keys import member
 from models.hot.log import LogEntry, ShardLog
 from models.hot.records import DirtyRecord, Records
 from models.hot.traces import ReadTrace
+from models.probes import is_probe
 from models.rules.calendar import microseconds_of, oldest_periods
 
 LOG_ENTRIES = 40
@@ -37,6 +38,11 @@ class ShardWork:
     trace: ReadTrace
     log_version: int
     """Every event that was applied up to this version is in these entries, or was flushed before."""
+
+    @property
+    def events(self) -> int:
+        """How many events it brings to PostgreSQL; probes are none."""
+        return sum(not is_probe(event) for entry in self.entries for event in entry.events)
 
     @property
     def row_version(self) -> int:

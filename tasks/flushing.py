@@ -76,7 +76,7 @@ class _Group:
     def add(self, work: ShardWork) -> None:
         self.works.append(work)
         self.rows += sum(len(record.rows) for record in work.records)
-        self.events += sum(not is_probe(event) for entry in work.entries for event in entry.events)
+        self.events += work.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +220,7 @@ class Flusher:
 def _flush_of(works: list[ShardWork]) -> Flush:
     flush = Flush()
     for work in works:
-        events = sum(len(entry.events) for entry in work.entries)
-        flush.shards.append(ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, events))
+        flush.shards.append(ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, work.events))
         for record in work.records:
             flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
         for entry in work.entries:

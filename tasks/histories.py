@@ -92,7 +92,7 @@ class FlushGate:
                     work.shard,
                     work.trace,
                     found[work.shard].flushed,
-                    found[work.shard].flushed_events + sum(len(entry.events) for entry in work.entries),
+                    found[work.shard].flushed_events + work.events,
                 )
                 for work in self.works
             ]

@@ -14,7 +14,8 @@ from models.events import pack_batch
 from models.hot.batches import Batch
 from models.hot.keys import shard_keys, turns_key
 from models.hot.log import ShardLog
-from tests.stack import SHARDS, Stack
+from models.rules.goals import Rulebook
+from tests.stack import SHARDS, Stack, goal
 
 HERE = 0
 
@@ -116,6 +117,17 @@ def test_what_tenants_hold_is_exact_until_postgresql_has_it(stack, redis):
     stack.apply(batch)  # a merged call of all tenants
     logged = int(redis.get(shard_keys(HERE).log_bytes))
     assert logged <= sum(held(redis).values()) <= logged + 3  # rounded up for each tenant
+    stack.flusher.flush()
+    assert held(redis) == {}
+
+
+def test_what_a_tenant_holds_is_its_own_where_a_turn_takes_several_calls(redis, engine):
+    goals = Rulebook(tuple(goal(f"g{number}", "count", "login") for number in range(40)))
+    stack = Stack(redis, engine, rulebook=goals)
+    for tenant in ("a", "b"):  # taken together, and too much for one call together
+        stack.accept(*(event_of(stack, tenant) for _ in range(20)))
+    stack.apply(stack.journal.next_ready(HERE))
+    assert sum(held(redis).values()) == pytest.approx(int(redis.get(shard_keys(HERE).log_bytes)), abs=8)
     stack.flusher.flush()
     assert held(redis) == {}
 

@@ -19,6 +19,7 @@ from ingest.grpc_server import LOGIN_SERVICE
 from ingest.intake import Intake
 from ingest.protos import account_pb2
 from models.cold.connection import connect_database
+from models.cold.histories import read_histories
 from models.cold.probes import ProbeReader
 from models.errors import NotReadyError
 from models.hot.keys import METERS, PATH_LEASE, PATH_REPORT, seen_key, shard_keys
@@ -109,6 +110,15 @@ def test_a_probe_leaves_no_trace_among_events(way, redis):
     assert not redis.hgetall(METERS)
     assert not any(redis.exists(shard_keys(shard).counts) for shard in range(SHARDS))
     assert not any(redis.exists(shard_keys(shard).dirty) for shard in range(SHARDS))
+
+
+def test_a_probe_is_none_of_the_events_that_a_store_which_goes_back_may_have_lost(way):
+    way.pass_once()
+    way.stack.post(way.stack.event(user="u1"))
+    way.stack.flusher.flush()
+    told = way.stack.histories.read(range(SHARDS)).values()
+    assert sum(history.flushed_events for history in told) == 1
+    assert sum(history.flushed_events for history in read_histories(way.stack.engine).values()) == 1
 
 
 def test_a_probe_beside_events_takes_nothing_from_them(way):

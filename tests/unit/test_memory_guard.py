@@ -18,6 +18,7 @@ class Installation:
         self.known: set[str] = set()
         self.written: list[str] = []
         self.held: dict[str, int] = {}
+        self.unconfirmed = ""
         self.guard = MemoryGuard(
             self.append,
             self.memory,
@@ -37,7 +38,7 @@ class Installation:
 
     def append(self, batches, _now_ms):
         self.written += [batch.batch_id for batch in batches]
-        return Appended(list(batches))
+        return Appended(list(batches), unconfirmed=self.unconfirmed)
 
     def send(self, *tenants):
         """One batch of each tenant, named by it; what was refused, by which bound."""
@@ -52,6 +53,14 @@ def test_while_there_is_room_everybody_is_taken():
     assert one.send("loud", "quiet") == {}
     assert one.written == ["loud", "quiet"]
     one.guard.check()
+
+
+def test_what_replicas_do_not_confirm_is_told_beside_what_is_refused():
+    one = Installation()
+    one.part, one.lately, one.unconfirmed = SHORT, {"loud": 9000}, "0 of 1 replicas"
+    appended = one.guard.append([Batch(0, name, b"", name) for name in ("loud", "quiet")], 0)
+    assert [batch.tenant_id for batch, _ in appended.refused] == ["loud"]
+    assert appended.unconfirmed == "0 of 1 replicas"
 
 
 def test_when_memory_is_short_only_those_are_refused_whose_new_users_fill_it():

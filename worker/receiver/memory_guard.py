@@ -65,7 +65,7 @@ class MemoryGuard:
         turned_away = {batch.batch_id for batch, _ in refused}
         taken = [batch for batch in batches if batch.batch_id not in turned_away]
         appended = self.append_to_journal(taken, now_ms) if taken else Appended([])
-        return Appended(appended.to_publish, [*appended.refused, *refused])
+        return appended._replace(refused=[*appended.refused, *refused])
 
     def check(self) -> None:
         """Whether memory is short.

@@ -255,15 +255,16 @@ if duplicates > 0 then
   redis.call('HINCRBY', counts, 'duplicate', duplicates)
 end
 for _, batch_id in ipairs(#cold == 0 and batch_ids or {}) do
-  local size = redis.call('HSTRLEN', journal, batch_id)
-  local tenant = #tenants == 2 and tenants[1] or tenant_of(redis.call('HGET', journal, batch_id) or '')
-  if redis.call('HDEL', journal, batch_id) == 1 then
+  -- Its tenant may be none of this plan's, which may be the last of several.
+  local taken = redis.call('HGET', journal, batch_id)
+  if taken then
+    redis.call('HDEL', journal, batch_id)
     redis.call('ZREM', journal_index, batch_id)
     redis.call('ZREM', journal_due, batch_id)
     redis.call('ZREM', ready, batch_id)
     redis.call('HDEL', journal_attempts, batch_id)
-    redis.call('DECRBY', journal_bytes, size)
-    let_go(held, tenant, size)
+    redis.call('DECRBY', journal_bytes, #taken)
+    let_go(held, tenant_of(taken), #taken)
   end
 end
 return { #applied, duplicates, #unlocks, redis.call('ZCARD', dirty), cold }
