@@ -31,7 +31,6 @@ _ARGUMENTS: dict[str, Command] = {
     "HRANDFIELD": (),
     "HSET": ("f", "v"),
     "HSETNX": ("f", "v"),
-    "HSTRLEN": ("f",),
     "INCR": (),
     "INCRBY": ("1",),
     "LLEN": (),

@@ -22,7 +22,7 @@ from tests.environment import database_settings
 from worker.installation.agreement import Agreement, agreed
 from worker.installation.clocks import MAX_SKEW, check_clocks, system_clock_us
 from worker.installation.evidence import check_shards
-from worker.installation.joining import join
+from worker.installation.joining import join, known_record, shared
 from worker.services.ports import free_port
 
 
@@ -151,6 +151,26 @@ def test_a_postgres_from_before_a_change_is_brought_up_to_redis(settings, table,
     copy.write(changed)
     assert join(settings).shards == 32
     assert table.read() == changed
+
+
+def test_a_postgres_from_before_the_record_is_no_dead_end_where_the_shards_were_changed(stack, settings, table, copy):
+    stack.post(stack.event())
+    ensure_partitions(stack.engine, days_around(datetime.fromtimestamp(stack.clock() / 1e6, UTC), timedelta(days=1)))
+    stack.flusher.flush()
+    changed = new_record(shared_values(_set(settings, shards=4)), 1).changed({"SHARDS": "32"})
+    copy.write(changed)
+    assert join(settings).shards == 32
+    assert table.read() == changed
+
+
+def test_commands_go_by_the_newest_record_where_one_server_is_older(settings, table, copy):
+    join(_set(settings, shards=8))
+    changed = table.read().changed({"SHARDS": "32"})
+    copy.write(changed)
+    assert shared(settings).shards == 32
+    assert known_record(settings) == changed
+    table.replace(changed.changed({"RECORD_TTL": "2h"}), over=1)
+    assert known_record(settings).values["RECORD_TTL"] == "2h"
 
 
 def test_two_installations_are_not_mixed(settings, engine, table, copy):

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
+from config.settings import Settings
+from config.shared_settings import shared_values
+from models.cold.installation import InstallationTable
 from models.cold.publishing import Document
+from models.hot.installation import InstallationCopy
+from models.installation import new_record
 from models.rules.calendar import microseconds
 from tests.backups import DatabaseBackup
 from tests.mixed_rules import RULES, document
@@ -57,6 +62,17 @@ def test_it_lets_the_flush_go_on_from_what_postgresql_has(recover, behind):
     behind.flusher.flush()
     assert behind.rows()["logins", ""] == (3, True)
     assert behind.count("events") == 3
+
+
+def test_it_looks_at_every_shard_where_postgresql_is_of_before_their_number_was_changed(recover, behind, engine, redis):
+    table, copy = InstallationTable(engine), InstallationCopy(redis)
+    old = table.create(new_record(shared_values(Settings(shards=1)), 1))
+    copy.write(old.changed({"SHARDS": "4"}))
+    assert behind.flusher.flush().stopped
+    told = recover("--json")
+    assert (told.exit_code, json.loads(told.stdout)["ok"]) == (0, True)
+    assert not behind.flusher.flush().stopped
+    assert table.read() == copy.read()
 
 
 def test_it_opens_shards_that_were_closed_for_an_older_postgresql_and_are_in_step_again(recover, stack):

@@ -20,7 +20,7 @@ from models.hot.presence import Presence
 from worker.cli.database import open_database
 from worker.cli.progress_bars import progress_bars
 from worker.installation.changing import Changer, Drain
-from worker.installation.joining import shared
+from worker.installation.joining import bring_up, shared
 from worker.services.running import require_servers
 from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
 
@@ -58,6 +58,7 @@ def changer(settings: Settings, *, patience_s: float = 30.0) -> Iterator[Changer
         PermanentError: the settings name no servers, or another command holds the lock.
     """
     require_servers(settings)
+    bring_up(settings)
     settings = shared(settings)
     with (
         open_database(settings, "questline-settings") as engine,

@@ -16,7 +16,7 @@ from tasks.histories import HistoryWatch
 from tasks.resetting import ResetReport
 from tasks.standings import Comparison, Difference
 from worker.cli.log_database import log_database
-from worker.installation.joining import shared_to_write
+from worker.installation.joining import bring_up, shared_to_write
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
 from worker.wiring import make_history_watch
@@ -56,6 +56,7 @@ def recover(
 def _watch(stack: ExitStack) -> HistoryWatch:
     settings = running_settings(Settings())
     require_servers(settings)
+    bring_up(settings)
     settings = shared_to_write(settings)
     engine = stack.enter_context(log_database(settings))
     redis = stack.enter_context(closing(connect_state(settings.state)))

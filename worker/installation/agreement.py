@@ -75,13 +75,17 @@ class Agreement:
             return None
 
     def _first(self, settings: Settings, copied: InstallationRecord | None) -> InstallationRecord:
-        """What is written first: what Redis knows, where PostgreSQL is new or was restored, else our own settings."""
+        """What is written first: what Redis knows, where PostgreSQL is new or was restored, else our own settings.
+
+        A PostgreSQL of before the record may have events of an earlier number of shards than Redis is laid out by.
+        """
         record = new_record(shared_values(settings), 1)
         if copied is not None:
             record = InstallationRecord(
                 copied.installation_id, max(1, copied.revision), copied.values, copied.former, copied.change
             )
-        self.check_data(int(record.values["SHARDS"]))
+        if copied is None or copied.revision == PROVISIONAL:
+            self.check_data(int(record.values["SHARDS"]))
         return record
 
     def _newest(self, stored: InstallationRecord, copied: InstallationRecord | None) -> InstallationRecord:

@@ -67,15 +67,30 @@ def shared_to_write(settings: Settings) -> Settings:
 
 
 def known_record(settings: Settings) -> InstallationRecord | None:
-    """The installation's record, of whichever server answers; nothing is written."""
+    """The installation's record, of whichever server answers; nothing is written.
+
+    Where they differ the newer one holds: the other server was restored to before a change.
+    """
+    stored = copied = None
     with _servers(settings) as (redis, engine):
-        found = None
         with suppress(DatabaseUnavailableError):
-            found = InstallationTable(engine).read()
-        if found is None:
-            with suppress(StateUnavailableError):
-                found = InstallationCopy(redis).read()
-        return found
+            stored = InstallationTable(engine).read()
+        with suppress(StateUnavailableError):
+            copied = InstallationCopy(redis).read()
+    if stored is None or copied is None:
+        return stored or copied
+    is_newer = copied.installation_id == stored.installation_id and copied.revision > stored.revision
+    return copied if is_newer else stored
+
+
+def bring_up(settings: Settings) -> None:
+    """Bring the server with the older record up to the other one, before a command goes by it or changes it.
+
+    Raises:
+        ConfigurationError: the two servers are of two installations.
+    """
+    if known_record(settings) is not None:
+        settle_again(settings)
 
 
 def _agreement(settings: Settings, redis: Redis, engine: Engine) -> Agreement:
