@@ -170,7 +170,7 @@ def test_commands_go_by_the_newest_record_where_one_server_is_older(settings, ta
     assert shared(settings).shards == 32
     assert known_record(settings) == changed
     table.replace(changed.changed({"RECORD_TTL": "2h"}), over=1)
-    assert known_record(settings).values["RECORD_TTL"] == "2h"
+    assert shared(settings).record_ttl == timedelta(hours=2)
 
 
 def test_two_installations_are_not_mixed(settings, engine, table, copy):
