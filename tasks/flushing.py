@@ -32,6 +32,7 @@ from models.probes import is_probe
 from tasks.evicting import Evictor
 from tasks.flush_reading import ShardReader, ShardWork
 from tasks.histories import FlushGate, HistoryWatch
+from tasks.standings import compare
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
@@ -123,6 +124,23 @@ class Flusher:
             log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
         return report
 
+    def mark(self, shards: int) -> None:
+        """Flush so many shards once, those too of which nothing waits: a Redis of before this moment is behind then.
+
+        Shards that are not in step are left to the next look.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+            HistoryChangedError: a store went back in time meanwhile.
+        """
+        differing = {difference.shard for difference in compare(self.redis, self.watch.engine, shards).differences}
+        reader, group = self._reader(), _Group()
+        for shard in range(shards):
+            if shard not in differing:
+                group.add(reader.read(shard))
+        if group.works:
+            self._commit(group)
+
     def _in_step(self, report: FlushReport) -> bool:
         """Whether the stores are of one history, as far as that is to be known: each commit looks once more."""
         try:
@@ -164,7 +182,7 @@ class Flusher:
     def _groups(self) -> Iterator[_Group]:
         """Shards with work, gathered into transactions of about ``batch_size`` rows."""
         group = _Group()
-        reader = ShardReader(self.records, self.shard_log, self.batch_size, self.window, self.now_us)
+        reader = self._reader()
         for shard in self._busy_shards():
             group.add(reader.read(shard))
             if group.rows >= self.batch_size or group.events >= 2 * self.batch_size:
@@ -172,6 +190,9 @@ class Flusher:
                 group = _Group()
         if group.works:
             yield group
+
+    def _reader(self) -> ShardReader:
+        return ShardReader(self.records, self.shard_log, self.batch_size, self.window, self.now_us)
 
     def _busy_shards(self) -> list[int]:
         dirty, logged = self.records.dirty_counts(self.shards), self.shard_log.lengths(self.shards)

@@ -18,6 +18,7 @@ from models.hot.keys import layout_key, record_key, shard_keys
 from models.hot.layout import Layouts
 from models.hot.presence import Presence, ProcessFacts
 from models.installation import Change, Step, new_record
+from tests.backups import StateBackup
 from tests.stack import SHARDS, Stack
 from worker.installation.changing import Changer, Drain
 
@@ -82,7 +83,7 @@ def changer(stack, lock=None, *, patience_s=5.0, flush=None):
         copy=InstallationCopy(stack.redis),
         layouts=Layouts(stack.redis),
         presence=Presence(stack.redis),
-        drain=Drain(left, flush or stack.flusher.flush, lambda _shards: None),
+        drain=Drain(left, flush or stack.flusher.flush, lambda _shards: None, stack.flusher.mark),
         lock=lock or CuttingLock(-1),
         progress=Silent(),
         patience_s=patience_s,
@@ -330,3 +331,32 @@ def test_other_names_are_refused(joined, quietly):
     settings = quietly("settings")
     assert settings("set", "HTTP_PORT", "1").exit_code == 2
     assert "shards resize 9" in str(settings("set", "SHARDS", "9").exception)
+
+
+def test_redis_that_goes_back_to_before_there_and_back_is_behind(stack, record):
+    stack.post(*logins(stack, "a"))
+    stack.flusher.flush()
+    older = StateBackup(stack.redis)
+    changer(stack).resize({"SHARDS": "1"})
+    more = resized(stack, 1)
+    moved = [user for user in USERS if shard_for("t1", user, SHARDS) > 0]
+    more.post(*logins(more, "b", moved))
+    more.flusher.flush()
+    changer(more).resize({"SHARDS": str(SHARDS)})
+    older.restore()
+    stack.flusher.flush()
+    stack.post(*logins(stack, "c", moved))
+    assert {stack.progress(user)[("logins", "")][0] for user in moved} == {3}
+
+
+def test_redis_that_goes_back_to_before_a_shorter_lateness_knows_ids(stack, record):
+    first = logins(stack, "a")
+    stack.post(*first)
+    stack.flusher.flush()
+    older = StateBackup(stack.redis)
+    changer(stack).resize({"MAX_LATENESS": "3d"})
+    older.restore()
+    shorter = Stack(stack.redis, stack.engine, clock=stack.clock, window=timedelta(days=3))
+    shorter.flusher.flush()
+    shorter.post(*first)
+    assert counts(shorter) == {1}

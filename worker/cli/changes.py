@@ -91,4 +91,5 @@ def _drain(settings: Settings, engine: Engine) -> Drain:
 
     writer, meters = FlushWriter(engine, batch_size=settings.db_batch_size), Meters(redis)
     watch = make_history_watch(settings, redis, engine, meters)
-    return Drain(left, make_flusher(settings, redis, writer, watch, meters).flush, purge)
+    flusher = make_flusher(settings, redis, writer, watch, meters)
+    return Drain(left, flusher.flush, purge, flusher.mark)

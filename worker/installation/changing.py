@@ -77,6 +77,8 @@ class Drain:
     """Writes what workers have applied; raises a RetryableError where that must wait."""
     purge: Callable[[int], None]
     """Drops the messages of so many shards' queues: they stand for batches that are applied."""
+    mark: Callable[[int], None]
+    """Lets a Redis that goes back to before this moment be behind, in so many shards."""
 
 
 @dataclass(slots=True)
@@ -195,6 +197,7 @@ class Changer:
         """
         most, shards = most_shards(record), int(record.values["SHARDS"])
         self.layouts.begin_epoch(most)
+        self.drain.mark(most)  # a Redis of before the change holds records of an epoch that it believes
         self._forget()
         self._wait_for_processes(record)
         self._forget()
