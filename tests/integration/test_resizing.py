@@ -21,6 +21,7 @@ from models.installation import Change, Step, new_record
 from tests.backups import StateBackup
 from tests.stack import SHARDS, Stack
 from worker.installation.changing import Changer, Drain
+from worker.installation.joining import shared
 
 USERS = [f"u{number}" for number in range(24)]
 
@@ -288,6 +289,14 @@ def test_nothing_else_writes_records_meanwhile(quietly, record, table, verb):
     changing = record.changed({}, Change({"SHARDS": "7"}, Step.DRAINING))
     assert table.replace(changing, over=record.revision)
     assert "is under way" in str(quietly(verb)().exception)
+
+
+@pytest.mark.usefixtures("joined", "quietly")
+def test_an_environment_of_before_does_not_get_into_the_answer_of_a_command(stack, capsys):
+    changer(stack).resize({"SHARDS": "7"})
+    capsys.readouterr()
+    assert shared(Settings(shards=SHARDS)).shards == 7
+    assert capsys.readouterr().out == ""
 
 
 def test_settings_are_shown_and_set(joined, quietly, table):

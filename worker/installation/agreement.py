@@ -133,12 +133,19 @@ def _fault(settings: Settings, record: InstallationRecord, name: str) -> str | N
     if not is_explicit(settings, name) or there is None or here == there:
         return None
     if here in record.former.get(name, ()):
-        log.warning("setting_out_of_date", setting=name, environment=here, installation=there)
-        return None
+        return None  # out of date, and not wrong
     return (
         f"{name} is {shown(here)} here and {shown(there)} in this installation: set {name}={there} or leave it out; "
         f"`{how_to_change(name, here)}` changes it everywhere"
     )
+
+
+def tell_of_old_values(settings: Settings, record: InstallationRecord) -> None:
+    """Log which settings the environment of a process names as they were before."""
+    here = shared_values(settings)
+    for name in SHARED:
+        if is_explicit(settings, name) and here[name] != record.values.get(name, here[name]):
+            log.warning("setting_out_of_date", setting=name, environment=here[name], installation=record.values[name])
 
 
 def how_to_change(name: str, value: str) -> str:

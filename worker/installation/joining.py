@@ -16,7 +16,7 @@ from models.hot.installation import InstallationCopy
 from models.hot.layout import Layouts
 from models.installation import InstallationRecord
 from worker.database_check import refuse_unsuitable
-from worker.installation.agreement import Agreement, agreed, wait_until_settled
+from worker.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled
 from worker.installation.clocks import check_clocks
 from worker.installation.evidence import check_shards
 from worker.schema_release import refuse_newer_schema
@@ -40,7 +40,9 @@ def join(settings: Settings) -> Settings:
         agreement = _agreement(settings, redis, engine)
         record = wait_until_settled(agreement, settings)
         check_clocks(redis, engine if agreement.database_answers else None)
-        return agreed(settings, record)
+        joined = agreed(settings, record)
+        tell_of_old_values(settings, record)
+        return joined
 
 
 def shared(settings: Settings) -> Settings:
