@@ -34,7 +34,7 @@ class HistoryWatch:
         return compare(self.redis, self.engine, self.shards)
 
     def check(self) -> None:
-        """Compare, and reset the shards whose Redis is behind.
+        """Compare, and reset the shards whose Redis is behind; all of them once PostgreSQL is not behind any more.
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
@@ -47,8 +47,11 @@ class HistoryWatch:
             if self.histories.mark_behind(self.shards):
                 log.error("postgresql_went_back", **_told(lacking))
             raise DatabaseBehindError("PostgreSQL is older than what was flushed to it: run `questline recover`")
-        if found.is_marked and self.histories.clear_behind(self.shards):
-            log.warning("postgresql_is_in_step_again")
+        if found.is_marked:  # records may have been loaded from the older one meanwhile: none is trusted
+            self.reset(range(self.shards), set(Standing))
+            if self.histories.clear_behind(self.shards):
+                log.warning("postgresql_is_in_step_again")
+            return
         if found.differences:
             new = [difference for difference in found.differences if not difference.state.is_closed]
             if new:
@@ -56,14 +59,17 @@ class HistoryWatch:
             self.reset([difference.shard for difference in found.differences], {Standing.STATE_BEHIND})
 
     def recover(self) -> ResetReport:
-        """Reset whatever is not in step, whichever store is behind, and let all shards accept again.
+        """Reset whatever is not in step, or was closed for it, and let all shards accept again.
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
             HistoryChangedError: something went back in time meanwhile.
         """
-        shards = [difference.shard for difference in self.compare().differences]
-        report = self.reset(shards, {Standing.STATE_BEHIND, Standing.DATABASE_BEHIND}) if shards else ResetReport([])
+        found = self.compare()
+        shards = [difference.shard for difference in found.differences]
+        if found.is_marked:  # as in ``check``
+            shards = list(range(self.shards))
+        report = self.reset(shards, set(Standing)) if shards else ResetReport([])
         if not self.compare().of(Standing.DATABASE_BEHIND):
             self.histories.clear_behind(self.shards)
         return report

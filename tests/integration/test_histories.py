@@ -376,6 +376,25 @@ def test_a_newer_backup_in_place_of_an_old_one_lets_the_flush_go_on(stack, backu
     assert seen(stack) == (2, 2, 2)
 
 
+def test_what_was_loaded_of_an_old_backup_is_void_once_a_newer_one_is_in_its_place(stack, backup):
+    post(stack, 1, 2)
+    flush(stack)
+    newer = backup()
+    with stack.engine.begin() as connection:
+        connection.exec_driver_sql("TRUNCATE shard_histories, user_goal_progress, events")
+    forgotten = stack.redis.keys("*:u:*") + stack.redis.keys("*:seen:*")
+    stack.redis.delete(*forgotten)
+    post(stack, 3)  # which loads the user from the old one
+    assert stack.progress()[TALLY][0] == 1
+    assert flush(stack).stopped
+    newer.restore()
+    assert not flush(stack).stopped
+    assert seen(stack) == (3, 3, 3)
+    post(stack, 1, 2, 3)
+    flush(stack)
+    assert seen(stack) == (3, 3, 3)
+
+
 def test_postgresql_without_any_history_is_behind_a_redis_that_has_one(stack):
     post(stack, 1)
     flush(stack)

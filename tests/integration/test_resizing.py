@@ -336,6 +336,16 @@ def test_the_lateness_is_lowered_only_while_nothing_runs(joined, quietly, stack,
     assert table.read().values["MAX_LATENESS"] == "3d"
 
 
+def test_a_lateness_whose_change_was_cut_off_is_finished_by_the_same_command(joined, quietly, table, record):
+    settings = quietly("settings")
+    switching = record.changed({"MAX_LATENESS": "3d"}, Change({"MAX_LATENESS": "3d"}, Step.SWITCHING))
+    assert table.replace(switching, over=record.revision)
+    assert "give the same command again" in str(quietly("shards")("give-up").exception)
+    assert settings("set", "MAX_LATENESS", "3d").exit_code == 0
+    assert table.read().change is None
+    assert settings("set", "MAX_LATENESS", "3d").exit_code == 0
+
+
 def test_other_names_are_refused(joined, quietly):
     settings = quietly("settings")
     assert settings("set", "HTTP_PORT", "1").exit_code == 2

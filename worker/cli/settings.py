@@ -70,8 +70,9 @@ def set_setting(
 
 def _set(change: Changer, name: str, value: str, *, yes: bool) -> dict[str, str]:
     before = change.values()[name]
-    if name == "MAX_LATENESS" and before != value:
-        _require_stopped(change, before, value)
+    if name == "MAX_LATENESS":
+        if before != value:  # else a change that was cut off may have to be finished
+            _require_stopped(change, before, value)
         change.resize({name: value})
     else:
         if name == "EVENT_RETENTION" and _is_shorter(value, before) and not yes:
