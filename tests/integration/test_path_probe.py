@@ -142,6 +142,22 @@ def test_a_success_is_remembered_by_the_settings_it_holds_for(way, redis_url):
         assert fingerprint_of(way.settings.model_copy(update=other), "1") != fingerprint
 
 
+def test_a_resize_while_a_probe_is_looked_at_lets_no_other_number_of_shards_pass(way, monkeypatch):
+    way.probe.step()
+    way.work()
+    way.stack.flusher.flush()
+    look = type(way.stack.path).places
+
+    def resized_meanwhile(path, batches):
+        way.probe.resize(SHARDS + 1, "another")
+        return look(path, batches)
+
+    monkeypatch.setattr(type(way.stack.path), "places", resized_meanwhile)
+    wait_until(lambda: way.said() == "open", message=way.said)
+    assert way.stack.path.has_passed(way.parts.fingerprint)
+    assert not way.stack.path.has_passed("another")
+
+
 def test_a_broker_that_takes_no_message_is_named(stack, redis_url):
     way = Way(stack, redis_url, broker=NOWHERE)
     wait_until(lambda: "station worker" in way.said() and "the broker does not answer" in way.said(), message=way.said)

@@ -112,6 +112,16 @@ def test_bytes_of_a_day_are_counted_over_all_receivers(redis):
     other.spend(ACME, {"acme": Sent(1, 100)})
 
 
+def test_who_sends_nothing_more_costs_redis_no_writes(redis):
+    quotas = quotas_of(redis, Quota(None, 1000))
+    quotas.spend(ACME, {f"t{number}": Sent(1, 1) for number in range(1500)})
+    quotas.push()
+    redis.config_resetstat()
+    quotas.push()
+    assert "cmdstat_hincrby" not in redis.info("commandstats")
+    assert sum(quotas._sent.values()) == 1500
+
+
 def test_what_is_sent_while_the_others_are_told_is_not_forgotten(redis):
     quotas = quotas_of(redis, Quota(None, 1000))
 

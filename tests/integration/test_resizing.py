@@ -129,6 +129,23 @@ def test_there_and_back_finds_nothing_old(stack, record):
     assert counts(stack) == {3}
 
 
+def test_what_a_redis_of_before_a_smaller_number_brings_back_stops_no_later_change(stack, record, table, copy):
+    first = logins(stack, "a")
+    stack.post(*first)
+    before = StateBackup(stack.redis)
+    changer(stack).resize({"SHARDS": "2"})
+    before.restore()
+    newest = copy.write(table.read())
+    Layouts(stack.redis).follow(newest)
+    fewer = resized(stack, 2)
+    fewer.flusher.flush()
+    changer(fewer, patience_s=1.0).resize({"SHARDS": str(SHARDS)})
+    stack.flusher.flush()
+    stack.post(*logins(stack, "b"), *first)
+    stack.flusher.flush()
+    assert (counts(stack), stack.count("events")) == ({2}, 2 * len(USERS))
+
+
 def test_redis_forgets_users_and_nothing_else(stack, record):
     stack.post(*logins(stack, "a"))
     stack.redis.set("of others", "x")

@@ -168,10 +168,14 @@ class Changer:
         self.layouts.follow(record)
 
     def _drained(self, record: InstallationRecord) -> None:
-        """Wait until PostgreSQL has everything; open again if that does not come to an end."""
+        """Wait until PostgreSQL has everything; open again if that does not come to an end.
+
+        In shards of an earlier, larger number there may be what a Redis of before that change brought back: PostgreSQL
+        has had it since, and nobody would ever take it there.
+        """
         deadline = monotonic() + self.patience_s
-        most, last = most_shards(record), ""
-        while left := self.drain.left(most):
+        shards, last = int(record.values["SHARDS"]), ""
+        while left := self.drain.left(shards):
             self.progress.draining(left)
             if monotonic() > deadline:
                 self.give_up()

@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.shared_settings import shared_values
 from ingest.committer import GroupCommitter
 from models.hot.journal import Journal
-from models.hot.memory import read_memory
+from models.hot.memory import held_by_tenant, read_memory
 from models.installation import InstallationRecord
 from worker.receiver.health_checks import Backlog
 from worker.receiver.memory_guard import MemoryGuard
@@ -55,6 +55,7 @@ class Follower:
         for service in self.services:
             service.shards = shards
         self.guard.memory = partial(read_memory, self.state, shards)
+        self.guard.held = partial(held_by_tenant, self.state, shards)
         settings = self.settings.model_copy(update={"shards": shards})
         self.probe.resize(shards, fingerprint_of(settings, version("questline")))
         log.info("receiver_resized", shards=shards)

@@ -100,6 +100,7 @@ class PathProbe:
 
     def __init__(self, parts: PathParts, pace: Pace = Pace()) -> None:  # noqa: B008 - a value that never changes
         self._parts, self._pace = parts, pace
+        self._resized: PathParts | None = None
         self._name = uuid4().hex
         self._sent: dict[int, _Sent] = {}
         self._arrived_last: dict[int, Event] = {}
@@ -110,9 +111,8 @@ class PathProbe:
         self._report = Report(parts.now_us(), Station.JOURNAL, (), parts.now_us(), NOT_TRIED)
 
     def resize(self, shards: int, fingerprint: str) -> None:
-        """Send probes through so many shards from now on; what is under way counts no more."""
-        self._parts = replace(self._parts, shards=shards, fingerprint=fingerprint)
-        self._sent, self._arrived_last, self._next_shard = {}, {}, 0
+        """Send probes through so many shards from the next step on; what is under way counts no more."""
+        self._resized = replace(self._parts, shards=shards, fingerprint=fingerprint)
 
     def require_open(self) -> None:
         """Let events in.
@@ -146,6 +146,9 @@ class PathProbe:
 
     def step(self) -> None:
         """Do what is due: recall an earlier success, send probes, or look where they are."""
+        if self._resized is not None:  # by another thread, which must not take away what a look goes by
+            self._parts, self._resized = self._resized, None
+            self._sent, self._arrived_last, self._next_shard = {}, {}, 0
         try:
             if not self._has_recalled:
                 self.recall()
