@@ -206,5 +206,7 @@ def test_a_given_database_that_is_not_there_ends_the_run_with_one_line(up):
     port = free_port()
     run = up(DB_HOST="127.0.0.1", DB_PORT=str(port))
     assert run.process.wait(60) == 1
-    assert f"port {port} failed" in run.said().splitlines()[-1]
+    last = run.said().splitlines()[-1]
+    assert "the PostgreSQL of DB_HOST did not get ready" in last
+    assert "Connection refused" in last
     assert not (run.data / "run.json").exists()

@@ -125,7 +125,7 @@ def test_records_go_when_memory_is_short_until_there_is_room(stack, redis, evict
         asked.append(used)
         return StateMemory(used, 100, 0)
 
-    evictor = Evictor(memory, evictions, stack.meters)
+    evictor = Evictor(memory, evictions, stack.meters, clock=lambda: 0.0)  # however busy the machine is
     assert evictor.relieve() >= 100
     assert memory().used <= 70
     assert evictor.relieve() == 0  # there is room

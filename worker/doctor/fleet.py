@@ -17,6 +17,8 @@ _LATE_TICKS = 5
 _SHORTEST = timedelta(seconds=15)
 """A tick may be this late however often it comes: a flush may take some seconds."""
 
+_ON_ITS_WAY = timedelta(seconds=10)
+"""A probe that waits no longer than this tells of no fault."""
 _PATIENCE = timedelta(seconds=60)
 """How long a batch may wait before anybody is told."""
 
@@ -104,6 +106,8 @@ def path(installation: Installation) -> Iterator[Remark]:
     age = timedelta(microseconds=installation.now_us() - report.at_us)
     if age > _PATIENCE:
         yield warning(f"the last probe is {_seconds(age)} old", "Start `questline receiver`, or look for probe_broke.")
+    elif report.station and installation.now_us() - report.since_us < _ON_ITS_WAY // timedelta(microseconds=1):
+        yield ok("a probe is on its way")
     elif report.station:
         said = without_passwords(f"{spelled(report)}: {report.error}" if report.error else spelled(report))
         yield error(said, "Look at the station: docs/operations.md, Health, has what each of them needs.")
