@@ -41,7 +41,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 class Way:
     """An installation without processes: what workers and flush would do is done when the test says so."""
 
-    def __init__(self, stack, redis_url, *, broker="", release="1", engine=None):
+    def __init__(self, stack, redis_url, *, broker="", release="1", engine=None, period=timedelta(milliseconds=1)):
         self.stack = stack
         self.settings = Settings(state_url=redis_url, broker_url=broker or redis_url, shards=SHARDS)
         self.parts = PathParts(
@@ -54,7 +54,7 @@ class Way:
             fingerprint=fingerprint_of(self.settings, release),
             now_us=stack.clock,
         )
-        self.probe = PathProbe(self.parts, Pace(period=timedelta(milliseconds=1), seldom_s=0.05))
+        self.probe = PathProbe(self.parts, Pace(period=period, seldom_s=0.05))
 
     def work(self, *shards):
         """Apply all that is ready, as a worker that a message woke."""
@@ -156,6 +156,20 @@ def test_a_resize_while_a_probe_is_looked_at_lets_no_other_number_of_shards_pass
     wait_until(lambda: way.said() == "open", message=way.said)
     assert way.stack.path.has_passed(way.parts.fingerprint)
     assert not way.stack.path.has_passed("another")
+
+
+def test_what_was_resized_is_tried_at_once_so_that_a_start_soon_after_finds_it_remembered(stack, redis_url):
+    way = Way(stack, redis_url, period=timedelta(hours=1))
+    way.pass_once()
+    way.probe.resize(SHARDS, "another")
+
+    def remembered():
+        way.probe.step()
+        way.work()
+        way.stack.flusher.flush()
+        return way.parts.path.has_passed("another")
+
+    wait_until(remembered, message=way.said)
 
 
 def test_a_broker_that_takes_no_message_is_named(stack, redis_url):

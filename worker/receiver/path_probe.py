@@ -149,6 +149,7 @@ class PathProbe:
         if self._resized is not None:  # by another thread, which must not take away what a look goes by
             self._parts, self._resized = self._resized, None
             self._sent, self._arrived_last, self._next_shard = {}, {}, 0
+            self._next_at = float("-inf")  # at once: a receiver that starts again soon shall find it remembered
         try:
             if not self._has_recalled:
                 self.recall()
