@@ -7,7 +7,6 @@ own; others wait for their turn without a thread, and not for long. What Redis c
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -46,7 +45,7 @@ class DatabaseThreads:
         except TimeoutError:
             raise DatabaseUnavailableError("too many requests wait for PostgreSQL") from None
         # The turn ends with the thread's work, also where nobody waits for it any more.
-        work = asyncio.get_running_loop().run_in_executor(self._threads, partial(copy_context().run, call))
+        work = asyncio.get_running_loop().run_in_executor(self._threads, call)
         work.add_done_callback(partial(self._end_turn, tenant_id))
         return await asyncio.shield(work)
 

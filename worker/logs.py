@@ -16,7 +16,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 def configure_logs(level: str, *, process: str) -> None:
     """Send structlog's and the standard library's records through one JSON renderer."""
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _naming(process),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -27,7 +27,6 @@ def configure_logs(level: str, *, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -48,6 +47,16 @@ def configure_logs(level: str, *, process: str) -> None:
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
     # Its warnings are about clients that speak no HTTP; "request_refused" says it.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _naming(process: str) -> Processor:
+    """Name the process in every line. A context variable would do so in the thread that set it, and in no other."""
+
+    def name_process(_logger: Any, _method: str, record: EventDict) -> EventDict:
+        record.setdefault("process", process)
+        return record
+
+    return name_process
 
 
 def _mask_passwords(_logger: Any, _method: str, record: EventDict) -> EventDict:

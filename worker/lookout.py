@@ -1,7 +1,6 @@
 """A look-out: a thread of its own that looks again and again, whatever happened at the look before."""
 
 from collections.abc import Callable
-from contextvars import copy_context
 from threading import Event, Thread
 
 from models.errors import QuestlineError
@@ -26,8 +25,8 @@ class Lookout:
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """Begin, in a copy of the caller's context, for log lines to name the process."""
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name=self._name, daemon=True)
+        """Begin."""
+        self._thread = Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self, *, patience_s: float = 5) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from threading import Thread
 from traceback import format_exception
 
 import pytest
@@ -50,7 +51,6 @@ def logs():
     yield lambda: configure_logs("debug", process="test")
     root.handlers[:], level = before[0], before[1]
     root.setLevel(level)
-    structlog.contextvars.clear_contextvars()
 
 
 def socket_of(url):
@@ -69,6 +69,14 @@ def test_no_log_record_holds_a_password_whoever_writes_it(logs, capsys):
     assert len(lines) == 3
     assert all("****" in line and json.loads(line)["process"] == "test" for line in lines)
     assert PASSWORD not in "\n".join(lines)
+
+
+def test_every_line_names_its_process_whichever_thread_writes_it(logs, capsys):
+    logs()
+    thread = Thread(target=lambda: structlog.get_logger().warning("said"))
+    thread.start()
+    thread.join()
+    assert json.loads(capsys.readouterr().err)["process"] == "test"
 
 
 @pytest.fixture
