@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Engine
 
 from models.cold.connection import database_errors
-from models.errors import ConfigurationError, DatabaseUnavailableError
+from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 
 _HAS_TABLES = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT max(version_num) FROM alembic_version"
@@ -22,6 +22,18 @@ def newest_known() -> str:
     """The newest migration of this release."""
     names = (path.name for path in (files("migrations") / "versions").iterdir())
     return max(name[:_DIGITS] for name in names if name[:_DIGITS].isdecimal())
+
+
+def require_tables(engine: Engine) -> None:
+    """Whether there are tables of Questline at all.
+
+    Raises:
+        NotReadyError: there are none, as in a database that was just made and not restored yet.
+        DatabaseUnavailableError: PostgreSQL does not answer.
+    """
+    with database_errors(), engine.connect() as connection:
+        if not connection.exec_driver_sql(_HAS_TABLES).scalar_one():
+            raise NotReadyError("has no tables of Questline: run `questline migrate`, or restore the backup")
 
 
 def refuse_newer_schema(engine: Engine) -> None:

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from models.cold.connection import connect_database
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, NotReadyError
 from tests.environment import database_settings
 from worker.migrating import migrate
-from worker.schema_release import newest_known, refuse_newer_schema
+from worker.schema_release import newest_known, refuse_newer_schema, require_tables
 from worker.services.ports import free_port
 
 
@@ -60,3 +60,15 @@ def test_every_process_refuses_it_with_one_line(newer, redis_url, database_url, 
     assert ended.returncode == 2
     [line] = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
     assert line.startswith("questline: PostgreSQL's tables are of a later release (migration 0099")
+
+
+def test_a_database_without_tables_is_told_apart_from_one_that_is_away(engine):
+    require_tables(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE alembic_version RENAME TO elsewhere")
+    try:
+        with pytest.raises(NotReadyError, match="has no tables of Questline: run `questline migrate`"):
+            require_tables(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO alembic_version")

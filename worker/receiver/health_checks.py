@@ -33,6 +33,7 @@ from worker.database_check import check_database
 from worker.receiver.history_check import HistoryCheck
 from worker.receiver.path_words import listed
 from worker.redis_requirements import RequirementsCheck
+from worker.schema_release import require_tables
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""
@@ -184,9 +185,14 @@ def receiver_checks(
     }
     if settings.journal_replicas:
         needed["replicas"] = lambda: replica_probe(state, settings.journal_replicas)
+
+    def database() -> None:
+        database_probe(engine)
+        require_tables(engine)
+
     useful: dict[str, Check] = {
         "broker": lambda: write_probe(broker),
-        "database": lambda: database_probe(engine),
+        "database": database,
         "layout": backlog.layout,
         "shards": backlog.shards,
         "workers": backlog.workers,
