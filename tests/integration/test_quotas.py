@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from ingest.quotas import Quotas
 from models.access import Caller
+from models.cold.api_keys import Rights, create_key
 from models.cold.quotas import drop_quota, read_quotas, write_quota
 from models.errors import QuotaExceededError, StateUnavailableError
 from models.hot.connection import connect_state
@@ -185,18 +186,26 @@ def cli(installation, engine):
 
 
 def test_the_commands_set_show_and_take_back_quotas(cli, engine):
+    key_id = create_key(engine, Rights("acme", "ingest"))[1].key.key_id
     assert "every tenant has the quota of the settings" in cli("list").output
     said = cli("set", "--tenant", "acme", "--events", "5000", "--bytes", "20GiB")
     assert (said.exit_code, said.stdout) == (0, "tenant:acme: 5,000 events a second, 21,474,836,480 bytes a day\n")
-    assert cli("set", "--key", "3f2a9c1b7d40", "--events", "0").exit_code == 0
+    assert cli("set", "--key", key_id, "--events", "0").exit_code == 0
     assert json.loads(cli("list", "--json").stdout) == [
-        {"key": "3f2a9c1b7d40", "events_per_second": 0, "bytes_per_day": None},
+        {"key": key_id, "events_per_second": 0, "bytes_per_day": None},
         {"tenant": "acme", "events_per_second": 5000, "bytes_per_day": 20 * 2**30},
     ]
     assert "no bound" in cli("list").output
     assert "as the settings say" in cli("unset", "--tenant", "acme").output
     assert "had no quota of its own" in cli("unset", "--tenant", "acme").output
-    assert read_quotas(engine) == {"key:3f2a9c1b7d40": Quota(0, None)}
+    assert read_quotas(engine) == {f"key:{key_id}": Quota(0, None)}
+
+
+def test_a_key_that_does_not_exist_gets_no_quota(cli, engine):
+    refused = cli("set", "--key", "3f2a9c1b7d40", "--events", "5")
+    assert refused.exit_code == 1
+    assert "there is no key 3f2a9c1b7d40" in str(refused.exception)
+    assert read_quotas(engine) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from models.cold.api_keys import read_keys
 from models.cold.quotas import drop_quota, read_quotas, write_quota
+from models.errors import PermanentError
 from models.quotas import Quota, of_key, of_tenant
 from worker.cli.database import open_database
 from worker.cli.plain_tables import print_table
@@ -47,6 +49,8 @@ def set_quota(
         raise typer.BadParameter("give --events, --bytes, or both")
     owner = _owner(tenant, key)
     with _database() as engine:
+        if key and key not in {row.key.key_id for row in read_keys(engine)}:
+            raise PermanentError(f"there is no key {key}: `questline keys list` shows those there are")
         write_quota(engine, owner, quota)
     typer.echo(f"{owner}: {_shown(quota.events_per_second)} events a second, {_shown(quota.bytes_per_day)} bytes a day")
 
