@@ -1,6 +1,7 @@
 """A run with small programs in place of the product: what dies is restarted, what is stopped is gone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,26 @@ def test_a_program_that_is_killed_is_started_again_and_said_so(trial):
     watcher.join()
     [said] = [line for line in one.voice.lines if "died" in line]
     assert said == f"sleeper (pid {pid}) died: terminated by SIGKILL; started again as pid {one.pid('sleeper')}"
+
+
+def test_a_program_that_ends_by_itself_is_not_said_to_have_died(trial):
+    stoppable = "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: sys.exit()); signal.pause()"
+    one = trial([Program("sleeper", [sys.executable, "-c", stoppable])])
+    one.run.start()
+    pid = one.pid("sleeper")
+    watcher = _watching(one)
+    wait_until(lambda: _catches(pid, signal.SIGUSR1))
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: any("by itself" in line for line in one.voice.lines), message=lambda: str(one.voice.lines))
+    one.interrupts.ask()
+    watcher.join()
+    assert f"sleeper (pid {pid}) ended by itself; started again as pid {one.pid('sleeper')}" in one.voice.lines
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, as its status tells."""
+    [mask] = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 def test_a_program_that_keeps_failing_ends_the_run_with_the_end_of_its_log(trial):

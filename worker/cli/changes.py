@@ -26,28 +26,30 @@ from worker.wiring import make_flusher, make_history_watch, make_journal, make_r
 
 
 class Bars:
-    """How far a change is, on stderr."""
+    """How far a change is, on stderr: a bar for each part of it that has begun."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._draining = bars.add_task("to PostgreSQL", total=0)
-        self._forgetting = bars.add_task("keys dropped", total=None)
-        self._waiting = bars.add_task("processes", total=0)
+        self._draining = bars.add_task("to PostgreSQL", total=0, visible=False)
+        self._forgetting = bars.add_task("keys dropped", total=None, visible=False)
+        self._waiting = bars.add_task("processes", total=0, visible=False)
         self._most_left = self._most_behind = 0
 
     def draining(self, left: int) -> None:
         """So many things wait for PostgreSQL."""
         self._most_left = max(self._most_left, left)
-        self._bars.update(self._draining, total=self._most_left, completed=self._most_left - left)
+        done = self._most_left - left
+        self._bars.update(self._draining, total=self._most_left, completed=done, visible=True)
 
     def forgetting(self, keys: int) -> None:
         """So many keys of users were dropped from Redis."""
-        self._bars.advance(self._forgetting, keys)
+        self._bars.update(self._forgetting, advance=keys, visible=True)
 
     def waiting(self, processes: int) -> None:
         """So many processes go by the old values."""
         self._most_behind = max(self._most_behind, processes)
-        self._bars.update(self._waiting, total=self._most_behind, completed=self._most_behind - processes)
+        done = self._most_behind - processes
+        self._bars.update(self._waiting, total=self._most_behind, completed=done, visible=True)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from worker.services.running import web_host, write_run_file
 from worker.services.servers import Servers
 from worker.services.supervision import State, Supervisor, tail
 
+_BY_ITSELF = "exit status 0"
+"""As after a change of the shared settings, which a process takes up by a new start."""
 _POLL_S = 0.1
 _WATCH_S = 0.5
 _READY_TIMEOUT_S = 90.0
@@ -184,7 +186,8 @@ class Run:
                 if not state.pid:
                     continue  # dead, not yet started again: said when it is
                 reason = self._supervisor.last_words(name)
-                self._voice.say(f"{name} (pid {before.pid}) died: {reason}; started again as pid {state.pid}")
+                what = "ended by itself" if reason == _BY_ITSELF else f"died: {reason}"
+                self._voice.say(f"{name} (pid {before.pid}) {what}; started again as pid {state.pid}")
             self._known[name] = state
 
     def _start_anew(self, name: str) -> None:
