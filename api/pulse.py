@@ -56,7 +56,7 @@ class Question:
             self._check()
             answer = OK
         except NotReadyError as error:
-            answer, details = str(error), repr(error.__cause__ or "")
+            answer, details = str(error), repr(error.__cause__) if error.__cause__ else ""
         except RetryableError as error:
             details = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a server or we do wrong, the process is not ready

@@ -71,10 +71,10 @@ def database_errors() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         if _passes_a_limit(error):
             raise
-        raise DatabaseUnavailableError(f"PostgreSQL did not answer: {error}") from error
+        raise DatabaseUnavailableError(f"PostgreSQL did not answer: {_words(error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise DatabaseUnavailableError(f"PostgreSQL went away: {error}") from error
+            raise DatabaseUnavailableError(f"PostgreSQL went away: {_words(error)}") from error
         if isinstance(error.orig, UndefinedTable):
             raise DatabaseUnavailableError(
                 "PostgreSQL has not this version's tables yet: run `questline migrate`"
@@ -82,6 +82,11 @@ def database_errors() -> Iterator[None]:
         if refuses_everything(error):
             raise DatabaseUnavailableError(f"PostgreSQL refuses this, whatever is in it: {error}") from error
         raise
+
+
+def _words(error: Exception) -> str:
+    """What the driver says, without the name of its class and a link to what that means."""
+    return str(getattr(error, "orig", None) or error).strip()
 
 
 def refuses_everything(error: BaseException) -> bool:

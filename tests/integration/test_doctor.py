@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 import trustme
+from redis.exceptions import NoPermissionError
 
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
@@ -392,15 +393,21 @@ def test_a_check_that_hangs_or_breaks_holds_up_no_other(away):
     def broken(_installation):
         raise ZeroDivisionError
 
+    def denied(_installation):
+        raise NoPermissionError("this user has no permissions to run the 'info' command")
+
     checks = [
         Check("hangs", "", hang, needs_servers=False),
         Check("breaks", "", broken, needs_servers=False),
+        Check("denied", "", denied, needs_servers=False),
         Check("well", "", lambda _installation: [ok("fine")], needs_servers=False),
     ]
     found = examine(away, checks, patience_s=0.3)
     released.set()
-    assert [finding.level for finding in found] == ["warning", "error", "ok"]
+    assert [finding.level for finding in found] == ["warning", "error", "warning", "ok"]
     assert "no answer in time" in found[0].says
+    assert "no permissions" in found[2].says
+    assert "+info" in found[2].advice
 
 
 def test_the_operations_paper_lists_the_checks():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import QuestlineError
@@ -27,6 +27,7 @@ from worker.doctor.registry import CHECKS, Check, Installation, Level, Remark, e
 PATIENCE_SECONDS = 15.0
 """How long all checks together may take."""
 
+_RIGHTS = "Give the user the right, as +info and +config|get: the product runs without, this check does not."
 _AWAY = (QuestlineError, RedisError, SQLAlchemyError, KombuError, CeleryError, OSError)
 
 
@@ -70,6 +71,8 @@ def _start(check: Check, installation: Installation) -> Future[Sequence[Remark]]
 def _ask(check: Check, installation: Installation) -> Sequence[Remark]:
     try:
         return list(check.ask(installation)) or [ok("")]
+    except NoPermissionError as denied:
+        return [warning(f"not checked: {_first_line(denied)}", _RIGHTS)]
     except _AWAY as away:
         return [warning(f"not checked: {_first_line(away)}", "Make the server answer, then ask again.")]
     except Exception as fault:  # noqa: BLE001 - one check that is broken must not hide the others

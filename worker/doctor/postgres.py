@@ -39,8 +39,8 @@ def answers(installation: Installation) -> Iterator[Remark]:
     except NotReadyError as fault:
         yield error(f"PostgreSQL {fault}", "Let DB_HOST or DATABASE_URL name a database that can be used.")
     except DatabaseUnavailableError as fault:
-        first, *_ = str(fault.__cause__ or fault).splitlines()
-        yield error(f"PostgreSQL does not answer: {first}", "Start it, or correct DATABASE_URL or DB_*.")
+        first, *_ = str(fault).splitlines()
+        yield error(first, "Start it, or correct DATABASE_URL or DB_*.")
     else:
         yield ok("PostgreSQL takes writes")
 
