@@ -25,6 +25,7 @@ from models.hot.connection import connect_state
 from models.hot.keys import shard_keys
 from tests.servers import embedded_redis
 from tests.stack import SHARDS
+from tests.unit.test_papers import code, table
 from worker.receiver.health_checks import Backlog, database_probe, make_backlog, receiver_checks, write_probe
 from worker.services.ports import free_port
 
@@ -181,6 +182,14 @@ def test_a_postgresql_that_is_away_shows_neither_address_nor_user():
     engine = connect_database(f"postgresql://nobody:hunter2@127.0.0.1:{free_port()}/none")
     _, said = ask(Pulse({"database": lambda: database_probe(engine)}, {}))
     assert said["checks"] == {"database": AWAY}
+
+
+def test_the_operations_paper_lists_what_readiness_asks(stack):
+    settings = Settings(journal_replicas=1)
+    of_other_parts = {"commit", "keys", "path", "memory"}  # worker/receiver/composition.py
+    needed, useful = receiver_checks(settings, stack.engine, {}, make_backlog(settings, stack.records, stack.clock))
+    rows = {code(row[0]) for row in table("docs/operations.md", "Health")}
+    assert rows == {*needed, *useful} | of_other_parts
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from api.metrics import FleetCollector
 from config.settings import Settings
 from ingest import validation
+from models.errors import Bound
 from models.hot import keys
 from models.hot.journal import Journal, JournalBounds
 from models.hot.records import Records
@@ -202,3 +203,10 @@ def test_the_licence_is_the_one_the_project_names():
     words = text_of("LICENSE")
     assert "Version 2.0, January 2004" in words
     assert "END OF TERMS AND CONDITIONS" in words
+
+
+def test_the_bounds_of_a_503_are_those_that_the_metric_is_labelled_by():
+    [meaning] = [
+        row[2] for row in table("README.md", "Metrics") if code(row[0]) == "questline_requests_overloaded_total"
+    ]
+    assert set(re.findall(r"`([a-z_]+)`", meaning)) - {"bound"} == set(Bound)
