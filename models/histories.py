@@ -38,6 +38,8 @@ class StateHistory(NamedTuple):
     """A reset is under way, or was cut off."""
     is_behind: bool = False
     """Nothing is accepted, for PostgreSQL was found to be older."""
+    fence: int | None = None
+    """The lowest revision of rules that its events may be judged by (``models/hot/fences.py``), where that is known."""
 
 
 class DatabaseHistory(NamedTuple):
@@ -53,6 +55,8 @@ class DatabaseHistory(NamedTuple):
     """Events a second of the last flushes."""
     silent_seconds: float = 0.0
     """Since the last flush."""
+    rules: int = 0
+    """The newest publication of rules."""
 
 
 class Standing(StrEnum):
@@ -63,12 +67,15 @@ class Standing(StrEnum):
     DATABASE_BEHIND = "postgresql_behind"
 
 
-def standing(database: FlushMark, state: StateHistory) -> Standing:
-    """Which of the stores went back in time, if any.
+def standing(database: DatabaseHistory, state: StateHistory) -> Standing:
+    """Which of the stores went back in time, if any; Redis must have been read after PostgreSQL.
+
+    Before rules are published their fence is raised in Redis: one that is lower is of before.
 
     Where Redis does not know PostgreSQL's last flush and has itself come as far or further, PostgreSQL counts as the
     one behind: that stops the flush and asks a person, so it is the safe answer where both may be.
     """
-    if database in (state.flushed, state.under_way):
-        return Standing.IN_STEP
-    return Standing.STATE_BEHIND if database.number > state.flushed.number else Standing.DATABASE_BEHIND
+    if database.flushed in (state.flushed, state.under_way):
+        is_of_before = state.fence is not None and state.fence < database.rules
+        return Standing.STATE_BEHIND if is_of_before else Standing.IN_STEP
+    return Standing.STATE_BEHIND if database.flushed.number > state.flushed.number else Standing.DATABASE_BEHIND

@@ -99,6 +99,7 @@ class FlushGate:
                     work.trace,
                     found[work.shard].flushed,
                     found[work.shard].flushed_events + work.events,
+                    found[work.shard].rules,
                 )
                 for work in self.works
             ]

@@ -93,7 +93,7 @@ class ShardResetter:
             due = [
                 shard
                 for shard in shards
-                if state[shard].is_closed or standing(database[shard].flushed, state[shard]) in standings
+                if state[shard].is_closed or standing(database[shard], state[shard]) in standings
             ]
             if not due:
                 return ResetReport([])

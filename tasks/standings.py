@@ -53,13 +53,13 @@ def compare(redis: Redis, engine: Engine, shards: int) -> Comparison:
         StateUnavailableError, DatabaseUnavailableError: a server did not answer.
     """
     before = read_state(redis, range(shards))
-    database = read_database(engine)
+    database = read_database(engine, range(shards))
     after = read_state(redis, range(shards))
     found = []
     for shard in range(shards):
-        known = database.get(shard, DatabaseHistory())
-        if after[shard].is_closed or standing(known.flushed, after[shard]) is Standing.STATE_BEHIND:
+        known = database[shard]
+        if after[shard].is_closed or standing(known, after[shard]) is Standing.STATE_BEHIND:
             found.append(Difference(shard, Standing.STATE_BEHIND, known, after[shard]))
-        elif standing(known.flushed, before[shard]) is Standing.DATABASE_BEHIND:
+        elif standing(known, before[shard]) is Standing.DATABASE_BEHIND:
             found.append(Difference(shard, Standing.DATABASE_BEHIND, known, before[shard]))
     return Comparison(found, any(state.is_behind for state in after.values()))

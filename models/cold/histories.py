@@ -43,14 +43,14 @@ class Gate(Protocol):
         ...
 
 
-def read_histories(engine: Engine) -> dict[int, DatabaseHistory]:
-    """The last flush of each shard that has been flushed.
+def read_histories(engine: Engine, shards: Sequence[int]) -> dict[int, DatabaseHistory]:
+    """The last flush of each of these shards.
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
     with database_errors(), engine.connect() as connection:
-        return _found(connection, "read_histories", {})
+        return _found(connection, "read_histories", {"shards": list(shards)})
 
 
 def lock_histories(connection: Connection, shards: Sequence[int]) -> dict[int, DatabaseHistory]:
@@ -92,6 +92,7 @@ def _found(connection: Connection, name: str, parameters: Mapping[str, list[int]
             flushed_events=row.flushed_events,
             event_rate=row.event_rate,
             silent_seconds=float(row.silent_seconds),
+            rules=row.rules,
         )
         for row in connection.exec_driver_sql(statement(name), dict(parameters))
     }

@@ -64,7 +64,10 @@ class Fences:
         return int(seconds) * 1_000_000 + int(rest)
 
     def align(self, seen: Sequence[bytes | None], revision: int) -> int:
-        """Put fences to a revision where they are elsewhere and have not changed since ``seen``; returns how many.
+        """Put fences to a revision where they are missing or higher, and have not changed since ``seen``.
+
+        Returns how many. One that is lower is of a Redis that went back in time: events may have been judged by older
+        rules since, so it is left to the reset of its shard (``models/histories.py``).
 
         Only while no publication is under way: ``revision`` must be the newest that PostgreSQL has.
 
@@ -75,7 +78,7 @@ class Fences:
         calls = [
             ScriptCall(self._replace, [key], [old or b"", fence])
             for key, old in zip(self._keys, seen, strict=True)
-            if revision_of(old) != revision
+            if (known := revision_of(old)) is None or known > revision
         ]
         if not calls:
             return 0

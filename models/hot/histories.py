@@ -19,6 +19,7 @@ from models.errors import HistoryChangedError
 from models.events import Event, pack_batch
 from models.histories import FIRST_EPOCH, FlushMark, StateHistory
 from models.hot.connection import state_errors
+from models.hot.fences import revision_of
 from models.hot.keys import record_key, shard_keys
 from models.hot.log import LogEntry
 from models.hot.scripts import ScriptCall, call_all, register
@@ -34,6 +35,8 @@ class Beginning(NamedTuple):
     """PostgreSQL's last flush."""
     flushed_events: int
     """How many events PostgreSQL will have of all flushes."""
+    rules: int = 0
+    """The newest publication of rules that PostgreSQL has."""
 
 
 class ShardHistories:
@@ -65,8 +68,8 @@ class ShardHistories:
         calls = [
             ScriptCall(
                 self._begin,
-                keys=[shard_keys(flush.shard).history, flush.trace.key],
-                args=[flush.trace.token, flush.trace.reads, *flush.found, flush.flushed_events],
+                keys=[shard_keys(flush.shard).history, flush.trace.key, shard_keys(flush.shard).fence],
+                args=[flush.trace.token, flush.trace.reads, *flush.found, flush.flushed_events, flush.rules],
             )
             for flush in flushes
         ]
@@ -166,7 +169,9 @@ def read_histories(redis: Redis, shards: Sequence[int]) -> dict[int, StateHistor
     with state_errors(), redis.pipeline(transaction=False) as pipeline:
         for shard in shards:
             pipeline.hgetall(shard_keys(shard).history)
-        return dict(zip(shards, map(_history, pipeline.execute()), strict=True))
+            pipeline.get(shard_keys(shard).fence)
+        found = pipeline.execute()
+    return dict(zip(shards, map(_history, found[::2], found[1::2]), strict=True))
 
 
 def _batches(entry: LogEntry) -> Iterator[str | bytes]:
@@ -190,7 +195,7 @@ def _still_closed(reply: int) -> int:
     return reply
 
 
-def _history(fields: Mapping[bytes, bytes]) -> StateHistory:
+def _history(fields: Mapping[bytes, bytes], fence: bytes | None) -> StateHistory:
     told = {name.decode(): value.decode() for name, value in fields.items()}
     return StateHistory(
         epoch=epoch_of(fields.get(b"epoch")),
@@ -199,4 +204,5 @@ def _history(fields: Mapping[bytes, bytes]) -> StateHistory:
         flushed_events=int(told.get("events", 0)),
         is_closed="closed" in told,
         is_behind="behind" in told,
+        fence=revision_of(fence),
     )

@@ -12,16 +12,25 @@ from redis import Redis
 from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.keys import (
     API_KEYS,
+    BEAT_LEASE,
     DEAD_DEPTH,
     FLUSH_ASKED,
     FLUSH_LOCK,
+    INSTALLATION,
     METERS,
+    PATH_FAULTS,
+    PATH_LEASE,
+    PATH_PASSED,
+    PATH_REPORT,
     POISON,
     POISON_BYTES,
     PROBE,
+    PROCESS_FACTS,
+    PROCESSES_HEARD,
     TICKS,
     WORKERS,
     bell_key,
+    layout_key,
     lease_key,
     shard_keys,
     turns_key,
@@ -51,7 +60,9 @@ _STATE_TYPES: Mapping[str, str] = {
     DEAD_DEPTH: "hash",
     TICKS: "hash",
     WORKERS: "zset",
-    **dict.fromkeys((API_KEYS, FLUSH_LOCK, FLUSH_ASKED, PROBE), "string"),
+    PROCESSES_HEARD: "zset",
+    **dict.fromkeys((INSTALLATION, PROCESS_FACTS, PATH_PASSED, PATH_FAULTS), "hash"),
+    **dict.fromkeys((API_KEYS, FLUSH_LOCK, FLUSH_ASKED, PROBE, BEAT_LEASE, PATH_REPORT, PATH_LEASE), "string"),
 }
 _BROKER_TYPES: Mapping[str, str] = {POISON: "list", POISON_BYTES: "string"}
 
@@ -79,7 +90,8 @@ def foreign_keys_of_state(redis: Redis, shards: int) -> list[ForeignKey]:
             types[key] = SHARD_TYPES[name]
             if name in _NUMBERS:
                 numbers.append(key)
-        types |= {bell_key(shard): "string", lease_key(shard): "string", turns_key(shard): "hash"}
+        types |= {bell_key(shard): "string", lease_key(shard): "string"}
+        types |= {turns_key(shard): "hash", layout_key(shard): "hash"}
     return _foreign(redis, types, numbers)
 
 

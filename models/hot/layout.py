@@ -47,6 +47,7 @@ class Layouts:
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for shard in range(most):
                 pipeline.hset(shard_keys(shard).history, "epoch", uuid4().hex)
+                pipeline.delete(shard_keys(shard).fence)  # no publication raises that of a shard that is no more
             pipeline.execute()
 
     def forget_users(self) -> Iterator[int]:

@@ -17,12 +17,13 @@ from config.settings import Settings
 from models.cold.connection import connect_database
 from models.cold.publication_lock import publishing, settled_revision
 from models.cold.publishing import PICK_UP_US, Document, Publisher
-from models.errors import DatabaseUnavailableError, RulesOutdatedError, StateUnavailableError
+from models.errors import DatabaseUnavailableError, HistoryChangedError, RulesOutdatedError, StateUnavailableError
 from models.hot.connection import connect_state
 from models.hot.fences import Fences, revision_of
 from models.hot.keys import shard_keys
 from models.hot.plan import make_plan
 from models.rules.costs import Cost
+from tests.backups import StateBackup
 from tests.conftest import empty_tables, examples
 from tests.environment import database_settings
 from tests.publishing import newest_revision, publish
@@ -117,8 +118,8 @@ def test_the_script_refuses_older_rules_before_it_writes_anything(installation):
 
 def test_a_redis_without_fences_is_filled_from_postgresql_before_anything_is_applied(installation):
     stack = installation.stack
-    publish(stack.engine, rules(5), now_us=now_us() - 2 * PICK_UP_US)  # as a release without fences does
     stack.flusher.flush()
+    publish(stack.engine, rules(5), now_us=now_us() - 2 * PICK_UP_US)  # as a release without fences does
     stack.redis.flushall()
     stack.post(stack.event("login"))
     assert [installation.fence(shard) for shard in range(SHARDS)] == [2] * SHARDS
@@ -127,8 +128,44 @@ def test_a_redis_without_fences_is_filled_from_postgresql_before_anything_is_app
 
 def test_the_fences_are_put_right_without_an_event(installation):
     publish(installation.stack.engine, rules(5), now_us=now_us())
+    installation.stack.redis.delete(*(shard_keys(shard).fence for shard in range(SHARDS)))
     installation.source.align_fences()
     assert installation.fence() == 2
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_redis_of_before_a_publication_is_behind_though_nothing_was_flushed_since(installation, aligned):
+    stack = installation.stack
+    stack.flusher.flush()
+    older = StateBackup(stack.redis)
+    installation.publish(rules(5, "new"))
+    older.restore()
+    stack.clock.now = now_us() + PICK_UP_US + 1
+    stack.post(stack.event("login"), stack.event("login"))  # by a worker that has not learnt of it
+    if aligned:
+        installation.source.align_fences()
+    stack.flusher.flush()
+    assert installation.revisions() == [1, 2, 2]
+    assert stack.progress() == {("logins", ""): (3, False), ("new", ""): (2, False)}
+
+
+def test_a_flush_that_read_a_redis_of_before_a_publication_writes_nothing(installation, monkeypatch):
+    stack = installation.stack
+    stack.flusher.flush()
+    older = StateBackup(stack.redis)
+    installation.publish(rules(5, "new"))
+    stack.clock.now = now_us() + PICK_UP_US + 1
+    events = [stack.event("login"), stack.event("login")]
+
+    def goes_back():
+        monkeypatch.undo()
+        older.restore()
+        stack.post(*events)
+
+    monkeypatch.setattr(type(stack.watch), "check", lambda _watch: goes_back())
+    with pytest.raises(HistoryChangedError):
+        stack.flusher.flush()
+    assert installation.revisions() == [1, 2, 2]
 
 
 def test_a_publication_is_nowhere_when_its_publisher_dies_between_fence_and_commit(installation):

@@ -10,7 +10,17 @@ from models.cold.attributes import AttributeStore
 from models.errors import NotReadyError, StateUnavailableError
 from models.hot.attributes import AttributeCache
 from models.hot.key_types import SHARD_TYPES, foreign_keys_of_broker, foreign_keys_of_state
-from models.hot.keys import METERS, POISON, ShardKeys, attributes_key, member, record_key, shard_keys
+from models.hot.keys import (
+    INSTALLATION,
+    METERS,
+    POISON,
+    ShardKeys,
+    attributes_key,
+    layout_key,
+    member,
+    record_key,
+    shard_keys,
+)
 from models.user_attributes import UserAttributes
 from tests.stack import SHARDS
 from worker.receiver.health_checks import own_keys
@@ -144,5 +154,8 @@ def test_foreign_keys_of_the_whole_product_are_named(redis):
     redis.set(METERS, "hello")
     redis.set(POISON, "hello")
     redis.set("events.1", "hello")
-    assert [found.key for found in foreign_keys_of_state(redis, SHARDS)] == [METERS]
+    redis.set(INSTALLATION, "hello")
+    redis.set(layout_key(1), "hello")
+    found = [key.key for key in foreign_keys_of_state(redis, SHARDS)]
+    assert sorted(found) == sorted([METERS, INSTALLATION, layout_key(1)])
     assert {found.key for found in foreign_keys_of_broker(redis, ["events.0", "events.1"])} == {POISON, "events.1"}

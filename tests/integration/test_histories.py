@@ -16,7 +16,7 @@ from models.errors import (
     StateUnavailableError,
 )
 from models.events import pack_batch
-from models.histories import NO_FLUSH, FlushMark, Standing, StateHistory, standing
+from models.histories import NO_FLUSH, DatabaseHistory, FlushMark, Standing, StateHistory, standing
 from models.hot.keys import FLUSH_LOCK, member, record_key, shard_keys
 from models.hot.plan import make_plan
 from tests.backups import DatabaseBackup, StateBackup
@@ -418,7 +418,7 @@ def test_an_installation_that_was_upgraded_is_in_step(stack, logged):
     flush(stack)
     assert seen(stack) == (2, 2, 2)
     assert not stack.woken
-    known = read_histories(stack.engine)[SHARD]
+    known = read_histories(stack.engine, [SHARD])[SHARD]
     assert known.flushed.number == 1
     assert known.log_version > 0  # else a later reset would look at every row
 
@@ -480,7 +480,9 @@ def test_which_store_is_behind():
         (first, StateHistory(flushed=second), Standing.DATABASE_BEHIND),
         (first, StateHistory(flushed=FlushMark(1, "c")), Standing.DATABASE_BEHIND),
     ):
-        assert standing(database, state) is expected
+        assert standing(DatabaseHistory(database), state) is expected
+    assert standing(DatabaseHistory(first, rules=2), StateHistory(flushed=first, fence=1)) is Standing.STATE_BEHIND
+    assert standing(DatabaseHistory(first, rules=2), StateHistory(flushed=first, fence=3)) is Standing.IN_STEP
 
 
 class Walk:

@@ -118,7 +118,7 @@ def test_a_probe_is_none_of_the_events_that_a_store_which_goes_back_may_have_los
     way.stack.flusher.flush()
     told = way.stack.histories.read(range(SHARDS)).values()
     assert sum(history.flushed_events for history in told) == 1
-    assert sum(history.flushed_events for history in read_histories(way.stack.engine).values()) == 1
+    assert sum(history.flushed_events for history in read_histories(way.stack.engine, range(SHARDS)).values()) == 1
 
 
 def test_a_probe_beside_events_takes_nothing_from_them(way):
