@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import httpx
@@ -14,7 +14,8 @@ from config.settings import Settings
 from ingest.ags import AgsReader
 from ingest.intake import Intake
 from models.cold.connection import connect_database, database_errors
-from models.errors import DatabaseUnavailableError
+from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.hot.keys import shard_keys
 from tests.conftest import _migrated
 from tests.environment import database_settings
 from tests.servers import embedded_postgres, wait_until
@@ -22,6 +23,7 @@ from tests.stack import SHARDS, Stack
 from worker.celery_app import make_app
 from worker.chaos.processes import freeze, thaw
 from worker.receiver.composition import make_receiver_parts
+from worker.receiver.history_check import HistoryCheck
 from worker.receiver.process import build_app
 from worker.wiring import now_us, read_challenges
 
@@ -134,3 +136,22 @@ def test_a_wait_ends_although_no_timeout_of_the_server_can(own):
 def _ask(connection):
     with database_errors():
         connection.exec_driver_sql("SELECT 1")
+
+
+def test_a_redis_that_fails_while_the_look_at_both_stores_waits_fails_that_look_alone(redis, own):
+    check = HistoryCheck(redis, connect_database(own[0]), lambda: SHARDS)
+    check()
+    key = shard_keys(0).history
+    with frozen(own[1]):
+        check()  # what was known holds; the look goes on
+        redis.set(key, "foreign")
+    wait_until(lambda: check._under_way is not None and check._under_way.done())
+    redis.delete(key)
+
+    def passes():
+        with suppress(StateUnavailableError):
+            check()
+            return True
+        return False
+
+    wait_until(passes)

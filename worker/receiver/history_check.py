@@ -39,16 +39,14 @@ class HistoryCheck:
             )
 
     def _found(self, *, otherwise: bool) -> bool:
-        looking = self._under_way or self._look()
+        looking, self._under_way = self._under_way or self._look(), None  # whatever comes of it, it is told once
         try:
-            found = looking.result(timeout=_PATIENCE_SECONDS)
+            return looking.result(timeout=_PATIENCE_SECONDS)
         except FutureTimeoutError:
             self._under_way = looking
             return otherwise
         except DatabaseUnavailableError:
-            found = otherwise
-        self._under_way = None
-        return found
+            return otherwise
 
     def _look(self) -> Future[bool]:
         future: Future[bool] = Future()
