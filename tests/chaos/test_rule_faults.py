@@ -52,7 +52,7 @@ def test_rules_are_published_while_the_sessions_of_workers_stand_still(installat
 
 
 def _stands_still(session: psutil.Process) -> bool:
-    return session.is_running() and session.status() == psutil.STATUS_STOPPED
+    return bool(session.is_running() and session.status() == psutil.STATUS_STOPPED)
 
 
 def test_where_postgresql_is_away_it_misses(installation):
