@@ -120,3 +120,18 @@ def test_the_release_is_printed():
     answer = questline("--version")
     assert (answer.returncode, answer.stdout) == (0, f"questline {version('questline')}\n")
     assert questline().returncode != 0
+
+
+def test_a_log_line_is_no_part_of_what_a_command_answers():
+    code = (
+        "import structlog, worker.cli\n"
+        "def answer(**_):\n"
+        "    structlog.get_logger().warning('something_happened')\n"
+        "    print('the answer')\n"
+        "worker.cli.app = answer\n"
+        "worker.cli.main()"
+    )
+    answer = questline(code=code)
+
+    assert answer.stdout == "the answer\n"
+    assert "something_happened" in answer.stderr

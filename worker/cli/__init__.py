@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import version as release_of
 from typing import Annotated, Any, NamedTuple
 
+import structlog
 import typer
 from typer.core import TyperGroup
 
@@ -105,6 +106,8 @@ def main() -> None:
 
     Exit codes: 1 for a failure, 2 for a wrong setting or option, 130 after Ctrl-C.
     """
+    # What a command answers is alone on standard output; a process sets its logs up anew.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app(prog_name="questline")
     except QuestlineError as error:
