@@ -69,6 +69,8 @@ def test_it_looks_at_every_shard_where_postgresql_is_of_before_their_number_was_
     old = table.create(new_record(shared_values(Settings(shards=1)), 1))
     copy.write(old.changed({"SHARDS": "4"}))
     assert behind.flusher.flush().stopped
+    assert recover("--dry-run").exit_code == 1
+    assert table.read() == old
     told = recover("--json")
     assert (told.exit_code, json.loads(told.stdout)["ok"]) == (0, True)
     assert not behind.flusher.flush().stopped

@@ -41,7 +41,7 @@ def recover(
     """
     configure_logs("error", process="recover")  # stdout holds the answer alone
     with ExitStack() as stack:
-        watch = _watch(stack)
+        watch = _watch(stack, dry_run=dry_run)
         found = watch.compare()
         report = ResetReport([])
         if (found.differences or found.is_marked) and not dry_run:
@@ -53,10 +53,11 @@ def recover(
         raise typer.Exit(1)
 
 
-def _watch(stack: ExitStack) -> HistoryWatch:
+def _watch(stack: ExitStack, *, dry_run: bool) -> HistoryWatch:
     settings = running_settings(Settings())
     require_servers(settings)
-    bring_up(settings)
+    if not dry_run:
+        bring_up(settings)
     settings = shared_to_write(settings)
     engine = stack.enter_context(log_database(settings))
     redis = stack.enter_context(closing(connect_state(settings.state)))
