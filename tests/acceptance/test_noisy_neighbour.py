@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import httpx
 
+from tests.conftest import long_only
 from tests.servers import wait_until
 
 SECONDS = 5
@@ -67,6 +68,7 @@ def waits_beside(run, client, loud, kind):
     return waits
 
 
+@long_only
 def test_a_flood_of_one_tenant_neither_refuses_nor_delays_another(up):
     run = up()
     run.ready()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import long_only
 from tests.environment import database_settings
 from tests.redis_servers import redis_server
 from worker.services.ports import LOOPBACK
@@ -26,6 +27,7 @@ def server(tmp_path):
         yield found
 
 
+@long_only
 @pytest.mark.timeout(200)
 @pytest.mark.usefixtures("engine")
 def test_the_documented_rights_are_enough_for_every_process(up, server, database_url):

@@ -8,12 +8,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.conftest import LONG
+from tests.conftest import long_only
 from tests.servers import wait_until
 
 USERS = [f"u{number}" for number in range(40)]
 RULE = {"challenges": [{"id": "c", "name": "c", "goals": [{"id": "all", "name": "all", "rule": "count(x) >= 100000"}]}]}
-SIZES = (7, 3, 16) if LONG else (7,)
+SIZES = (7, 3, 16)
 PAUSE_SECONDS = 30
 """On a busy machine; a quiet one takes a few."""
 
@@ -73,6 +73,7 @@ def _counts(product):
     return {int(progress) for (progress,) in rows}
 
 
+@long_only
 def test_every_event_counts_once_while_the_number_of_shards_changes(product):
     load = Load(json.loads(product.run("urls", "--json").stdout)["http"])
     try:
