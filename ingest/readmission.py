@@ -17,6 +17,14 @@ from models.events import Event
 
 _REQUIRED = ("event_id", "event_type", "tenant_id", "user_id")
 _OPTIONAL = ("source", "timezone")
+_PACKED: dict[str, tuple[type, str]] = {
+    "occurred_at": (int, "a whole number of microseconds"),
+    "accepted_at": (int, "a whole number of microseconds"),
+    "tenant_id": (str, "a text"),  # a sender may leave it out
+    "payload": (bytes, "bytes"),
+    "attributes": (bytes, "bytes"),
+}
+"""What must be so before an event is read as a sender would write it."""
 
 
 def event_fault(event: Event, window: Window) -> Fault | None:
@@ -26,12 +34,9 @@ def event_fault(event: Event, window: Window) -> Fault | None:
 
 def _unreadable(event: Event) -> Fault | None:
     """A fault of the parts that a sender does not write in this form."""
-    for name in ("occurred_at", "accepted_at"):
-        if type(getattr(event, name)) is not int:
-            return Fault("wrong_type", name, "must be a whole number of microseconds")
-    for name in ("payload", "attributes"):
-        if type(getattr(event, name)) is not bytes:
-            return Fault("wrong_type", name, "must be bytes")
+    for name, (kind, words) in _PACKED.items():
+        if type(getattr(event, name)) is not kind:
+            return Fault("wrong_type", name, f"must be {words}")
     try:
         orjson.loads(event.payload or b"{}")
     except orjson.JSONDecodeError:

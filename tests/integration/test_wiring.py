@@ -7,7 +7,7 @@ import pytest
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
 from models.cold.api_keys import Rights, create_key, revoke_key
-from models.cold.publishing import PICK_UP_US, Document
+from models.cold.publishing import PICK_UP_US, Document, Publisher
 from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
 from models.hot.batches import Batch
 from models.hot.connection import connect_state
@@ -15,7 +15,7 @@ from models.hot.keys import METERS
 from models.hot.records import Records
 from models.rules.challenges import parse_challenges
 from tasks.applying import EVENT_ATTEMPTS
-from tests.publishing import publish
+from tests.publishing import PastFences, publish
 from tests.servers import wait_until
 from tests.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
@@ -125,7 +125,8 @@ def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, setti
     runtime = build_runtime(settings, make_app(settings), read_challenges(settings))
     try:
         _apply(stack, runtime, stack.event("login", "before"))
-        done = publish(stack.engine, _changed(settings, "daily-login"), now_us=now_us() - 2 * PICK_UP_US)
+        publisher = Publisher(stack.engine, PastFences(stack.redis, settings.shards))
+        done = publisher.publish(_changed(settings, "daily-login"), now_us=now_us() - 2 * PICK_UP_US)
         assert done is not None
         assert [goal.goal_id for goal in done.goals if goal.is_new] == ["daily-login"]
         wait_until(lambda: runtime.applier.evaluator.rules.matcher().publications.newest.revision == 2, seconds=5)

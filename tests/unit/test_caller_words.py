@@ -14,7 +14,7 @@ KINDS = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, RetryableError)
 ]  # fmt: skip
-TELLING = {"JournalFullError", "RateLimitedError", "NotReadyError"}
+TELLING = {"JournalFullError", "RateLimitedError", "QuotaExceededError", "NotReadyError"}
 """Those whose texts are made for callers."""
 
 
