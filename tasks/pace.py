@@ -7,9 +7,9 @@ user must be loaded; so the size of a take follows what the last ones took.
 
 from dataclasses import dataclass
 
-TURN_S = 0.02
+TURN_S = 0.01
 """After this a worker goes on to the next shard."""
-TAKE_S = 0.01
+TAKE_S = 0.005
 """What one take should need."""
 LEAST, MOST = 32 * 1024, 256 * 1024
 
