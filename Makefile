@@ -15,7 +15,7 @@ AUDIT := .venv-audit
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test test-long test-servers fuzz chaos lint bench advisories protos clean
+.PHONY: help up test test-long test-servers fuzz chaos lint docs bench advisories protos clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DEV) ## Build the documentation site into build/docs; a broken link is an error
+	NO_COLOR=1 $(BIN)/zensical build --strict
+
 chaos: $(DEV) ## Break an installation for ten minutes and prove that nothing was lost or doubled
 	@exec $(BIN)/questline chaos --minutes 10
 
@@ -55,7 +58,7 @@ protos: $(DEV) ## Make the gRPC code from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. ingest/protos/*.proto
 
 clean: ## Remove the virtual environment and all caches; data in .questline stays
-	rm -rf $(VENV) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
