@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import structlog
 from fastapi import APIRouter, HTTPException, Query
@@ -33,6 +33,23 @@ SIDE_PATIENCE_S = 0.5
 """How long an answer waits for what it can do without: Redis has the progress, PostgreSQL what is beside it."""
 
 
+class PublishedRules(Protocol):
+    """What is published, as far as this process knows."""
+
+    def current(self) -> Publications:
+        """The publications; only the first call may have to ask for them.
+
+        Raises:
+            DatabaseUnavailableError: they are not known yet, and PostgreSQL did not answer.
+            ConfigurationError: none of them can be read.
+        """
+        ...
+
+    def known(self) -> Publications | None:
+        """The same without asking any server; None while they are not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What is known of a user at a moment; None is what PostgreSQL must be asked for."""
@@ -49,6 +66,10 @@ class Found:
         """Whether PostgreSQL need not be asked."""
         return self.rows is not None and self.publications is not None and self.attributes is not None
 
+    def asks_attributes(self, publications: Publications) -> bool:
+        """Whether the answer depends on the user's attributes."""
+        return asks_attributes(publications.at(self.now).rulebook.goals)
+
 
 @dataclass(slots=True)
 class ProgressService:
@@ -56,42 +77,29 @@ class ProgressService:
 
     rulebook: Rulebook
     """The challenges file, for as long as the publications are not known."""
-    publications: Callable[[], Publications]
-    """What is published. Raises DatabaseUnavailableError while that is not known, ConfigurationError where none of it
-    can be read."""
+    rules: PublishedRules
     records: Records
     reader: ProgressReader
     attributes: UserAttributes
     shards: int
     """May be set while requests come."""
     now_us: Callable[[], int]
+    """The clock, in microseconds."""
     turns: Turns = field(default_factory=lambda: Turns(REDIS_READS))
-    known_publications: Callable[[], Publications | None] = lambda: None
-    """What is known of that without asking anybody."""
 
-    def progress(self, tenant_id: str, user_id: str, *, reveal: bool = False) -> UserProgress:
-        """A user's progress on the goals that hold now, in the order of the challenges file.
-
-        With ``reveal``, hidden and secret goals are shown like any other.
-
-        Raises:
-            DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.
-        """
-        return self.shown(self.completed(self.found(tenant_id, user_id)), reveal=reveal)
-
-    def found(self, tenant_id: str, user_id: str) -> Found:
-        """What is known of a user without PostgreSQL."""
-        found = Found(tenant_id, user_id, self.now_us(), publications=self.known_publications())
+    def from_redis(self, tenant_id: str, user_id: str, *, reveal: bool) -> UserProgress | Found:
+        """The answer, or what is known where PostgreSQL must be asked."""
+        found = Found(tenant_id, user_id, self.now_us(), publications=self.rules.known())
         try:
             rows = self.records.read(shard_for(tenant_id, user_id, self.shards), tenant_id, user_id)
         except StateUnavailableError as error:
             log.warning("progress_read_without_redis", error=str(error))
             return found
         found = replace(found, rows=rows)
-        if found.publications is None:
-            return found
-        asked = self._asks_attributes(found.publications, found.now)
-        return replace(found, attributes=self.attributes.cached(tenant_id, user_id) if asked else {})
+        if found.publications is not None:
+            asked = found.asks_attributes(found.publications)
+            found = replace(found, attributes=self.attributes.cached(tenant_id, user_id) if asked else {})
+        return self.shown(found, reveal=reveal) if found.is_whole else found
 
     def completed(self, found: Found) -> Found:
         """The same with what only PostgreSQL knows.
@@ -99,43 +107,36 @@ class ProgressService:
         Raises:
             DatabaseUnavailableError: it did not answer, and has the progress.
         """
-        tenant_id, user_id, now = found.tenant_id, found.user_id, found.now
-        rows = self.reader.rows(tenant_id, user_id, now_us=now) if found.rows is None else found.rows
-        publications = found.publications
-        if publications is None:
-            try:
-                publications = self.publications()
-            except (DatabaseUnavailableError, ConfigurationError):
-                return replace(found, rows=rows)
+        if found.rows is None:
+            found = replace(found, rows=self.reader.rows(found.tenant_id, found.user_id, now_us=found.now))
+        try:
+            publications = found.publications or self.rules.current()
+        except (DatabaseUnavailableError, ConfigurationError):
+            return found
         attributes = found.attributes
         if attributes is None:
-            asked = self._asks_attributes(publications, now)
-            attributes = self._attributes(tenant_id, user_id) if asked else {}
-        return replace(found, rows=rows, publications=publications, attributes=attributes)
+            attributes = self._attributes(found) if found.asks_attributes(publications) else {}
+        return replace(found, publications=publications, attributes=attributes)
 
     def shown(self, found: Found, *, reveal: bool) -> UserProgress:
-        """The answer. What can be said without publications or attributes is worth more than none."""
+        """The answer: the goals that hold now, in the order of the challenges file.
+
+        What can be said without publications or attributes is worth more than none. With ``reveal``, hidden and secret
+        goals are shown like any other.
+        """
         view = UserView(
             publications=found.publications or only(self.rulebook),
-            versioned=found.publications is not None,
             rows=found.rows or [],
             attributes=found.attributes or {},
             now=found.now,
+            versioned=found.publications is not None,
             reveal=reveal,
         )
         return UserProgress(tenant_id=found.tenant_id, user_id=found.user_id, goals=list(view.goals()))
 
-    def from_redis(self, tenant_id: str, user_id: str, *, reveal: bool) -> UserProgress | Found:
-        """The answer, or what is known where PostgreSQL must be asked."""
-        found = self.found(tenant_id, user_id)
-        return self.shown(found, reveal=reveal) if found.is_whole else found
-
-    def _asks_attributes(self, publications: Publications, now: int) -> bool:
-        return asks_attributes(publications.at(now).rulebook.goals)
-
-    def _attributes(self, tenant_id: str, user_id: str) -> Attributes:
+    def _attributes(self, found: Found) -> Attributes:
         try:
-            return self.attributes.of_user(tenant_id, user_id)
+            return self.attributes.of_user(found.tenant_id, found.user_id)
         except DatabaseUnavailableError as error:
             log.warning("progress_read_without_attributes", error=str(error))
             return {}

@@ -1,15 +1,13 @@
 """From rows to answers: which goals a user sees, and how each of them is shown. Reads nothing itself."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from api.answers import GoalProgress, Number, PartProgress, Status
-from models.attributes import Attributes, pack_attributes, zone_of
-from models.events import Event
+from models.attributes import Attributes, zone_of
 from models.rules.calendar import moment, period_key
-from models.rules.fields import EventFields
+from models.rules.fields import in_segments
 from models.rules.goals import Goal, Publications
 from models.rules.nodes import lock_id, node_id
 from models.rules.operators import progress_of
@@ -23,62 +21,65 @@ NAME_OF_SECRETS = "Secret goal"
 
 def asks_attributes(goals: Iterable[Goal]) -> bool:
     """Whether it depends on the user's attributes which goals, or which periods of them, are shown."""
-    return any(goal.segments or (goal.per and goal.rule.timezone == USER_ZONE) for goal in goals)
+    return any(goal.segments or (goal.rule.per and goal.rule.timezone == USER_ZONE) for goal in goals)
 
 
-@dataclass(frozen=True, slots=True)
+class _Standing(NamedTuple):
+    """A goal in the period that is now, and the user's row of it."""
+
+    goal: Goal
+    period: str
+    row: Row | None
+
+
 class UserView:
     """One user at one moment."""
 
-    publications: Publications
-    versioned: bool
-    """Whether the goals' versions are known."""
-    rows: Iterable[Row]
-    attributes: Attributes
-    now: int
-    """Microseconds."""
-    reveal: bool = False
-    """Show hidden and secret goals as if they were neither."""
-    _by_key: dict[tuple[str, str], Row] = field(init=False)
-    _completed: frozenset[str] = field(init=False)
-    """Nodes that are complete, in any of their periods."""
-    _unseen: frozenset[str] = field(init=False)
-    """Hidden goals that are not to be named."""
+    def __init__(  # noqa: PLR0913 - each of them by name
+        self,
+        *,
+        publications: Publications,
+        rows: Iterable[Row],
+        attributes: Attributes,
+        now: int,
+        versioned: bool = True,
+        reveal: bool = False,
+    ) -> None:
+        """``now`` in microseconds.
 
-    def __post_init__(self) -> None:
-        rows = list(self.rows)
-        object.__setattr__(self, "_by_key", {(row.goal_id, row.period): row for row in rows})
-        object.__setattr__(self, "_completed", frozenset(row.goal_id for row in rows if row.completed_at))
-        goals = () if self.reveal else self._goals
-        object.__setattr__(self, "_unseen", frozenset(goal.goal_id for goal in goals if self._is_unseen(goal)))
+        ``versioned``: whether the goals' versions are known. ``reveal``: show hidden and secret goals as if they were
+        neither.
+        """
+        self._publications, self._versioned, self._reveal = publications, versioned, reveal
+        self._attributes = attributes
+        self._by_key = {(row.goal_id, row.period): row for row in rows}
+        self._completed = {row.goal_id for row in self._by_key.values() if row.completed_at}
+        """Nodes that are complete, in any of their periods."""
+        goals = publications.at(now).rulebook.goals
+        self._standings = {goal.goal_id: self._standing(goal, now) for goal in goals}
+        hidden = (one for one in self._standings.values() if one.goal.hidden and not reveal)
+        self._unseen = {one.goal.goal_id for one in hidden if not (one.row and one.row.completed_at)}
+        """Hidden goals that are not to be named."""
 
     def goals(self) -> Iterator[GoalProgress]:
         """The goals that the user may see, in the order of the challenges file."""
-        fields = EventFields(Event("", "", "", "", 0, 0, attributes=pack_attributes(self.attributes)))
-        for goal in self._goals:
-            row = self._row(goal)
-            if goal.goal_id in self._unseen or (row is None and not fields.in_segments(goal.segments)):
+        for goal, period, row in self._standings.values():
+            if goal.goal_id in self._unseen or not (row or self._is_for_user(goal)):
                 continue
-            shown = self._shown(goal, row)
-            masked = goal.secret and shown.status != "completed" and not self.reveal
+            shown = self._shown(goal, period, row)
+            masked = goal.secret and shown.status != "completed" and not self._reveal
             yield shown.model_copy(update=_MASK) if masked else shown
 
-    @property
-    def _goals(self) -> tuple[Goal, ...]:
-        return self.publications.at(self.now).rulebook.goals
+    def _standing(self, goal: Goal, now: int) -> _Standing:
+        zone, period = goal.rule.timezone, ""
+        if goal.rule.per:
+            period = period_key(goal.rule.per, now, zone_of(self._attributes) or "UTC" if zone == USER_ZONE else zone)
+        return _Standing(goal, period, self._by_key.get((goal.goal_id, period)))
 
-    def _is_unseen(self, goal: Goal) -> bool:
-        row = self._row(goal)
-        return goal.hidden and not (row and row.completed_at)
+    def _is_for_user(self, goal: Goal) -> bool:
+        return not goal.segments or in_segments(self._attributes, goal.segments)
 
-    def _period(self, goal: Goal) -> str:
-        zone = goal.rule.timezone
-        return period_key(goal.per, self.now, (zone_of(self.attributes) or "UTC") if zone == USER_ZONE else zone)
-
-    def _row(self, goal: Goal) -> Row | None:
-        return self._by_key.get((goal.goal_id, self._period(goal)))
-
-    def _shown(self, goal: Goal, row: Row | None) -> GoalProgress:
+    def _shown(self, goal: Goal, period: str, row: Row | None) -> GoalProgress:
         goal, row = self._as_of_version(goal, row)
         status = _status(row)
         rule_version = row.rule_version if row else goal.version
@@ -88,9 +89,9 @@ class UserView:
             name=goal.name,
             description=goal.description,
             rule=None if self._names_unseen(goal.rule) else _text(goal.rule),
-            period=self._period(goal),
+            period=period,
             progress=_progress(goal.rule, row),
-            target=_plain(goal.target),
+            target=_plain(goal.rule.target),
             status=status,
             completed_at=moment(row.completed_at) if row and row.completed_at else None,
             locked=status != "completed" and self._is_locked(goal),
@@ -100,14 +101,14 @@ class UserView:
             active_from=None if goal.active_from is None else moment(goal.active_from),
             active_until=None if goal.active_until is None else moment(goal.active_until),
             parts=list(self._parts(goal, goal.goal_id, goal.rule)),
-            rule_version=rule_version if self.versioned or row else None,
+            rule_version=rule_version if self._versioned or row else None,
         )
 
     def _is_locked(self, goal: Goal) -> bool:
-        # The lock remembers what rows of past periods, which are not read, once said.
-        if lock_id(goal.goal_id) in self._completed:
+        if all(other in self._completed for other in goal.prerequisites):
             return False
-        return any(other not in self._completed for other in goal.prerequisites)
+        # The lock remembers what rows of past periods, which are not read, once said.
+        return lock_id(goal.goal_id) not in self._completed
 
     def _as_of_version(self, goal: Goal, row: Row | None) -> tuple[Goal, Row | None]:
         """The version of the goal that a row is to be read by, and the row as far as it still counts."""
@@ -121,7 +122,7 @@ class UserView:
         return (before, row) if row.completed_at else (goal, None)
 
     def _version(self, goal_id: str, version: int) -> Goal | None:
-        known = (item.rulebook.by_id.get(goal_id) for item in reversed(self.publications.items))
+        known = (item.rulebook.by_id.get(goal_id) for item in reversed(self._publications.items))
         return next((goal for goal in known if goal and goal.version == version), None)
 
     def _parts(self, goal: Goal, own_id: str, rule: Rule) -> Iterator[PartProgress]:
@@ -147,11 +148,10 @@ class UserView:
         )
 
     def _goal_part(self, goal_id: str, *, done: bool) -> PartProgress:
-        goal = self.publications.at(self.now).rulebook.by_id.get(goal_id)
-        row = self._row(goal) if goal else None
+        goal, _, row = self._standings.get(goal_id, (None, "", None))
         # A goal with periods is done as a part once any of its periods is complete.
         status: Status = "completed" if done or goal_id in self._completed else _status(row)
-        secret = bool(goal and goal.secret) and status != "completed" and not self.reveal
+        secret = bool(goal and goal.secret) and status != "completed" and not self._reveal
         told = goal if goal_id not in self._unseen and not secret else None
         return PartProgress(
             goal_id=None if goal_id in self._unseen else goal_id,

@@ -15,7 +15,6 @@ from threading import Condition, Thread
 
 import structlog
 
-from ingest.clock import now_us
 from ingest.group import CommitLimits, Group, Place, Request, give_up, make_request
 from models.errors import (
     Bound,
@@ -26,7 +25,7 @@ from models.errors import (
     StateUnavailableError,
 )
 from models.events import Event
-from models.failpoints import failpoint
+from models.failpoints import failpoint, now_us
 from models.fair_queue import FairQueue
 from models.hot.batches import Appended, Batch
 from models.hot.meters import Meters

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from ingest.clock import now_us
 from ingest.committer import GroupCommitter
 from ingest.quotas import Quotas
 from ingest.readmission import event_fault
 from ingest.validation import Fault, Window, read_event, window_at
 from models.access import ANYBODY, Caller
 from models.events import Event
+from models.failpoints import now_us
 from models.hot.meters import Meters
 from models.quotas import Sent
 from models.turns import Turns

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from config.shards import shard_for
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
-from models.errors import JournalFullError
+from models.errors import DatabaseUnavailableError, JournalFullError
 from models.events import Event, pack_batch
 from models.hot.batches import Batch
 from models.hot.fences import Fences
@@ -82,6 +82,21 @@ class Clock:
 
     def advance(self, **length: float) -> None:
         self.now += int(timedelta(**length) / timedelta(microseconds=1))
+
+
+@dataclass(frozen=True)
+class FixedRules:
+    """Rules that a process knows, or, without any, that nobody can tell it."""
+
+    rulebook: Rulebook | None
+
+    def known(self) -> Publications | None:
+        return None if self.rulebook is None else only(self.rulebook)
+
+    def current(self) -> Publications:
+        if self.rulebook is None:
+            raise DatabaseUnavailableError("away")
+        return only(self.rulebook)
 
 
 def _unstamped(shard, events, names, *, may_ask=True):

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable
 from datetime import timedelta
-from time import time_ns
 
 import structlog
 from celery import Celery
@@ -19,7 +18,7 @@ from models.cold.publishing import Document
 from models.cold.reading import ProgressReader
 from models.cold.writing import FlushWriter
 from models.errors import BrokerUnavailableError, StateUnavailableError
-from models.failpoints import clock_step_us
+from models.failpoints import now_us
 from models.hot.attributes import AttributeCache
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
@@ -60,11 +59,6 @@ from worker.queues.early_flush import flush_trigger
 from worker.rule_source import rule_source
 
 log = structlog.get_logger()
-
-
-def now_us() -> int:
-    """The clock of this process: microseconds since the epoch."""
-    return time_ns() // 1000 + clock_step_us()
 
 
 def read_challenges(settings: Settings) -> Document:

@@ -9,8 +9,7 @@ from redis import Redis
 from models.attributes import Attributes, pack_attributes, unpack_attributes
 from models.histories import FIRST_EPOCH
 from models.hot.connection import state_errors, with_none_for_other_types
-from models.hot.histories import epoch_of
-from models.hot.keys import attributes_key, member, shard_keys
+from models.hot.keys import attributes_key, epoch_of, member, shard_keys
 
 User = tuple[str, str]
 """Tenant and user."""

@@ -17,10 +17,10 @@ from redis import Redis
 
 from models.errors import HistoryChangedError
 from models.events import Event, pack_batch
-from models.histories import FIRST_EPOCH, FlushMark, StateHistory
+from models.histories import FlushMark, StateHistory
 from models.hot.connection import state_errors
 from models.hot.fences import revision_of
-from models.hot.keys import record_key, shard_keys
+from models.hot.keys import epoch_of, record_key, shard_keys
 from models.hot.log import LogEntry
 from models.hot.scripts import ScriptCall, call_all, register
 from models.hot.traces import ReadTrace
@@ -182,11 +182,6 @@ def _batches(entry: LogEntry) -> Iterator[str | bytes]:
     for events in by_tenant.values():
         yield uuid4().hex
         yield pack_batch(events)
-
-
-def epoch_of(told: bytes | None) -> str:
-    """The epoch that the field of a history says."""
-    return FIRST_EPOCH if told is None else told.decode()
 
 
 def _still_closed(reply: int) -> int:

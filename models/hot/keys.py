@@ -116,6 +116,11 @@ def shard_keys(shard: int) -> ShardKeys:
     )
 
 
+def epoch_of(told: bytes | None) -> str:
+    """The epoch that the field of a shard's history says."""
+    return FIRST_EPOCH if told is None else told.decode()
+
+
 def bell_key(shard: int) -> str:
     """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
     return f"ql:{{s{shard:02d}}}:journal:bell"

@@ -25,8 +25,7 @@ from models.errors import RulesOutdatedError
 from models.events import remembered_for
 from models.hot.connection import state_errors, with_none_for_other_types
 from models.hot.fences import revision_of
-from models.hot.histories import epoch_of
-from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
+from models.hot.keys import epoch_of, generation_at, member, record_key, seen_key, shard_keys
 from models.hot.parts import USER_WEIGHT, in_parts
 from models.hot.plan import FIELD_MARK, Plan, UserPlan, field_of
 from models.hot.scripts import register

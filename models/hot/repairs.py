@@ -13,8 +13,7 @@ from redis import Redis
 
 from models.events import remembered_for
 from models.hot.connection import state_errors, with_none_for_other_types
-from models.hot.histories import epoch_of
-from models.hot.keys import generation_at, member, record_key, seen_key, shard_keys
+from models.hot.keys import epoch_of, generation_at, member, record_key, seen_key, shard_keys
 from models.hot.plan import FIELD_MARK, field_of
 from models.hot.records import unpack_row
 from models.hot.scripts import register

@@ -52,9 +52,12 @@ class EventFields:
         """Whether the user's attributes, as they stood when the event was applied, have one value of each segment."""
         if self._attributes is _MISSING:
             self._attributes = orjson.loads(self._event.attributes) if self._event.attributes else {}
-        return all(
-            any(_same(self._attributes.get(name), value) for value in values) for name, values in segments.items()
-        )
+        return in_segments(self._attributes, segments)
+
+
+def in_segments(attributes: Mapping[str, Any], segments: Mapping[str, tuple[Scalar, ...]]) -> bool:
+    """Whether attributes have one value of each segment."""
+    return all(any(_same(attributes.get(name), value) for value in values) for name, values in segments.items())
 
 
 def value_mark(value: Any) -> int | None:

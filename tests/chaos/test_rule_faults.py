@@ -8,13 +8,14 @@ import psutil
 import pytest
 
 from config.settings import Settings
+from models.failpoints import now_us
 from models.hot.fences import Fences, revision_of
 from tests.environment import database_settings
 from tests.publishing import newest_revision
 from tests.servers import wait_until
 from worker.chaos.rule_faults import RULE_FAULTS
 from worker.rule_source import rule_source
-from worker.wiring import now_us, read_challenges
+from worker.wiring import read_challenges
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 from config.shards import shard_for
 from models.events import Event, pack_batch
+from models.failpoints import now_us
 from models.hot.batches import Batch
 from models.rules.operators import progress_of
 from models.rules.reference import apply_all
 from tests.cluster.installation import SHARDS, Installation
-from worker.wiring import now_us
 
 _KINDS = ("login", "workout.logged", "quiz.scored", "statistic:headshots")
 

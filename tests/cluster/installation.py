@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.connection import connect_database
 from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.failpoints import now_us
 from models.hot.batches import Batch
 from models.hot.connection import connect_state
 from models.hot.keys import shard_keys
@@ -19,7 +20,7 @@ from tests.environment import database_settings
 from tests.servers import wait_until
 from worker.celery_app import make_app
 from worker.queues.broker import BatchPublisher, QueuePeek
-from worker.wiring import backlog, load_rulebook, make_journal, now_us
+from worker.wiring import backlog, load_rulebook, make_journal
 
 SHARDS = 4
 LOW, HIGH = range(2), range(2, SHARDS)

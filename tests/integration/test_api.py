@@ -20,18 +20,17 @@ from models.cold.connection import connect_database
 from models.cold.letter_changes import LetterChanges
 from models.cold.letter_reading import LetterReader
 from models.cold.reading import ProgressReader
-from models.errors import DatabaseUnavailableError
 from models.hot.attributes import AttributeCache
 from models.hot.connection import connect_state
 from models.hot.meters import Meters
 from models.hot.records import Records
-from models.rules.goals import Goal, Rulebook, only
+from models.rules.goals import Goal, Rulebook
 from models.rules.rule import Rule
 from models.rules.rule_text import expression_of
 from models.user_attributes import UserAttributes
 from tasks.depth import DepthKeeper
 from tests.letters import batch_letter, bury, message_letter
-from tests.stack import GOALS, NOON, SHARDS, WINDOW
+from tests.stack import GOALS, NOON, SHARDS, WINDOW, FixedRules
 from worker.queues.broker import QueuePeek
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
@@ -54,7 +53,7 @@ class Client:
 def _client(stack, **changes):
     parts = {
         "rulebook": GOALS,
-        "publications": lambda: only(GOALS),
+        "rules": FixedRules(GOALS),
         "records": stack.records,
         "reader": stack.reader,
         "attributes": _attributes(stack),
@@ -126,12 +125,8 @@ def test_redis_away_is_answered_from_postgresql(stack):
 
 def test_postgresql_away_is_answered_from_redis_and_without_both_the_answer_is_503(stack):
     reader = ProgressReader(connect_database(AWAY), window=WINDOW)
-
-    def unknown():
-        raise DatabaseUnavailableError("away")
-
     stack.post(stack.event("login"))
-    client = _client(stack, reader=reader, publications=unknown)
+    client = _client(stack, reader=reader, rules=FixedRules(None))
     goals = _goals(client.get("/v1/users/u1/progress?tenant_id=t1"))
     assert (goals["logins"]["progress"], goals["minutes"]["rule_version"]) == (1, None)
     refused = client.get("/v1/users/nobody/progress?tenant_id=t1")
@@ -153,7 +148,7 @@ def _for_some(stack):
             Goal(goal_id="dark", challenge_id="c", name="Dark", rule=login, secret=True),
         )
     )
-    return _client(stack, publications=lambda: only(goals))
+    return _client(stack, rules=FixedRules(goals))
 
 
 def test_attributes_decide_about_segments_and_the_users_day(stack):
@@ -173,7 +168,7 @@ def _segmented():
 
 def test_attributes_that_nobody_can_tell_do_not_stop_the_answer(stack):
     away = _attributes(stack, connect_database(AWAY))
-    client = _client(stack, publications=lambda: only(_segmented()), attributes=away)
+    client = _client(stack, rules=FixedRules(_segmented()), attributes=away)
     stack.post(stack.event("login"))
     assert _goals(client.get("/v1/users/u1/progress?tenant_id=t1")) == {}
 

@@ -16,6 +16,7 @@ from config.shards import MAINTENANCE_QUEUE
 from models.cold.api_keys import Rights, create_key, rotate_key
 from models.cold.connection import connect_database
 from models.cold.dead_letters import DeadLetter
+from models.failpoints import now_us
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
 from tasks.definitions import FLUSH, SWEEP
@@ -27,7 +28,7 @@ from worker.doctor.examination import examine
 from worker.doctor.registry import CHECKS, Check, Installation, ok
 from worker.partitioning import prepare_database
 from worker.services.ports import free_port
-from worker.wiring import now_us, read_challenges
+from worker.wiring import read_challenges
 
 
 @pytest.fixture

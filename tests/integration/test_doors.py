@@ -36,9 +36,8 @@ from models.hot.keys import METERS, shard_keys
 from models.hot.usage import DailyUsage
 from models.quotas import Quota
 from models.rules.calendar import microseconds, moment
-from models.rules.goals import only
 from models.user_attributes import UserAttributes
-from tests.stack import GOALS, SHARDS, Clock, Stack
+from tests.stack import GOALS, SHARDS, Clock, FixedRules, Stack
 from worker.load.targets import BusyError, GrpcTarget
 from worker.load.wire import LOGIN_METHOD, Request
 from worker.receiver.doors import Doorkeeper
@@ -80,7 +79,7 @@ class House:
         users = UserAttributes(
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )
-        progress = ProgressService(GOALS, lambda: only(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
+        progress = ProgressService(GOALS, FixedRules(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
         threads = DatabaseThreads()
         routers = [progress_router(progress, threads), attributes_router(users, threads), health_router(Pulse({}, {}))]
         self.app = build_app(intake, AgsReader(None), routers, self.door)

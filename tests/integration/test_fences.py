@@ -18,6 +18,7 @@ from models.cold.connection import connect_database
 from models.cold.publication_lock import publishing, settled_revision
 from models.cold.publishing import PICK_UP_US, Document, Publisher
 from models.errors import DatabaseUnavailableError, HistoryChangedError, RulesOutdatedError, StateUnavailableError
+from models.failpoints import now_us
 from models.hot.connection import connect_state
 from models.hot.fences import Fences, revision_of
 from models.hot.keys import shard_keys
@@ -32,7 +33,6 @@ from tests.stack import SHARDS, Stack
 from worker.publications import CurrentRules, PublicationsWatcher, parse_stored
 from worker.rule_costs import CostBound
 from worker.rule_source import RuleSource, rule_source
-from worker.wiring import now_us
 
 WEEK_US = 7 * 86_400_000_000
 BOUND = CostBound(Cost(1_000, 1 << 20), WEEK_US)

@@ -15,6 +15,7 @@ from ingest.ags import AgsReader
 from ingest.intake import Intake
 from models.cold.connection import connect_database, database_errors
 from models.errors import DatabaseUnavailableError, StateUnavailableError
+from models.failpoints import now_us
 from models.hot.keys import shard_keys
 from tests.conftest import _migrated
 from tests.environment import database_settings
@@ -25,7 +26,7 @@ from worker.chaos.processes import freeze, thaw
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.history_check import HistoryCheck
 from worker.receiver.process import build_app
-from worker.wiring import now_us, read_challenges
+from worker.wiring import read_challenges
 
 COLD = 80
 

@@ -10,6 +10,7 @@ from models.cold.event_log import Logged, PublicationTime
 from models.cold.publications import load
 from models.cold.publishing import PICK_UP_US, Document
 from models.events import Event
+from models.failpoints import now_us
 from models.hot.fences import Fences
 from models.hot.keys import shard_keys
 from models.rules.matching import DEFAULT_LATENESS_US
@@ -20,7 +21,6 @@ from worker.audit.judging import MARGIN_US, Judgements
 from worker.audit.replaying import RecallingMatcher
 from worker.cli import app
 from worker.publications import parse_stored
-from worker.wiring import now_us
 
 
 def document_of(**targets):

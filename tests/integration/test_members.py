@@ -14,6 +14,7 @@ from api.metrics import FleetCollector, fleet_registry
 from config.settings import Settings
 from config.shared_settings import shared_values
 from models.cold.installation import InstallationTable
+from models.failpoints import now_us
 from models.hot.beat_lease import BeatLease
 from models.hot.installation import InstallationCopy
 from models.hot.keys import BEAT_LEASE, PROCESS_FACTS, PROCESSES_HEARD
@@ -27,7 +28,6 @@ from worker.doctor.examination import examine
 from worker.doctor.registry import CHECKS, Installation
 from worker.installation.joining import join
 from worker.installation.member import Member
-from worker.wiring import now_us
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from models.cold.partitions import (
     partition_name,
     partitions_before,
 )
+from models.failpoints import now_us
 from models.rules.calendar import moment
 from worker.celery_app import make_app
 from worker.partitioning import drop_old_partitions
-from worker.wiring import now_us
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from benchmarks.exactness import prove as prove_load
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
 from config.settings import Settings
+from models.failpoints import now_us
 from models.rules.calendar import microseconds
 from tests.publishing import publish
 from tests.stack import NOON, Stack
@@ -20,7 +21,6 @@ from worker.load.kinds import kinds_of
 from worker.load.send import SendReport
 from worker.load.tally import is_tally, write_with_tally
 from worker.publications import read_file
-from worker.wiring import now_us
 
 DAMAGE = Damage(1, 1.0, {"redis-killed": 1}, {}, {})
 

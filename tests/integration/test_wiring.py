@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from api.answers import UserProgress
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
 from models.cold.api_keys import Rights, create_key, revoke_key
 from models.cold.publishing import PICK_UP_US, Document, Publisher
 from models.errors import ConfigurationError, InvalidChallengesError, UnauthenticatedError
+from models.failpoints import now_us
 from models.hot.batches import Batch
 from models.hot.connection import connect_state
 from models.hot.keys import METERS
@@ -23,7 +25,7 @@ from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.queues.early_flush import flush_trigger
 from worker.receiver.composition import make_receiver_parts
 from worker.rule_source import rule_source
-from worker.wiring import backlog, build_runtime, load_rulebook, now_us, read_challenges
+from worker.wiring import backlog, build_runtime, load_rulebook, read_challenges
 
 DAY_US = 86_400_000_000
 
@@ -195,7 +197,10 @@ def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
     parts.keys.refresh()
     assert {name for name, said in parts.pulse.answers().items() if said != "ok"} == {"path"}  # no probe was sent yet
     stack.post(stack.event("login"))
-    shown = {goal.goal_id: goal for goal in parts.progress.progress("t1", "u1").goals}
+    parts.watcher.refresh()
+    answer = parts.progress.from_redis("t1", "u1", reveal=False)
+    assert isinstance(answer, UserProgress)
+    shown = {goal.goal_id: goal for goal in answer.goals}
     assert shown["daily-login"].rule_version == 1
 
 

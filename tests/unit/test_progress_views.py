@@ -25,7 +25,14 @@ def row(goal_id="g", *state, period="", done=0, op="count", version=1) -> Row:
 
 
 def view(publications, *rows, attributes=None, reveal=False, versioned=True):
-    shown = UserView(publications, versioned, rows, attributes or {}, NOW, reveal)
+    shown = UserView(
+        publications=publications,
+        rows=rows,
+        attributes=attributes or {},
+        now=NOW,
+        versioned=versioned,
+        reveal=reveal,
+    )
     return {one.goal_id: one for one in shown.goals()}
 
 

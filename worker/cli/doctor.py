@@ -14,6 +14,7 @@ from config.settings import Settings
 from config.shared_settings import with_shared_values
 from models.cold.connection import connect_database
 from models.errors import PermanentError, QuestlineError
+from models.failpoints import now_us
 from models.hot.connection import connect_state
 from models.hot.installation import InstallationCopy
 from worker.celery_app import make_app
@@ -22,7 +23,6 @@ from worker.doctor.examination import Finding, examine
 from worker.doctor.registry import Installation
 from worker.logs import configure_logs
 from worker.services.running import require_servers, running_settings
-from worker.wiring import now_us
 
 _TIMEOUT_SECONDS = 3.0
 _STYLES = {"error": "bold red", "warning": "yellow", "ok": "green"}

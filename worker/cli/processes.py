@@ -17,7 +17,7 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from models.cold.connection import connect_database
 from models.errors import ConfigurationError, RetryableError
-from models.failpoints import arm
+from models.failpoints import arm, now_us
 from models.hot.beat_lease import BeatLease
 from models.hot.connection import connect_state
 from models.hot.ticks import Ticks
@@ -38,7 +38,7 @@ from worker.receiver.doors import check_address
 from worker.receiver.tls import certificate_of
 from worker.redis_requirements import require_redis
 from worker.services.running import running_settings
-from worker.wiring import build_runtime, now_us, read_challenges
+from worker.wiring import build_runtime, read_challenges
 
 _LEASE_TIMEOUT = 2.0
 """Seconds that a Redis which hangs may hold beat, which must notice that its lease is over."""

@@ -9,13 +9,13 @@ import typer
 
 from config.settings import Settings
 from models.cold.publishing import Document, Published, PublishedGoal, Publisher, preview
+from models.failpoints import now_us
 from models.rules.calendar import microseconds, moment
 from worker.cli.moments import read_moment
 from worker.cli.rule_database import read_document, rules_database, rules_fences
 from worker.installation.joining import shared
 from worker.rule_costs import EventCosts, cost_bound, cost_data, cost_lines
 from worker.services.running import running_settings
-from worker.wiring import now_us
 
 
 def publish(

@@ -13,6 +13,7 @@ from celery import signals
 
 from config.settings import Settings
 from models.errors import StateUnavailableError
+from models.failpoints import now_us
 from models.hot.batches import Batch
 from models.hot.connection import connect_state
 from models.hot.journal import Journal
@@ -20,7 +21,7 @@ from models.hot.poison import Poison, PoisonList
 from models.hot.tries import Tries
 from models.letter_reasons import Reason
 from tasks.definitions import APPLY_EVENTS
-from worker.wiring import make_journal, now_us
+from worker.wiring import make_journal
 
 PATIENCE = 2.0
 """Seconds: the main process must not hang by this."""

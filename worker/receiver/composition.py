@@ -30,6 +30,7 @@ from models.cold.reading import ProgressReader
 from models.cold.refused_rows import RowRewriter
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.events import unpack_batch
+from models.failpoints import now_us
 from models.hot.batches import Batch
 from models.hot.clock import StateClock
 from models.hot.connection import connect_state
@@ -55,7 +56,7 @@ from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
 from worker.receiver.redriving import Redriver
 from worker.rule_source import rule_source
-from worker.wiring import make_journal, make_records, make_user_attributes, now_us
+from worker.wiring import make_journal, make_records, make_user_attributes
 
 DATABASE_READS, LETTER_CALLS = 8, 4
 """How many reads of users that Redis lacks, and calls about dead letters, ask PostgreSQL at a time."""
@@ -116,8 +117,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     attributes = make_user_attributes(settings, redis, engine)
     progress = ProgressService(
         rulebook=document.rulebook,
-        publications=watcher.current,
-        known_publications=watcher.known,
+        rules=watcher,
         records=records,
         reader=ProgressReader(with_access(engine, "read"), window=settings.max_lateness),
         attributes=attributes,
