@@ -34,3 +34,9 @@ def newest_revision(engine):
     """The number of the newest publication; 0 where there is none."""
     found = newest_publication(engine)
     return found.revision if found else 0
+
+
+def leave_to_text(engine, revision):
+    """Let a publication be one that is known by its text only, as a release before or after this one wrote it."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE rule_publications SET goals = NULL WHERE revision = %s", (revision,))

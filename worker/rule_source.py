@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.cold.connection import connect_database
 from models.cold.publication_lock import settled_revision
-from models.cold.publications import Newest, load, newest_publication
+from models.cold.publications import CompiledGoals, Newest, load, newest_publication
 from models.cold.publishing import Document, Publisher, preview
 from models.errors import ConfigurationError, StateUnavailableError
 from models.hot.fences import Fences
@@ -35,6 +35,7 @@ class RuleSource:
         self._engine, self._fences = engine, fences
         self._document, self._now_us, self._bound = document, now_us, bound
         self._parse = lru_cache(maxsize=256)(parse_stored)
+        self._compiled: CompiledGoals = {}
         self._is_published = False
         self._refused = ""
 
@@ -60,7 +61,8 @@ class RuleSource:
             DatabaseUnavailableError: PostgreSQL did not answer.
             ConfigurationError: there is none that can be read.
         """
-        return load(self._engine, self._parse, since_us=self._now_us() - self._bound.reach_us)
+        since_us = self._now_us() - self._bound.reach_us
+        return load(self._engine, self._parse, since_us=since_us, compiled=self._compiled)
 
     def align_fences(self) -> None:
         """Put every fence to the newest publication that PostgreSQL has; waits for one that is under way.

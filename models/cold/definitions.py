@@ -1,14 +1,44 @@
-"""A goal's meaning as PostgreSQL keeps it with each version, and back from there."""
+"""Compiled goals as PostgreSQL keeps them: the meaning with each version, the rest with each publication."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_args
 
+from models.exact import is_zone
 from models.rules.goals import Goal
-from models.rules.rule import Condition, Rule
+from models.rules.rule import USER_ZONE, Comparison, Condition, Operator, Period, Rule
+
+_OPERATORS, _COMPARISONS = frozenset(get_args(Operator)), frozenset(get_args(Comparison))
+_PERIODS = frozenset({None, *get_args(Period)})
+_SHOWN = ("name", "description", "reward", "hidden", "secret", "on_change", "prerequisites")
+"""What a publication keeps of a goal: none of it makes a new version, but for which prerequisites there are."""
 
 
 def definition_of(goal: Goal) -> dict[str, Any]:
     """What a version keeps of a goal: its meaning, and its texts as they were when it was published."""
     return {"name": goal.name, "description": goal.description, **goal.meaning()}
+
+
+def shown_of(goal: Goal) -> dict[str, Any]:
+    """What a publication keeps of a goal beside the number of its version; defaults are left out."""
+    values = ((name, getattr(goal, name)) for name in _SHOWN)
+    return {"id": goal.goal_id, **{name: value for name, value in values if value}}
+
+
+def compiled_goal(definition: dict[str, Any], goal_id: str, digest: str) -> Goal | None:
+    """The goal of a stored definition; None where this release cannot tell its whole meaning from that."""
+    try:
+        goal = goal_of(definition, goal_id)
+        is_known = goal.digest == digest and _is_known(goal.rule)
+    except (KeyError, TypeError, ValueError, AttributeError):  # another release wrote it, in words of its own
+        return None
+    return goal if is_known else None
+
+
+def with_shown(goal: Goal, shown: Mapping[str, Any]) -> Goal:
+    """A compiled goal as a publication shows it."""
+    said = {name: value for name, value in shown.items() if name in _SHOWN}
+    return replace(goal, **said | {"prerequisites": tuple(said.get("prerequisites", ()))})
 
 
 def rule_of(definition: dict[str, Any]) -> Rule:
@@ -58,10 +88,22 @@ def _is_of_the_first_release(definition: dict[str, Any]) -> bool:
 
 def _rule(meaning: dict[str, Any]) -> Rule:
     said = dict(meaning)
+    said["target"] = int(said["target"]) if said["target"] == int(said["target"]) else said["target"]
     said["events"] = tuple(said.get("events", ()))
     said["where"] = tuple(Condition(field, cmp, _tupled(value)) for field, cmp, value in said.get("where", ()))
     said["of"] = tuple(_rule(part) if isinstance(part, dict) else part for part in said.get("of", ()))
     return Rule(**said)
+
+
+def _is_known(rule: Rule) -> bool:
+    """Whether this release has a meaning for every word of a rule."""
+    return (
+        rule.op in _OPERATORS
+        and {rule.per, rule.unit} <= _PERIODS
+        and (rule.timezone == USER_ZONE or is_zone(rule.timezone))
+        and all(condition.cmp in _COMPARISONS for condition in rule.where)
+        and all(_is_known(part) for part in rule.of if isinstance(part, Rule))
+    )
 
 
 def _tupled(value: Any) -> Any:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from models.cold.connection import database_errors
-from models.cold.definitions import definition_of, goal_of, same_meaning
+from models.cold.definitions import definition_of, goal_of, same_meaning, shown_of
 from models.cold.publication_lock import publishing
 from models.cold.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError
@@ -233,5 +233,6 @@ def _write_publication(connection: Connection, document: Document, result: Publi
         "source": document.source,
         "document": document.content.decode(),
         "versions": {goal.goal_id: goal.version for goal in result.goals},
+        "goals": [shown_of(goal) for goal in document.rulebook.goals],
     }
     connection.execute(rule_publications.insert(), row)

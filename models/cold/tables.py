@@ -4,6 +4,7 @@ All times are ``timestamptz``. ``stamp`` is the shard's counter of changes (prom
 """
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -158,6 +159,11 @@ rule_publications = Table(
     Column("source", Text, nullable=False, comment="the file it was read from"),
     Column("document", Text, nullable=False, comment="the whole challenges file"),
     Column("versions", JSONB, nullable=False, comment="goal id to version"),
+    Column(
+        "goals",
+        JSON(none_as_null=True),  # not JSONB, which would put the keys of a reward in another order
+        comment="what the file says of each goal beside its meaning; null where a release before 0.2 published it",
+    ),
     Index("ix_rule_publications_digest", "digest"),
     comment="challenges files as they were published: the newest one active at an event's time holds for it",
 )

@@ -27,7 +27,7 @@ from models.rules.costs import Cost
 from tests.backups import StateBackup
 from tests.conftest import empty_tables, examples
 from tests.environment import database_settings
-from tests.publishing import newest_revision, publish
+from tests.publishing import leave_to_text, newest_revision, publish
 from tests.servers import wait_until
 from tests.stack import SHARDS, Stack
 from worker.publications import CurrentRules, PublicationsWatcher, parse_stored
@@ -294,6 +294,7 @@ def test_with_postgresql_away_events_wait_without_an_attempt_and_count_when_it_i
 def test_events_of_rules_that_another_release_wrote_wait_and_others_do_not(installation):
     stack = installation.stack
     publish(stack.engine, rules(5)._replace(content=b"of a newer release"), now_us=now_us() - 10 * PICK_UP_US)
+    leave_to_text(stack.engine, newest_revision(stack.engine))
     installation.source.align_fences()
     installation.watcher.refresh()
     early = stack.event("login", "early", at=None)._replace(occurred_at=now_us() - 20 * PICK_UP_US)

@@ -4,15 +4,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 
 import orjson
 import pytest
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
+from models.cold import publications
 from models.cold.connection import connect_database
-from models.cold.definitions import rule_of
-from models.cold.publications import load, newest_publication
+from models.cold.definitions import compiled_goal, rule_of
+from models.cold.publications import CompiledGoals, load, newest_publication
 from models.cold.publishing import PICK_UP_US, Document, preview
 from models.cold.rule_history import RuleHistory
 from models.errors import ConfigurationError, DatabaseUnavailableError, InvalidChallengesError
@@ -20,9 +23,10 @@ from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Rulebook
 from models.rules.matching import Matcher
 from models.rules.rule import Condition, Rule
-from tests.publishing import newest_revision, publish
+from tests.mixed_rules import document as mixed_document
+from tests.publishing import leave_to_text, newest_revision, publish
 from tests.servers import wait_until
-from worker.publications import PublicationsWatcher
+from worker.publications import PublicationsWatcher, parse_stored
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
 HOUR = 3_600_000_000
@@ -183,9 +187,107 @@ def test_a_version_keeps_the_policy_it_was_published_with(engine, files):
     assert known.newest.rulebook.by_id["cities"].on_change == "restart"
 
 
+WHOLE_FILE = {
+    "challenges": [
+        {
+            "id": "c",
+            "goals": [
+                {
+                    "id": "all-of-it",
+                    "name": "All of it",
+                    "description": "Everything that a goal can say",
+                    "rule": "count(lesson where payload.score >= 2.5 and source in ['app', 'web'] per week) >= 3",
+                    "reward": {"zeta": 1.0, "alpha": [1e2, {"y": None, "b": True}]},
+                    "prerequisites": ["run", "first"],
+                    "active_from": "2026-01-01T00:00:00Z",
+                    "active_until": "2027-01-01T00:00:00Z",
+                    "segments": {"beta": True, "plan": ["pro", "team"]},
+                    "hidden": True,
+                    "secret": True,
+                    "on_change": "grandfather",
+                },
+                {"id": "first", "rule": "any([streak(login, unit=day, timezone=user) >= 2, sum(steps) >= 0.5])"},
+                {"id": "run", "type": "absolute", "event_source": "statistic:level", "requirement": {"target": 7}},
+            ],
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "content", [mixed_document(), Path("config/challenges.json").read_bytes(), orjson.dumps(WHOLE_FILE)]
+)
+def test_a_compiled_publication_is_what_its_text_says(engine, content):
+    rulebook = parse_stored(content)
+    publish(engine, Document(content, rulebook, "rules.json"), now_us=NOW)
+    found = load(engine, _never, since_us=NOW).newest.rulebook
+    assert found == rulebook
+    assert repr(found) == repr(rulebook)  # 3 is not 3.0 in an answer, and rewards keep the order of their keys
+
+
+def _never(content):
+    raise AssertionError(f"{content!r} is parsed again")
+
+
+def test_only_what_was_published_since_the_last_time_is_compiled(engine, files, monkeypatch):
+    publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    compiled: CompiledGoals = {}
+    load(engine, _never, since_us=NOW, compiled=compiled)
+    publish(engine, files.file(_target(LOGINS, 4), MINUTES), now_us=NOW)
+    made = []
+
+    def compile_it(*stored):
+        made.append(stored[1])
+        return compiled_goal(*stored)
+
+    monkeypatch.setattr(publications, "compiled_goal", compile_it)
+    found = load(engine, _never, since_us=NOW, compiled=compiled)
+    assert made == ["logins"]
+    assert [goal.target for goal in found.newest.rulebook.goals] == [4, 60]
+    assert sorted(key[:2] for key in compiled) == [("logins", 1), ("logins", 2), ("minutes", 1)]
+
+
+def test_what_a_release_before_published_is_parsed(engine, files):
+    publish(engine, files.file(LOGINS, MINUTES), now_us=NOW)
+    leave_to_text(engine, 1)
+    assert load(engine, files.parse, since_us=NOW).newest.rulebook.goals == (LOGINS, MINUTES)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("{rule,op}", '"median"'),
+        ("{rule,per}", '"quarter"'),
+        ("{rule,timezone}", '"Mars/Olympus"'),
+        ("{rule,where}", '[["value", "~", 1]]'),
+        ("{rule,where}", '["value"]'),
+        ("{rule,half_life}", "5"),
+        ("{rule,of}", '[{"op": "median", "target": 1.0}]'),
+        ("{chance}", "0.5"),
+        ("{rule}", "7"),
+    ],
+)
+def test_what_a_later_release_compiled_is_not_half_understood(engine, files, path, value):
+    """Its words are in the digest: a goal that this release would take for another one is not taken at all."""
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    publish(engine, Document(b"from the future", Rulebook((_target(LOGINS, 4),)), "new.json"), now_us=NOW)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE rule_versions SET definition = jsonb_set(definition, %s, %s) WHERE version = 2", (path, value)
+        )
+        ((definition,),) = connection.exec_driver_sql("SELECT definition FROM rule_versions WHERE version = 2")
+        meaning = {name: said for name, said in definition.items() if name not in ("name", "description")}
+        digest = sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        connection.exec_driver_sql("UPDATE rule_versions SET digest = %s WHERE version = 2", (digest,))
+    found = load(engine, files.parse, since_us=NOW)
+    assert [revision for revision, _ in _versions(found)] == [1]
+    assert [item.revision for item in found.unreadable] == [2]
+
+
 def test_a_publication_that_cannot_be_read_is_left_out(engine, files):
     publish(engine, files.file(LOGINS), now_us=NOW)
     publish(engine, Document(b"from the future", Rulebook((LOGINS,)), "new.json"), now_us=NOW)
+    leave_to_text(engine, 2)
     assert [revision for revision, _ in _versions(load(engine, files.parse, since_us=NOW))] == [1]
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM rule_publications WHERE revision = 1")
