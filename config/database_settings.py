@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.database_urls import (
     DatabaseAddress,
@@ -22,17 +22,32 @@ _OPTIONS = {"sslmode": "db_sslmode", "sslrootcert": "db_sslrootcert"}
 class DatabaseSettings(BaseSettings):
     """Where PostgreSQL is. Without a host it is the embedded one that ``questline up`` starts."""
 
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
+
     db_host: str | None = None
+    """PostgreSQL's host. Not set: `questline up` starts its own PostgreSQL."""
     db_port: Port = 5432
+    """PostgreSQL's port. The embedded one takes a free port unless this is set."""
     db_name: str = "challenge_db"
+    """The database."""
     db_user: str = "postgres"
+    """Its user."""
     db_password: str = "postgres"  # noqa: S105 - the default of the system this replaces; `up` makes its own
+    """Its password. The embedded one gets a generated password unless this is set."""
     db_sslmode: SslMode | None = None
+    """How PostgreSQL is reached: `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`, as libpq
+    has them. Not set: `verify-full` with `DB_SSLROOTCERT`, else libpq's own, `prefer`.
+    """
     db_sslrootcert: str | None = None
+    """The file of the certificate authorities that PostgreSQL's certificate is checked against, or `system` for
+    those of this machine.
+    """
     given_database_url: DatabaseUrl | None = Field(
         default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url")
     )
-    """With it, the parts above are those of the URL."""
+    """All of the above in one, as libpq reads it: `postgresql://user:password@host:5432/name?sslmode=verify-full`.
+    One that contradicts a `DB_*` is refused.
+    """
 
     @field_validator("given_database_url")
     @classmethod
