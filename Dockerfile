@@ -7,12 +7,10 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/questline
 
 # Dependencies first: this layer is built again only when they change.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-      > requirements.txt \
- && /opt/questline/bin/pip install -c constraints.txt -r requirements.txt
+COPY requirements/product.txt requirements/product.txt
+RUN /opt/questline/bin/pip install --require-hashes -r requirements/product.txt
 
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY config config
 COPY models models
 COPY ingest ingest

@@ -8,6 +8,7 @@ import structlog
 from models.cold.connection import connect_database
 from models.cold.tables import metadata
 from models.hot.connection import connect_state
+from tests.safety import check_test_database, check_test_redis
 from tests.servers import embedded_postgres, embedded_redis, given
 from tests.stack import Stack
 from worker.migrating import migrate
@@ -43,7 +44,10 @@ def redis_url(tmp_path_factory):
     """The URL of a real Redis or Valkey for this run."""
     url = given("TEST_STATE_URL")
     if url:
-        yield url
+        with connect_state(url) as client:
+            check_test_redis(client)
+            yield url
+            client.flushall()
         return
     with embedded_redis(tmp_path_factory.mktemp("redis-server")) as url:
         yield url
@@ -54,6 +58,7 @@ def database_url(tmp_path_factory):
     """The URL of a migrated database on a real PostgreSQL for this run."""
     url = given("TEST_DATABASE_URL")
     if url:
+        check_test_database(url)
         _migrated(url)
         yield url
         return

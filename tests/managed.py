@@ -138,8 +138,8 @@ def _postgres(folder: Path, programs: Path, certificates: Certificates) -> Itera
     boss = f"postgresql://boss:secret@127.0.0.1:{port}/postgres?{options}"
     with _running([str(programs / "postgres"), "-D", str(data)], folder / "postgres.log"):
         wait_until(lambda: _does(boss, "CREATE ROLE tester LOGIN CREATEDB PASSWORD 'secret'"))
-        _does(boss, "CREATE DATABASE tests OWNER tester")
-        yield f"postgresql://tester:secret@127.0.0.1:{port}/tests?{options}"
+        _does(boss, "CREATE DATABASE questline_test OWNER tester")
+        yield f"postgresql://tester:secret@127.0.0.1:{port}/questline_test?{options}"
 
 
 def _does(url: str, statement: str) -> bool:

@@ -45,7 +45,7 @@ def embedded_postgres(folder: Path, *, makes: bool = True) -> Iterator[str]:
     data.prepare()
     port = free_port()
     server = prepare_postgres(data, port=port)
-    url = f"postgresql://tester:secret@127.0.0.1:{port}/tests"
+    url = f"postgresql://tester:secret@127.0.0.1:{port}/questline_test"
     command = child_command(server.command, stop=server.stop_signal, identity=server.identity, folder=server.folder)
     with _running(command, folder / "postgres.log"):
         wait_until(lambda: not makes or _made(administrator_url(data, port)))
@@ -55,7 +55,7 @@ def embedded_postgres(folder: Path, *, makes: bool = True) -> Iterator[str]:
 
 def _made(administrator: str) -> bool:
     try:
-        ensure_database(administrator, Settings(db_user="tester", db_password="secret", db_name="tests"))
+        ensure_database(administrator, Settings(db_user="tester", db_password="secret", db_name="questline_test"))
     except ServiceFailedError:
         return False
     return True

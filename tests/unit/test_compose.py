@@ -237,7 +237,7 @@ def test_the_image_runs_questline_as_somebody_without_rights():
     assert 'CMD ["receiver"]' in DOCKERFILE
     assert "HEALTHCHECK" in DOCKERFILE
     assert "embedded" not in re.sub(r"(?m)^#.*", "", DOCKERFILE)
-    assert "-c constraints.txt" in DOCKERFILE
+    assert "--require-hashes -r requirements/product.txt" in DOCKERFILE
 
 
 def test_the_images_tag_is_the_version():
