@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from psycopg2.errors import UndefinedTable
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -110,7 +111,10 @@ def _code_of(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", None), "pgcode", None) or "")
 
 
+_STATEMENTS = Path(str(files("models.cold") / "sql"))
+
+
 @cache
 def statement(name: str) -> str:
-    """The statement of ``sql/<name>.sql``, in psycopg2's notation."""
-    return (files("models.cold") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    """The statement of ``<name>.sql`` in a folder of ``sql/``, in psycopg2's notation."""
+    return next(_STATEMENTS.rglob(f"{name}.sql")).read_text(encoding="utf-8")

@@ -10,40 +10,32 @@ import re
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError
 from redis.lock import Lock
 
-
-def _names(folder: Traversable) -> tuple[str, ...]:
-    return tuple(sorted(path.name.removesuffix(".lua") for path in folder.iterdir() if path.name.endswith(".lua")))
-
-
-_LUA = files("models.hot") / "lua"
-SCRIPTS = _names(_LUA)
-"""The scripts."""
-PARTS = _names(_LUA / "apply")
+_LUA = Path(str(files("models.hot") / "lua"))
+_TEXTS = {path.stem: path for path in sorted(_LUA.rglob("*.lua"))}
+PARTS = tuple(name for name, path in _TEXTS.items() if path.is_relative_to(_LUA / "apply"))
 """The parts that ``apply_events`` includes."""
+SCRIPTS = tuple(name for name in _TEXTS if name not in PARTS)
+"""The scripts."""
 
 
 _INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
 
 
 def script_source(name: str) -> str:
-    """The text of ``lua/<name>.lua``, each line ``-- include: <part>`` replaced by that part's text."""
-    return _INCLUDE.sub(lambda line: part_source(line[1]), _read(f"{name}.lua"))
+    """The text of the script ``<name>.lua``, each line ``-- include: <part>`` replaced by that part's text."""
+    return _INCLUDE.sub(lambda line: part_source(line[1]), _TEXTS[name].read_text(encoding="utf-8"))
 
 
 def part_source(name: str) -> str:
     """The text of ``lua/apply/<name>.lua``, a part of ``apply_events.lua``."""
-    return _read(f"apply/{name}.lua")
-
-
-def _read(path: str) -> str:
-    return (_LUA / path).read_text(encoding="utf-8")
+    return _TEXTS[name].read_text(encoding="utf-8")
 
 
 class Script:
