@@ -56,10 +56,10 @@ test-coverage: $(DEV) ## Run every test and print which lines of the product non
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$code
 
 test-long: $(DEV) ## Try the properties on ten times as many random examples
-	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/test_two_engines.py tests/integration/test_order_free.py tests/integration/test_planted_faults.py tests/acceptance tests/chaos
+	TEST_LONG=1 $(BIN)/pytest --timeout=3600 tests/integration/models/state/test_two_engines.py tests/integration/models/state/test_order_free.py tests/integration/models/state/test_planted_faults.py tests/acceptance tests/chaos
 
 test-servers: $(DEV) ## Test on Debian's Redis with Sentinel and PostgreSQL behind pgbouncer, by TLS
-	$(BIN)/python -m tests.managed
+	$(BIN)/python -m tests.support.managed
 
 fuzz: $(DEV) ## Send 20,000 bad inputs to the receiver, over HTTP and gRPC
 	TEST_LONG=1 $(BIN)/pytest -s --timeout=3600 tests/fuzz

@@ -7,7 +7,6 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.callers import Caller
 from api.database_threads import DatabaseThreads
 from api.parameters import TenantId, UserId
 from models.attributes import (
@@ -20,6 +19,7 @@ from models.attributes import (
 )
 from models.errors import InvalidAttributesError
 from models.user_attributes import UserAttributes
+from web.callers import Caller
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from models.errors import DatabaseUnavailableError
-from models.turns import Turns
+from models.fairness.turns import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")

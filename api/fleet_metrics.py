@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from redis import Redis
 
-from models.hot.installation import InstallationCopy
-from models.hot.presence import Presence
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.presence import Presence
 
 
 def fleet_metrics(redis: Redis) -> Iterator[Metric]:

@@ -18,16 +18,16 @@ from redis import Redis
 
 from api.fleet_metrics import fleet_metrics
 from models.access import Refused
+from models.dead_letter_reasons import Reason
 from models.errors import SERVER_AWAY, Bound, BrokerUnavailableError, StateUnavailableError
-from models.hot.connection import state_errors
-from models.hot.depth import read_depth
-from models.hot.histories import read_histories
-from models.hot.journal import Journal
-from models.hot.keys import METERS, shard_keys
-from models.hot.memory import read_memory
-from models.hot.meters import BUCKETS, SIZE_BUCKETS
-from models.hot.records import Records
-from models.letter_reasons import Reason
+from models.state.connection import state_errors
+from models.state.dead_letter_count import read_depth
+from models.state.fleet.histories import read_histories
+from models.state.keys import METERS, shard_keys
+from models.state.metrics import BUCKETS, SIZE_BUCKETS
+from models.state.progress.records import Records
+from models.state.queue.journal import Journal
+from models.state.server.memory import read_memory
 
 SEED = "challenge_event_handler"
 """Prefix of the names kept from the system this replaces."""

@@ -12,12 +12,12 @@ import psycopg2
 from benchmarks import naive
 from benchmarks.product import Product, child
 from benchmarks.throughput import HTTP_BATCHED, Repetition, draw, run
+from cli.client.ports import LOOPBACK, free_port
 from models.errors import ServiceFailedError
 from models.rules.goals import Rulebook
-from worker.load.targets import HttpTarget
-from worker.services.ports import LOOPBACK, free_port
-from worker.services.readiness import listens
-from worker.services.supervision import tail
+from tools.loadtest.targets import HttpTarget
+from tools.local.readiness import listens
+from tools.local.supervision import tail
 
 _READY_SECONDS = 30.0
 _BROKER_NUMBER = "/1"

@@ -25,20 +25,20 @@ from uuid import uuid4
 import httpx
 from redis import Redis
 
-from api.progress import progress_router
+from api.progress.routes import progress_router
 from config.settings import Settings
 from config.shards import shard_for
-from ingest.ags import AgsReader
-from ingest.intake import Intake
-from models.cold.connection import connect_database
-from models.hot.connection import connect_state
-from models.hot.scripts import SCRIPTS, script_source
+from ingest.accelbyte import AgsReader
+from ingest.pipeline import Intake
+from models.database.connection import connect_database
+from models.state.connection import connect_state
+from models.state.scripts import SCRIPTS, script_source
 from tasks.runtime import Runtime
 from tests.conftest import empty_tables
-from tests.environment import database_settings, remember_path
-from tests.servers import embedded_postgres, embedded_redis, given
+from tests.support.environment import database_settings, remember_path
+from tests.support.servers import embedded_postgres, embedded_redis, given
 from worker.celery_app import make_app
-from worker.migrating import migrate
+from worker.migration import migrate
 from worker.receiver.composition import ReceiverParts, make_receiver_parts
 from worker.receiver.process import build_app
 from worker.wiring import build_runtime, read_challenges

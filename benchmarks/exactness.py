@@ -9,11 +9,11 @@ import psycopg2
 
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
-from worker.audit.auditing import Auditor, Scope
-from worker.audit.published import published_rules
-from worker.cli.log_database import log_database
-from worker.load.send import SendReport
-from worker.load.tally import TALLY
+from cli.database.event_log import log_database
+from tasks.audit.audit import Auditor, Scope
+from tasks.audit.published_rules import published_rules
+from tools.loadtest.canary_counter import TALLY
+from tools.loadtest.sender import SendReport
 from worker.wiring import backlog
 
 _PAUSE_SECONDS = 0.2

@@ -5,9 +5,9 @@ from time import perf_counter, time_ns
 from uuid import uuid4
 
 from config.settings import Settings
-from models.cold.connection import connect_database
-from models.cold.flushed import EventRow, Flush, ProgressRow
-from models.cold.writing import FlushWriter
+from models.database.connection import connect_database
+from models.database.flush.items import EventRow, Flush, ProgressRow
+from models.database.flush.writer import FlushWriter
 from models.events import Event
 from models.rules.rows import Row
 

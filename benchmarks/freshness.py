@@ -21,13 +21,13 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import USERS, IncompleteError
+from cli.client.messages import EVENTS_PATH, http_requests
 from config.shards import shard_for
 from models.rules.goals import Rulebook
-from worker.load.generate import Plan, Shape, make_plan
-from worker.load.kinds import Kind, kinds_of
-from worker.load.send import Pace, SendReport, send
-from worker.load.targets import HttpTarget
-from worker.load.wire import EVENTS_PATH, http_requests
+from tools.loadtest.event_kinds import Kind, kinds_of
+from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.sender import Pace, SendReport, send
+from tools.loadtest.targets import HttpTarget
 
 RATE = 1_000
 """Events a second of the load."""

@@ -6,9 +6,9 @@ from benchmarks import freshness
 from benchmarks.exactness import drain, prove
 from benchmarks.product import running_product
 from benchmarks.throughput import HTTP_BATCHED, draw, measure_plan
-from worker.load.generate import Plan
-from worker.load.report import latency_percentiles
-from worker.load.send import SendReport
+from tools.loadtest.generator import Plan
+from tools.loadtest.report import latency_percentiles
+from tools.loadtest.sender import SendReport
 from worker.wiring import load_rulebook
 
 _PATIENCE = 90.0

@@ -24,9 +24,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cli.client.messages import EVENTS_PATH
 from config.settings import Settings
 from models.rules.goals import Goal, Rulebook
-from worker.load.wire import EVENTS_PATH
 from worker.wiring import load_rulebook
 
 TABLE = """

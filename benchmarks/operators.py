@@ -15,14 +15,14 @@ from redis import Redis
 
 from config.settings import Settings
 from models.events import Event, pack_batch
-from models.hot.connection import connect_state
-from models.hot.keys import shard_keys
-from models.hot.plan import Plan, make_plan
-from models.hot.records import Records
 from models.rules.goals import Goal, Rulebook
-from models.rules.matching import Matcher, always
+from models.rules.matcher import Matcher, always
 from models.rules.rows import Snapshot
 from models.rules.rule import Rule
+from models.state.connection import connect_state
+from models.state.keys import shard_keys
+from models.state.progress.apply_request import Plan, make_plan
+from models.state.progress.records import Records
 
 SIMPLE = ("count", "sum", "latest", "max", "min")
 """The operators that the others are compared with, by the mean of their times."""

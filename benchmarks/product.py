@@ -16,14 +16,14 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Any, cast
 
+from cli.client.data_folder import DataFolder, read_json
+from cli.client.ports import free_port
+from cli.client.running import addresses
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from worker.load.tally import write_with_tally
-from worker.services.data_folder import DataFolder, read_json
-from worker.services.ports import free_port
-from worker.services.running import addresses
-from worker.services.supervision import remote, tail
-from worker.services.unprivileged import child_command
+from tools.loadtest.canary_counter import write_with_tally
+from tools.local.supervision import remote, tail
+from tools.local.unprivileged import child_command
 
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 25.0
@@ -82,7 +82,7 @@ def running_product(settings: Mapping[str, str] | None = None, *, with_tally: bo
         if with_tally:
             tallied = write_with_tally(Settings().challenges_file, folder / "challenges.json")
             environment["CHALLENGES_FILE"] = str(tallied)
-        with child([sys.executable, "-m", "worker.cli", "up"], environment, said) as process:
+        with child([sys.executable, "-m", "cli", "up"], environment, said) as process:
             _wait_until_ready(process, said)
             yield _product(folder)
     finally:

@@ -12,9 +12,9 @@ from redis import Redis
 
 from benchmarks.product import Product
 from benchmarks.throughput import HTTP_BATCHED, IncompleteError, measure
-from models.hot.connection import connect_state
-from models.hot.scripts import register
 from models.rules.goals import Rulebook
+from models.state.connection import connect_state
+from models.state.scripts import register
 
 _SLOWER_THAN_US = 50
 """Below every call for a batch of some size, and above nearly all commands that a script calls, which Valkey logs

@@ -15,17 +15,17 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
+from cli.client.messages import http_requests
+from cli.database.event_log import log_database
 from config.settings import Settings
-from models.hot.connection import connect_state
 from models.rules.goals import Rulebook
-from worker.audit.auditing import Auditor, Scope
-from worker.audit.published import published_rules
-from worker.cli.log_database import log_database
-from worker.load.generate import Plan, Shape, make_plan
-from worker.load.send import Pace, SendReport, send
-from worker.load.targets import HttpTarget
-from worker.load.verify import verify
-from worker.load.wire import http_requests
+from models.state.connection import connect_state
+from tasks.audit.audit import Auditor, Scope
+from tasks.audit.published_rules import published_rules
+from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.sender import Pace, SendReport, send
+from tools.loadtest.targets import HttpTarget
+from tools.loadtest.verification import verify
 from worker.wiring import backlog
 
 RATE = 1_000

@@ -20,7 +20,7 @@ from benchmarks.product import Product
 from benchmarks.redis_time import RedisTime
 from benchmarks.redis_wipe import Wipe
 from benchmarks.throughput import Load, Repetition
-from worker.load.report import latency_percentiles
+from tools.loadtest.report import latency_percentiles
 
 NAIVE = "naive"
 _GIB = 1024**3

@@ -15,10 +15,10 @@ from benchmarks.exactness import drain, prove
 from benchmarks.product import Product, running_product
 from benchmarks.slowness import slow_postgres
 from benchmarks.throughput import HTTP_BATCHED, IncompleteError, Load, draw, measure
-from worker.load.report import latency_percentiles
-from worker.load.send import Pace, SendReport, send
-from worker.load.targets import BusyError, HttpTarget, Outcome
-from worker.load.wire import Request, http_requests
+from cli.client.messages import Request, http_requests
+from tools.loadtest.report import latency_percentiles
+from tools.loadtest.sender import Pace, SendReport, send
+from tools.loadtest.targets import BusyError, HttpTarget, Outcome
 from worker.wiring import load_rulebook
 
 RATE = 500

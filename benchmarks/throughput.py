@@ -10,11 +10,11 @@ import uvloop
 
 from benchmarks.cpu import CpuReading, read_cpu
 from benchmarks.product import Product
+from cli.client.messages import grpc_requests, http_requests
 from models.rules.goals import Rulebook
-from worker.load.generate import Plan, Shape, make_plan
-from worker.load.send import Pace, SendReport, send
-from worker.load.targets import GrpcTarget, HttpTarget, Target
-from worker.load.wire import grpc_requests, http_requests
+from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.sender import Pace, SendReport, send
+from tools.loadtest.targets import GrpcTarget, HttpTarget, Target
 
 USERS = 2_000
 _PATIENCE = 90.0

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from http.client import HTTPException
 from urllib.request import urlopen
 
+from cli.client.running import web_scheme
+from cli.client.trust import client_context
 from config.settings import Settings
-from worker.services.running import web_scheme
-from worker.trust import client_context
 
 PATIENCE_S = 3
 BEAT_SILENCE_S = 600

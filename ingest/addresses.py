@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.problems import problem
+from web.problems import problem
 
 _HEALTH = frozenset({"/healthz", "/readyz"})
 """Whoever looks after a process adds what it likes, and must not take that for a fault of the process."""

@@ -18,7 +18,7 @@ import structlog
 from config.shards import shard_for
 from models.errors import Bound, JournalFullError, QuotaExceededError, RetryableError, StateUnavailableError
 from models.events import Event, pack_batch
-from models.hot.batches import Batch
+from models.state.queue.batches import Batch
 
 EVENT_BYTES = 512
 """About what an event takes in memory without its payload: ten objects and their texts."""

@@ -12,13 +12,13 @@ import orjson
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from ingest.access import claim
-from ingest.ags import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
-from ingest.intake import Intake, Receipt
+from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
 from ingest.json_body import parse_body
-from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
-from ingest.problems import problem
+from ingest.pipeline import Intake, Receipt
 from models.access import caller_noted
+from web.authentication import claim
+from web.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
+from web.problems import problem
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 1_000

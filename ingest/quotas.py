@@ -18,9 +18,9 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from models.access import ALL_TENANTS, Caller, Refused
 from models.errors import QuotaExceededError, StateUnavailableError
-from models.hot.meters import Meters
-from models.hot.usage import DailyUsage
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
+from models.state.metrics import Meters
+from models.state.quota_usage import DailyUsage
 
 _DAY = timedelta(days=1)
 _NONE = Quota()

@@ -1,9 +1,9 @@
-"""Alembic's environment; ``worker/migrating.py`` hands in a connection, and holds the transaction and the lock."""
+"""Alembic's environment; ``worker/migration.py`` hands in a connection, and holds the transaction and the lock."""
 
 from alembic import context
 from sqlalchemy import Connection
 
-from models.cold.tables import metadata
+from models.database.tables import metadata
 
 
 def _belongs_to_the_model(name: str | None, kind: str, _parents: object) -> bool:

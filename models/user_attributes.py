@@ -8,9 +8,9 @@ import structlog
 
 from config.shards import shard_for
 from models.attributes import Attributes
-from models.cold.attributes import AttributeStore
+from models.database.attributes import AttributeStore
 from models.errors import DatabaseUnavailableError, RetryableError, StateUnavailableError
-from models.hot.attributes import AttributeCache, User
+from models.state.attributes import AttributeCache, User
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ import structlog
 from celery import shared_task
 
 from models.errors import RetryableError
-from models.probes import Station
-from tasks import burying
+from models.fleet.probes import Station
+from tasks.dead_letters import writer as burying
 from tasks.runtime import runtime
 
 APPLY_EVENTS = burying.APPLY_EVENTS

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from threading import Lock
 
 from models.errors import ConfigurationError
-from models.hot.meters import Meters
-from models.hot.path_state import PathState
-from tasks.applying import BatchApplier
-from tasks.draining import PoisonDrain
-from tasks.flushing import Flusher
-from tasks.retrying import Retries
-from tasks.sweeping import Sweeper
+from models.state.fleet.path_state import PathState
+from models.state.metrics import Meters
+from tasks.apply.applier import BatchApplier
+from tasks.dead_letters.undeliverable import PoisonDrain
+from tasks.flush.flusher import Flusher
+from tasks.redelivery import Sweeper
+from tasks.retries import Retries
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ import os
 import pytest
 import structlog
 
-from models.cold.connection import connect_database
-from models.cold.tables import metadata
-from models.hot.connection import connect_state
+from models.database.connection import connect_database
+from models.database.tables import metadata
+from models.state.connection import connect_state
 from tests.safety import check_test_database, check_test_redis
-from tests.servers import embedded_postgres, embedded_redis, given
-from tests.stack import Stack
-from worker.migrating import migrate
+from tests.support.servers import embedded_postgres, embedded_redis, given
+from tests.support.stack import Stack
+from worker.migration import migrate
 
 # By default a traceback is drawn with every local variable, which takes half a minute where one is a batch.
 structlog.configure(

@@ -12,7 +12,7 @@ from signal import SIG_BLOCK, SIGTERM, pthread_sigmask, sigwait
 
 import psutil
 
-from tests.servers import embedded_postgres, embedded_redis, wait_until
+from tests.support.servers import embedded_postgres, embedded_redis, wait_until
 
 FOLDER = Path(".test-servers")
 ENVIRONMENT = FOLDER / "environment"

@@ -18,10 +18,10 @@ FIRST, LAST = PRIORITIES = (0, 9)
 
 def make_app(settings: Settings) -> Celery:
     """The app of this installation; contacts no server."""
-    # For logs; connections are made from the whole URL, which is a secret: worker/queues/transport.py.
+    # For logs; connections are made from the whole URL, which is a secret: tasks/broker/transport.py.
     app = Celery("questline", broker=celery_address(settings.broker), set_as_current=True)
     app.conf.update(_messages(settings), **_robustness(settings), beat_schedule=_schedule(settings))
-    app.conf.beat_scheduler = "worker.queues.clock:BoundedScheduler"
+    app.conf.beat_scheduler = "worker.scheduler:BoundedScheduler"
     app.finalize()
     return app
 
@@ -61,8 +61,8 @@ def _robustness(settings: Settings) -> dict[str, object]:
         # None: a worker waits for its broker for as long as it takes.
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
-        "broker_transport": "worker.queues.transport:Transport",
-        "worker_consumer": "worker.queues.consumer:Consumer",
+        "broker_transport": "tasks.broker.transport:Transport",
+        "worker_consumer": "tasks.broker.consumer:Consumer",
         "broker_pool_limit": 10,
         "broker_pool_acquire_timeout": 5,
         # Batches take milliseconds and may be repeated: let them end when the broker blinks.

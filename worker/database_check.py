@@ -4,8 +4,8 @@ import structlog
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from models.cold.connection import connect_database, database_errors
-from models.cold.transactions import require_in_force
+from models.database.connection import connect_database, database_errors
+from models.database.server.transactions import require_in_force
 from models.errors import ConfigurationError, DatabaseUnavailableError, UnsuitableDatabaseError
 
 log = structlog.get_logger()

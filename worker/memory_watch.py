@@ -7,10 +7,10 @@ more than room. This thread of the maintenance worker does it when there is next
 import structlog
 
 from config.settings import Settings
-from models.hot.connection import connect_state
-from models.hot.meters import Meters
-from tasks.evicting import Marks
-from worker.lookout import Lookout
+from models.pollers import Lookout
+from models.state.connection import connect_state
+from models.state.metrics import Meters
+from tasks.flush.eviction import Marks
 from worker.wiring import make_evictor
 
 URGENT = Marks(begin=0.93, end=0.88)

@@ -15,11 +15,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from config.redis_urls import without_login
 from config.settings import Settings
 from models.errors import ConfigurationError, NotReadyError
-from models.hot.connection import connect_state
-from models.hot.rights import STATE_COMMANDS, Command, broker_commands, missing_rights
-from models.hot.servers import RedisServer, ReplicaGivenError, UnfitServerError
-from models.hot.tls_faults import speaks_plain, speaks_tls, tls_fault
-from worker.services.embedded_redis import redis_fault
+from models.state.connection import connect_state
+from models.state.server.rights import STATE_COMMANDS, Command, broker_commands, missing_rights
+from models.state.server.servers import RedisServer, ReplicaGivenError, UnfitServerError
+from models.state.server.tls_faults import speaks_plain, speaks_tls, tls_fault
+from tools.local.servers.embedded_redis import redis_fault
 
 REPLICA_PATIENCE = timedelta(seconds=20)
 """How long a process waits at its start for a replica to become the master: a failover may be under way."""

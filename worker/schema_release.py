@@ -8,7 +8,7 @@ from importlib.resources import files
 import structlog
 from sqlalchemy import Engine
 
-from models.cold.connection import database_errors
+from models.database.connection import database_errors
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 
 _HAS_TABLES = "SELECT to_regclass('alembic_version') IS NOT NULL"

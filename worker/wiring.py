@@ -11,52 +11,52 @@ from sqlalchemy import Engine
 
 from config.settings import Settings
 from config.shards import shard_for
-from models.cold.attributes import AttributeStore
-from models.cold.connection import connect_database
-from models.cold.letter_reading import LetterReader
-from models.cold.publishing import Document
-from models.cold.reading import ProgressReader
-from models.cold.writing import FlushWriter
+from models.database.attributes import AttributeStore
+from models.database.connection import connect_database
+from models.database.dead_letters.reader import LetterReader
+from models.database.flush.writer import FlushWriter
+from models.database.progress import ProgressReader
+from models.database.rules.publisher import Document
 from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.failpoints import now_us
-from models.hot.attributes import AttributeCache
-from models.hot.clock import StateClock
-from models.hot.connection import connect_state
-from models.hot.evictions import Evictions
-from models.hot.histories import ShardHistories
-from models.hot.installation import InstallationCopy
-from models.hot.journal import Journal, JournalBounds
-from models.hot.log import ShardLog
-from models.hot.memory import NewUsers, read_memory
-from models.hot.meters import Meters
-from models.hot.path_state import PathState
-from models.hot.poison import PoisonList
-from models.hot.records import Records
-from models.hot.tries import Tries
 from models.rules.goals import Rulebook
+from models.state.attributes import AttributeCache
+from models.state.clock import StateClock
+from models.state.connection import connect_state
+from models.state.event_log import ShardLog
+from models.state.fleet.histories import ShardHistories
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.path_state import PathState
+from models.state.metrics import Meters
+from models.state.progress.evictions import Evictions
+from models.state.progress.records import Records
+from models.state.queue.attempts import Tries
+from models.state.queue.journal import Journal, JournalBounds
+from models.state.queue.undeliverable import PoisonList
+from models.state.server.memory import NewUsers, read_memory
 from models.user_attributes import UserAttributes
-from tasks.applying import BatchApplier
-from tasks.attributes import AttributeStamper
-from tasks.burying import Burials
-from tasks.depth import DepthKeeper
-from tasks.draining import PoisonDrain
-from tasks.evaluating import Evaluator
-from tasks.evicting import Evictor, Marks
-from tasks.flushing import Flusher
-from tasks.histories import HistoryWatch
-from tasks.reporting import Reporter
-from tasks.rerouting import Rerouter
-from tasks.resetting import ShardResetter
-from tasks.retrying import Retries
+from tasks.apply.applier import BatchApplier
+from tasks.apply.enrichment import AttributeStamper
+from tasks.apply.evaluator import Evaluator
+from tasks.apply.reporter import Reporter
+from tasks.apply.rerouting import Rerouter
+from tasks.audit.correction import LogCorrector
+from tasks.audit.published_rules import make_auditor
+from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tasks.dead_letters.count import DepthKeeper
+from tasks.dead_letters.undeliverable import PoisonDrain
+from tasks.dead_letters.writer import Burials
+from tasks.flush.eviction import Evictor, Marks
+from tasks.flush.flusher import Flusher
+from tasks.histories.reset import ShardResetter
+from tasks.histories.watch import HistoryWatch
+from tasks.redelivery import Sweeper
+from tasks.retries import Retries
+from tasks.rules.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
+from tasks.rules.source import rule_source
 from tasks.runtime import Runtime
-from tasks.sweeping import Sweeper
-from worker.audit.correcting import LogCorrector
-from worker.audit.published import make_auditor
-from worker.partitioning import drop_old_partitions, prepare_database
-from worker.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
-from worker.queues.broker import BatchPublisher, QueuePeek
-from worker.queues.early_flush import flush_trigger
-from worker.rule_source import rule_source
+from worker.early_flush import flush_trigger
+from worker.partitions import drop_old_partitions, prepare_database
 
 log = structlog.get_logger()
 

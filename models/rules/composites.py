@@ -1,4 +1,4 @@
-"""``all``, ``any`` and ``at_least`` as pure Python: the reference that ``models/hot/lua/apply/composites.lua`` must
+"""``all``, ``any`` and ``at_least`` as pure Python: the reference that ``models/state/lua/apply/composites.lua`` must
 agree with (P11).
 
 The state is [parts complete, completion time of each part or 0]; 1 stands for the time of a part whose time depends on
@@ -12,7 +12,7 @@ in whatever order events arrive.
 
 from typing import Any
 
-from models.rules.nodes import Node
+from models.rules.graph import Node
 
 MAX_STRETCHES = 64
 """Merged stretches that a part remembers: the newest."""

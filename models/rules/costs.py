@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from models.rules.nodes import Network, Node
+from models.rules.graph import Network, Node
 
 EVENT_STEPS, USER_STEPS = 1, 2
 """What an event and a user cost beside the rules: ids to look up, a record to read and to write."""

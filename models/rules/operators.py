@@ -1,4 +1,4 @@
-"""The operators as pure Python: the reference that ``models/hot/lua/apply/operators.lua`` must agree with (P11).
+"""The operators as pure Python: the reference that ``models/state/lua/apply/operators.lua`` must agree with (P11).
 
 A state begins with the progress it shows (``sum``: with its two halves). How each stays a function of the set of
 events, what bounds its size, and when it counts as reached, is in docs/rules.md; ``composites.py`` has the
@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 from models.events import Event, identity_hash
 from models.rules.amounts import BASE, join, split
-from models.rules.matching import CARRY, Step
-from models.rules.nodes import Node
+from models.rules.graph import Node
+from models.rules.matcher import CARRY, Step
 from models.rules.rows import Row
 from models.rules.sequences import chain
 from models.rules.streaks import streak_up_to, with_period

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from models.rules.goals import Publication, Publications, Rulebook
-from models.rules.nodes import NEVER, Guest, Network, Node, Parent, compile_network
+from models.rules.graph import NEVER, Guest, Network, Node, Parent, compile_network
 from models.rules.rule import COMPOSITES
 from models.rules.succession import can_keep
 

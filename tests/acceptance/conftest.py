@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
+from cli.client.ports import free_port
 from tests.acceptance.product import Up
 from tests.cluster.installation import Installation
 from tests.cluster.nodes import LocalWorker
-from worker.services.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import psycopg2
 
-from tests.servers import wait_until
-from worker.services.supervision import remote
+from tests.support.servers import wait_until
+from tools.local.supervision import remote
 
 
 class Up:
@@ -29,7 +29,7 @@ class Up:
         self.environment = {**kept, **told, "QUESTLINE_DATA_DIR": str(self.data), **extra}
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "up"],
+                [sys.executable, "-m", "cli", "up"],
                 env=self.environment, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
@@ -46,7 +46,7 @@ class Up:
 
     def command(self, *verb: str) -> list[str]:
         """A verb as a command line."""
-        return [sys.executable, "-m", "worker.cli", *verb]
+        return [sys.executable, "-m", "cli", *verb]
 
     def run(self, *verb: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

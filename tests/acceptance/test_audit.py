@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 
 from tests.conftest import LONG
-from tests.mixed_rules import document
-from tests.servers import wait_until
+from tests.support.mixed_rules import document
+from tests.support.servers import wait_until
 
 EVENTS = 50_000 if LONG else 20_000
 LOAD = ("load-test", "--json", "--timeout", "100", "--duplicates", "10")

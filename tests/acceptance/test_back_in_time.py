@@ -6,11 +6,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from models.cold.connection import connect_database
-from models.hot.connection import connect_state
-from tests.backups import DatabaseBackup, StateBackup
-from tests.mixed_rules import document
-from tests.servers import wait_until
+from models.database.connection import connect_database
+from models.state.connection import connect_state
+from tests.support.backups import DatabaseBackup, StateBackup
+from tests.support.mixed_rules import document
+from tests.support.servers import wait_until
 
 
 class Pupil:

@@ -5,13 +5,13 @@ import sys
 import pytest
 
 from models.events import pack_batch, unpack_batch
-from models.hot.batches import Batch
-from models.hot.keys import shard_keys
-from models.hot.tries import Tries
+from models.state.keys import shard_keys
+from models.state.queue.attempts import Tries
+from models.state.queue.batches import Batch
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import environment_of
 from tests.cluster.nodes import ProcessContainer
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 from worker.wiring import build_runtime, read_challenges
 
 

@@ -4,11 +4,11 @@ from threading import Event, Thread
 
 import pytest
 
-from models.hot.keys import WORKERS, lease_key
+from models.state.keys import WORKERS, lease_key
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import SHARDS, environment_of, in_parts
 from tests.conftest import long_only
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 AUTO = ("worker", "--shards", "auto")
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 
 from tests.conftest import long_only
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 SECONDS = 5
 PATIENCE = 10.0

@@ -9,10 +9,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from models.cold.connection import connect_database
+from models.database.connection import connect_database
 from models.events import Event
-from tests.letters import batch_letter, bury
-from tests.servers import wait_until
+from tests.support.dead_letters import batch_letter, bury
+from tests.support.servers import wait_until
 
 LOAD = ("load-test", "--json", "--timeout", "100")
 

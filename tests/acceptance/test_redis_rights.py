@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.client.ports import LOOPBACK
 from tests.conftest import long_only
-from tests.environment import database_settings
-from tests.redis_servers import redis_server
-from worker.services.ports import LOOPBACK
+from tests.support.environment import database_settings
+from tests.support.redis_servers import redis_server
 
 # redis-py asks for it at each connection, and goes on without.
 NOT_NEEDED = {"client|setinfo"}

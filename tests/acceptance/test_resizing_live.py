@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.conftest import long_only
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 USERS = [f"u{number}" for number in range(40)]
 RULE = {"challenges": [{"id": "c", "name": "c", "goals": [{"id": "all", "name": "all", "rule": "count(x) >= 100000"}]}]}

@@ -14,11 +14,11 @@ from typing import Any
 import grpc
 import pytest
 
+from cli.client.messages import EVENTS_PATH, LOGIN_METHOD
 from ingest.protos.account_pb2 import UserLoggedIn
 from tests.acceptance.product import Up
 from tests.conftest import long_only
-from tests.servers import wait_until
-from worker.load.wire import EVENTS_PATH, LOGIN_METHOD
+from tests.support.servers import wait_until
 
 SECONDS_BETWEEN = 0.005
 PATIENCE = 80

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.examples import AFTER, BEFORE, GOALS, almost, noon, rest
 from tests.acceptance.product import query
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 class Product:

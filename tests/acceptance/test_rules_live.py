@@ -7,9 +7,9 @@ import psutil
 import psycopg2
 import pytest
 
-from models.hot.connection import connect_state
+from models.state.connection import connect_state
 from tests.conftest import long_only
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 SLOW_US = 250_000
 """Far above what a call at the bound takes even here, where other tests run, and far below what it takes uncut."""

@@ -8,10 +8,10 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.environment import database_settings
-from tests.redis_servers import sentinel_group
-from tests.servers import wait_until
-from worker.load.wire import EVENTS_PATH
+from cli.client.messages import EVENTS_PATH
+from tests.support.environment import database_settings
+from tests.support.redis_servers import sentinel_group
+from tests.support.servers import wait_until
 
 BETWEEN_S = 0.01
 PATIENCE = 80

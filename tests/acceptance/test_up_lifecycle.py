@@ -17,10 +17,10 @@ import httpx
 import psutil
 import pytest
 
+from cli.client.ports import free_port
 from tests.acceptance.product import Up, query
 from tests.conftest import long_only
-from tests.servers import wait_until
-from worker.services.ports import free_port
+from tests.support.servers import wait_until
 
 KEYS = ["http", "grpc", "metrics", "flower", "database_url", "broker_url", "state_url"]
 

@@ -10,8 +10,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.acceptance.product import Up
-from tests.servers import wait_until
-from worker.services.supervision import remote
+from tests.support.servers import wait_until
+from tools.local.supervision import remote
 
 ROOT = Path(__file__).parents[2]
 RELEASE_BEFORE = "461032d"

@@ -17,8 +17,8 @@ from tasks.definitions import APPLY_EVENTS
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis
-from tests.servers import wait_until
-from tests.stack import Stack
+from tests.support.servers import wait_until
+from tests.support.stack import Stack
 from worker.wiring import build_runtime, read_challenges
 
 SHARDS_0_1 = ("worker", "--shards", "0-1")
@@ -192,7 +192,7 @@ def _events_of(app):
     ],
 )
 def test_a_wrong_share_is_refused_with_the_reason(environment, arguments, said):
-    command = [sys.executable, "-m", "worker.cli", "worker", *arguments]
+    command = [sys.executable, "-m", "cli", "worker", *arguments]
     ended = subprocess.run(
         command,
         env={**os.environ, **environment, "COLUMNS": "200"},

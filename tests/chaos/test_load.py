@@ -3,9 +3,9 @@
 import asyncio
 from array import array
 
-from worker.chaos.load import HeldTarget
-from worker.load.targets import Outcome
-from worker.load.wire import Request
+from cli.client.messages import Request
+from tools.chaos.load import HeldTarget
+from tools.loadtest.targets import Outcome
 
 FIRST, SECOND = (Request("/", body, array("L", [0])) for body in (b"first", b"second"))
 

@@ -6,12 +6,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from models.cold.connection import connect_database, database_errors
+from cli.client.ports import free_port, is_free
+from models.database.connection import connect_database, database_errors
 from models.errors import DatabaseUnavailableError, StateUnavailableError
-from models.hot.connection import connect_state, state_errors
-from tests.servers import wait_until
-from worker.chaos.proxy import CuttingProxy
-from worker.services.ports import free_port, is_free
+from models.state.connection import connect_state, state_errors
+from tests.support.servers import wait_until
+from tools.chaos.proxy import CuttingProxy
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError
 
-from models.hot.connection import connect_state
-from models.hot.servers import ReplicaGivenError
-from tests.servers import embedded_redis, wait_until
-from worker.chaos.proxy import CuttingProxy
-from worker.chaos.replica import Replica
-from worker.services.discovery import find_redis_servers
-from worker.services.ports import LOOPBACK
+from cli.client.ports import LOOPBACK
+from models.state.connection import connect_state
+from models.state.server.servers import ReplicaGivenError
+from tests.support.servers import embedded_redis, wait_until
+from tools.chaos.proxy import CuttingProxy
+from tools.chaos.replica import Replica
+from tools.local.servers.discovery import find_redis_servers
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 
 from config.settings import Settings
 from models.failpoints import now_us
-from models.hot.fences import Fences, revision_of
-from tests.environment import database_settings
-from tests.publishing import newest_revision
-from tests.servers import wait_until
-from worker.chaos.rule_faults import RULE_FAULTS
-from worker.rule_source import rule_source
+from models.state.fleet.fences import Fences, revision_of
+from tasks.rules.source import rule_source
+from tests.support.environment import database_settings
+from tests.support.publication import newest_revision
+from tests.support.servers import wait_until
+from tools.chaos.faults.rules import RULE_FAULTS
 from worker.wiring import read_challenges
 
 

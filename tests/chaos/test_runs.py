@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from tests.conftest import long_only
-from tests.servers import wait_until
-from worker.chaos.report import MOST_UNKNOWN, is_good
-from worker.chaos.running import draw_steps
-from worker.chaos.schedule import WIPE
+from tests.support.servers import wait_until
+from tools.chaos.report import MOST_UNKNOWN, is_good
+from tools.chaos.run import draw_steps
+from tools.chaos.schedule import WIPE
 
 SECONDS = 23
 SEED = 458
@@ -37,7 +37,7 @@ CHOSEN = (
 
 
 def command(*options):
-    return [sys.executable, "-m", "worker.cli", "chaos", *options]
+    return [sys.executable, "-m", "cli", "chaos", *options]
 
 
 def processes_of(folder: Path):

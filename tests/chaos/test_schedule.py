@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.chaos.fault import Lane
-from worker.chaos.moment_faults import MOMENTS
-from worker.chaos.running import FAULTS, draw_steps
-from worker.chaos.schedule import WIPE, draw_schedule
+from tools.chaos.faults.fault import Lane
+from tools.chaos.faults.moment import MOMENTS
+from tools.chaos.run import FAULTS, draw_steps
+from tools.chaos.schedule import WIPE, draw_schedule
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("ingest", "api", "tasks", "models", "worker")

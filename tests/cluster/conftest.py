@@ -34,8 +34,8 @@ from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by 
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker, QuestlineWorker
-from worker.migrating import migrate
-from worker.partitioning import prepare_database
+from worker.migration import migrate
+from worker.partitions import prepare_database
 
 SHARE_OF_LOW, SHARE_OF_HIGH = ("worker", "--shards", "0-1"), ("worker", "--shards", "2-3")
 

@@ -9,11 +9,11 @@ import pytest
 from pytest_celery import CeleryWorkerContainer, RedisContainer
 from pytest_docker_tools import build, container, fetch, fxtr, network
 
+from cli.client.ports import free_port
 from tests.cluster.installation import environment_of
 from tests.cluster.nodes import node_name
-from tests.servers import wait_until
-from worker.services.database_roles import postgres_fault
-from worker.services.ports import free_port
+from tests.support.servers import wait_until
+from tools.local.servers.database_roles import postgres_fault
 
 ROOT = Path(__file__).parents[2]
 _REDIS_COMMAND = ["redis-server", "--appendonly", "yes", "--save", "", "--protected-mode", "no"]

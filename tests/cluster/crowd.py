@@ -9,9 +9,9 @@ from uuid import uuid4
 from config.shards import shard_for
 from models.events import Event, pack_batch
 from models.failpoints import now_us
-from models.hot.batches import Batch
+from models.rules.engine import apply_all
 from models.rules.operators import progress_of
-from models.rules.reference import apply_all
+from models.state.queue.batches import Batch
 from tests.cluster.installation import SHARDS, Installation
 
 _KINDS = ("login", "workout.logged", "quiz.scored", "statistic:headshots")

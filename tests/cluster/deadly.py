@@ -3,8 +3,8 @@
 import os
 from signal import SIGKILL
 
-from tasks.evaluating import Evaluator
-from worker.cli import main
+from cli import main
+from tasks.apply.evaluator import Evaluator
 
 
 def _arm() -> None:

@@ -10,16 +10,16 @@ import orjson
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from models.cold.connection import connect_database
+from models.database.connection import connect_database
 from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.failpoints import now_us
-from models.hot.batches import Batch
-from models.hot.connection import connect_state
-from models.hot.keys import shard_keys
-from tests.environment import database_settings
-from tests.servers import wait_until
+from models.state.connection import connect_state
+from models.state.keys import shard_keys
+from models.state.queue.batches import Batch
+from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tests.support.environment import database_settings
+from tests.support.servers import wait_until
 from worker.celery_app import make_app
-from worker.queues.broker import BatchPublisher, QueuePeek
 from worker.wiring import backlog, load_rulebook, make_journal
 
 SHARDS = 4

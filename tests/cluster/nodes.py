@@ -17,10 +17,10 @@ import celery
 import psutil
 from pytest_celery import CeleryTestContainer, CeleryTestWorker
 
-from tests.servers import wait_until
-from worker.services.data_folder import DataFolder
-from worker.services.embedded_redis import prepare_redis, redis_fault
-from worker.services.unprivileged import child_command
+from cli.client.data_folder import DataFolder
+from tests.support.servers import wait_until
+from tools.local.servers.embedded_redis import prepare_redis, redis_fault
+from tools.local.unprivileged import child_command
 
 BOOT_SECONDS = 40.0
 
@@ -157,7 +157,7 @@ class LocalWorker(ProcessContainer):
 
     def __init__(self, arguments: Sequence[str], log: Path, *, environment: Mapping[str, str]) -> None:
         self._arguments = list(arguments)
-        command = [sys.executable, "-m", "worker.cli", *arguments]
+        command = [sys.executable, "-m", "cli", *arguments]
         super().__init__(node_name(arguments), command, log, environment=environment)
 
     @property

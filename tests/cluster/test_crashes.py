@@ -5,7 +5,7 @@ from threading import Thread
 
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import HIGH, LOW, in_parts
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 @contextmanager

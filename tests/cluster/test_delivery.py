@@ -1,7 +1,7 @@
 """Accepted events reach PostgreSQL exactly, through real workers."""
 
 from tests.cluster.installation import HIGH, LOW
-from tests.servers import wait_until
+from tests.support.servers import wait_until
 
 
 def test_accepted_events_reach_postgresql_exactly(crowd):

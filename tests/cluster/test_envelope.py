@@ -8,16 +8,16 @@ from uuid import uuid4
 import msgpack
 import pytest
 
+from cli.client.ports import LOOPBACK, free_port
 from config.settings import Settings
 from config.shards import queue_for
 from models.errors import BrokerUnavailableError
-from models.hot.batches import Batch
-from models.hot.connection import connect_state
+from models.state.connection import connect_state
+from models.state.queue.batches import Batch
+from tasks.broker.publisher import BatchPublisher
 from tasks.definitions import APPLY_EVENTS
 from tests.cluster.nodes import LocalRedis
 from worker.celery_app import make_app
-from worker.queues.broker import BatchPublisher
-from worker.services.ports import LOOPBACK, free_port
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from models.cold.connection import connect_database
-from models.hot.connection import connect_state
+from cli.client.ports import free_port
+from models.database.connection import connect_database
+from models.state.connection import connect_state
 from tests.conftest import LONG, empty_tables
-from tests.environment import database_settings, remember_path
-from tests.servers import wait_until
-from worker.services.ports import free_port
+from tests.support.environment import database_settings, remember_path
+from tests.support.servers import wait_until
 
 _LEAKS = ("Traceback", 'File "', ".py", "/site-packages", "psycopg2", "sqlalchemy", "redis.exceptions", "object at 0x")
 """What an answer must not say: where our code is, what it is made of."""
@@ -96,7 +96,7 @@ def receiver(redis_url, database_url, tmp_path_factory):
     log = folder / "receiver.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "receiver"], env={**os.environ, **settings}, stderr=output
+            [sys.executable, "-m", "cli", "receiver"], env={**os.environ, **settings}, stderr=output
         )
     made = Receiver(process, log, ports)
     try:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.client.messages import LOGIN_METHOD, STATISTIC_METHOD
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.protos.statistic_pb2 import StatItem, StatItemUpdated
 from tests.fuzz.bad_inputs import METADATA
 from tests.fuzz.test_fuzz_http import fuzz
-from worker.load.wire import LOGIN_METHOD, STATISTIC_METHOD
 
 GRPC_INPUTS = 3_000
 """At least so many in a long run."""

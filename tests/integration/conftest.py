@@ -6,10 +6,10 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from cli import app
 from config.settings import Settings
-from tests.environment import database_settings
-from tests.stack import SHARDS
-from worker.cli import app
+from tests.support.environment import database_settings
+from tests.support.stack import SHARDS
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def quietly(engine, redis_url, monkeypatch, tmp_path):
 
     def of(verb):
         monkeypatch.setattr(
-            f"worker.cli.{verb}.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=silent)
+            f"cli.{verb}.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=silent)
         )
         return lambda *options: CliRunner().invoke(app, [verb, *options])
 

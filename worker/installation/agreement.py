@@ -13,11 +13,11 @@ import structlog
 
 from config.settings import Settings
 from config.shared_settings import NOT_SET, SHARED, is_explicit, shared_values, with_shared_values
-from models.cold.installation import InstallationTable
+from models.database.fleet.installation import InstallationTable
 from models.errors import SERVER_AWAY, ConfigurationError, DatabaseUnavailableError, StateUnavailableError
-from models.hot.installation import InstallationCopy
-from models.hot.layout import Layouts
-from models.installation import PROVISIONAL, InstallationRecord, new_record
+from models.fleet.installation import PROVISIONAL, InstallationRecord, new_record
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.layout import Layouts
 
 WAIT_SECONDS = 1.0
 """Between two looks, while neither server answers."""

@@ -13,10 +13,10 @@ from typing import Any
 from redis import Redis
 from sqlalchemy import Engine
 
-from models.cold.connection import database_errors
+from models.database.connection import database_errors
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
-from models.hot.connection import state_errors
 from models.rules.calendar import microseconds
+from models.state.connection import state_errors
 
 MAX_SKEW = timedelta(seconds=60)
 """By how much the clock of a process may differ from that of Redis or PostgreSQL."""

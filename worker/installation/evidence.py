@@ -11,10 +11,10 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.shards import shard_for
-from models.cold.installation import Placed, placed_last
+from models.database.fleet.installation import Placed, placed_last
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
-from models.hot.connection import state_errors
-from models.hot.keys import shard_keys
+from models.state.connection import state_errors
+from models.state.keys import shard_keys
 
 MOST_SHARDS = 1024
 _SAMPLE = 200

@@ -8,13 +8,13 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from models.cold.connection import connect_database
-from models.cold.installation import InstallationTable
+from models.database.connection import connect_database
+from models.database.fleet.installation import InstallationTable
 from models.errors import DatabaseUnavailableError, PermanentError, StateUnavailableError
-from models.hot.connection import connect_state
-from models.hot.installation import InstallationCopy
-from models.hot.layout import Layouts
-from models.installation import InstallationRecord
+from models.fleet.installation import InstallationRecord
+from models.state.connection import connect_state
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.layout import Layouts
 from worker.database_check import refuse_unsuitable
 from worker.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled
 from worker.installation.clocks import check_clocks

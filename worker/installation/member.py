@@ -14,13 +14,13 @@ import structlog
 from config.settings import Settings
 from config.shared_settings import shared_values, with_shared_values
 from models.errors import ConfigurationError, RetryableError
-from models.hot.connection import connect_state
-from models.hot.installation import InstallationCopy
-from models.hot.presence import Presence, ProcessFacts
-from models.installation import PROVISIONAL, InstallationRecord
+from models.fleet.installation import PROVISIONAL, InstallationRecord
+from models.pollers import Lookout
+from models.state.connection import connect_state
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.presence import Presence, ProcessFacts
 from worker.installation.clocks import system_clock_us
 from worker.installation.joining import settle_again
-from worker.lookout import Lookout
 
 LOOK_SECONDS = 1.0
 _NOTE_SECONDS = 5.0

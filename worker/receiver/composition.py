@@ -13,49 +13,49 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from api.database_threads import DatabaseThreads
-from api.dead_letters import DeadLetterService, dead_letters_router
+from api.dead_letters.routes import DeadLetterService, dead_letters_router
+from api.health.readiness import Check, Pulse
 from api.metrics import FleetCollector
-from api.progress import ProgressService
-from api.pulse import Check, Pulse
+from api.progress.routes import ProgressService
 from config.settings import Settings
-from ingest.committer import GroupCommitter
-from ingest.intake import Intake
+from ingest.group_commit import GroupCommitter
+from ingest.pipeline import Intake
 from ingest.quotas import Quotas
-from models.cold.connection import connect_database, with_access
-from models.cold.letter_changes import LetterChanges
-from models.cold.letter_reading import LetterReader
-from models.cold.probes import ProbeReader
-from models.cold.publishing import Document
-from models.cold.reading import ProgressReader
-from models.cold.refused_rows import RowRewriter
+from models.database.connection import connect_database, with_access
+from models.database.dead_letters.changes import LetterChanges
+from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.refused_rows import RowRewriter
+from models.database.fleet.probes import ProbeReader
+from models.database.progress import ProgressReader
+from models.database.rules.publisher import Document
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.events import unpack_batch
 from models.failpoints import now_us
-from models.hot.batches import Batch
-from models.hot.clock import StateClock
-from models.hot.connection import connect_state
-from models.hot.journal import Journal
-from models.hot.memory import NewUsers, held_by_tenant, read_memory
-from models.hot.meters import Meters
-from models.hot.path_state import PathState
-from models.hot.records import Records
-from models.hot.tries import Tries
-from models.hot.usage import DailyUsage
+from models.pollers import Lookout
 from models.quotas import Quota
+from models.state.clock import StateClock
+from models.state.connection import connect_state
+from models.state.fleet.path_state import PathState
+from models.state.metrics import Meters
+from models.state.progress.records import Records
+from models.state.queue.attempts import Tries
+from models.state.queue.batches import Batch
+from models.state.queue.journal import Journal
+from models.state.quota_usage import DailyUsage
+from models.state.server.memory import NewUsers, held_by_tenant, read_memory
 from models.user_attributes import UserAttributes
-from worker.lookout import Lookout
-from worker.publications import PublicationsWatcher
-from worker.queues.broker import BatchPublisher, QueuePeek
-from worker.receiver.doors import Doorkeeper
-from worker.receiver.following import Follower
+from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tasks.rules.publications import PublicationsWatcher
+from tasks.rules.source import rule_source
+from worker.receiver.api_keys import Doorkeeper
 from worker.receiver.health_checks import FLUSH_PATIENCE, make_backlog, receiver_checks
-from worker.receiver.keys_watcher import KeysWatcher
+from worker.receiver.key_poller import KeysWatcher
 from worker.receiver.memory_guard import MemoryGuard
 from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
 from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
-from worker.receiver.redriving import Redriver
-from worker.rule_source import rule_source
+from worker.receiver.redriver import Redriver
+from worker.receiver.shard_follower import Follower
 from worker.wiring import make_journal, make_records, make_user_attributes
 
 DATABASE_READS, LETTER_CALLS = 8, 4

@@ -18,20 +18,20 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 from sqlalchemy import Engine
 
-from api.pulse import AWAY, Check
+from api.health.readiness import AWAY, Check
 from config.settings import Settings
 from models.errors import NotReadyError, OnlyReadsError, UnsuitableDatabaseError
-from models.hot.connection import connect_state, state_errors
-from models.hot.installation import InstallationCopy
-from models.hot.journal import Journal, JournalBounds
-from models.hot.key_types import foreign_keys_of_state
-from models.hot.keys import PROBE, shard_keys
-from models.hot.records import Records
-from models.hot.servers import UnfitServerError
-from models.hot.tls_faults import tls_fault
+from models.state.connection import connect_state, state_errors
+from models.state.fleet.installation import InstallationCopy
+from models.state.keys import PROBE, shard_keys
+from models.state.progress.records import Records
+from models.state.queue.journal import Journal, JournalBounds
+from models.state.server.key_types import foreign_keys_of_state
+from models.state.server.servers import UnfitServerError
+from models.state.server.tls_faults import tls_fault
 from worker.database_check import check_database
 from worker.receiver.history_check import HistoryCheck
-from worker.receiver.path_words import listed
+from worker.receiver.path_texts import listed
 from worker.redis_requirements import RequirementsCheck
 from worker.schema_release import require_tables
 

@@ -9,9 +9,9 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.errors import DatabaseUnavailableError, NotReadyError
-from models.histories import Standing
-from models.hot.histories import read_histories
-from tasks.standings import compare
+from models.fleet.histories import Standing
+from models.state.fleet.histories import read_histories
+from tasks.histories.standings import compare
 
 _PATIENCE_SECONDS = 0.5
 """How long a look at both stores is waited for: a PostgreSQL that stands still must not make the receiver unready."""

@@ -14,8 +14,8 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from config.settings import Settings
 from ingest.browser_headers import HEADERS
-from worker.receiver.serving import listen
-from worker.receiver.tls import certificate_of
+from web.server.server import listen
+from web.server.tls import certificate_of
 
 
 def serve_metrics(settings: Settings, registry: CollectorRegistry) -> ThreadingWSGIServer:

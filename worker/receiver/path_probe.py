@@ -21,7 +21,7 @@ from uuid import uuid4
 import structlog
 
 from config.settings import Settings
-from models.cold.probes import ProbeReader
+from models.database.fleet.probes import ProbeReader
 from models.errors import (
     BrokerUnavailableError,
     DatabaseUnavailableError,
@@ -30,14 +30,14 @@ from models.errors import (
     StateUnavailableError,
 )
 from models.events import Event, pack_batch
-from models.hot.batches import Batch
-from models.hot.journal import Journal
-from models.hot.path_state import PathState, Place, Report
-from models.hot.tries import Tries
-from models.probes import Station, probe_event
+from models.fleet.probes import Station, probe_event
 from models.secrets import without_passwords
-from worker.queues.broker import BatchPublisher
-from worker.receiver.path_words import NOT_TRIED, spelled
+from models.state.fleet.path_state import PathState, Place, Report
+from models.state.queue.attempts import Tries
+from models.state.queue.batches import Batch
+from models.state.queue.journal import Journal
+from tasks.broker.publisher import BatchPublisher
+from worker.receiver.path_texts import NOT_TRIED, spelled
 
 SHARDS_AT_ONCE = 16
 """Of a period; at the start it is every shard."""

@@ -20,22 +20,22 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from api.docs_page import docs_router
 from config.settings import Settings
-from ingest.access import Door, install_door
+from ingest.accelbyte import AgsReader
 from ingest.addresses import AddressCheck, known_parameters
-from ingest.ags import AgsReader
 from ingest.browser_headers import BrowserHeaders
-from ingest.committer import Append, GroupCommitter, Publish
 from ingest.group import CommitLimits
-from ingest.grpc_server import GrpcReceiver
-from ingest.grpc_sockets import GrpcSockets
+from ingest.group_commit import Append, GroupCommitter, Publish
+from ingest.grpc.server import GrpcReceiver
+from ingest.grpc.sockets import GrpcSockets
 from ingest.http import build_router
-from ingest.intake import Intake
-from ingest.openapi import install_openapi
-from ingest.problems import install_problems
+from ingest.pipeline import Intake
 from ingest.quotas import Quotas
-from models.hot.meters import Meters
-from worker.receiver.serving import GRACE, HttpServer, limits_of, listen
-from worker.receiver.tls import certificate_of
+from models.state.metrics import Meters
+from web.authentication import Door, install_door
+from web.openapi import install_openapi
+from web.problems import install_problems
+from web.server.server import GRACE, HttpServer, limits_of, listen
+from web.server.tls import certificate_of
 
 LAME_DUCK = timedelta(seconds=1)
 """How long the receiver goes on after a signal, ending each connection with its next answer."""

@@ -4,8 +4,8 @@ import structlog
 from sqlalchemy import Engine
 
 from ingest.quotas import Quotas
-from models.cold.quotas import read_quotas
-from worker.lookout import Lookout
+from models.database.quotas import read_quotas
+from models.pollers import Lookout
 
 _INTERVAL_S = 1.0
 

@@ -1,0 +1,51 @@
+"""Is the process alive, and can it accept events?"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from api.health.readiness import OK, Pulse
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """What stands behind the process."""
+
+    status: Literal["ready", "degraded", "unavailable"] = Field(
+        description="degraded: events are accepted, but something behind them is away; unavailable: none are accepted"
+    )
+    checks: dict[str, str] = Field(description="ok, or what is wrong, by dependency")
+
+
+def health_router(pulse: Pulse, *, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
+    """``/healthz`` and ``/readyz``. A process that is ``stopping`` is alive, but sends new work elsewhere."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> Alive:  # on the loop itself: neither a thread nor a server is asked
+        return Alive()
+
+    @router.get(
+        "/readyz", summary="Can events be accepted?", responses={503: {"model": Readiness, "description": "Not now"}}
+    )
+    async def readyz(response: Response) -> Readiness:
+        if stopping():
+            response.status_code = 503
+            return Readiness(status="unavailable", checks={"process": "stopping"})
+        # Not in the threads that requests share: those may all be waiting for what this is to tell of.
+        answers = await asyncio.to_thread(pulse.answers)
+        if not pulse.can_accept(answers):
+            response.status_code = 503
+            return Readiness(status="unavailable", checks=answers)
+        degraded = any(answer != OK for answer in answers.values())
+        return Readiness(status="degraded" if degraded else "ready", checks=answers)
+
+    return router

@@ -1,0 +1,97 @@
+"""What the commands share that change the settings of all processes: their servers, and how far they are."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from rich.progress import Progress
+from sqlalchemy import Engine
+
+from cli.client.running import require_servers
+from cli.database.connection import open_database
+from cli.output.progress_bars import progress_bars
+from config.settings import Settings
+from config.shards import queue_for
+from models.database.fleet.installation import InstallationTable
+from models.database.fleet.installation_lock import change_lock
+from models.database.flush.writer import FlushWriter
+from models.state.connection import connect_state
+from models.state.event_log import ShardLog
+from models.state.fleet.installation import InstallationCopy
+from models.state.fleet.layout import Layouts
+from models.state.fleet.presence import Presence
+from models.state.metrics import Meters
+from worker.installation.change import Changer, Drain
+from worker.installation.joining import bring_up, shared
+from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
+
+
+class Bars:
+    """How far a change is, on stderr: a bar for each part of it that has begun."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._draining = bars.add_task("to PostgreSQL", total=0, visible=False)
+        self._forgetting = bars.add_task("keys dropped", total=None, visible=False)
+        self._waiting = bars.add_task("processes", total=0, visible=False)
+        self._most_left = self._most_behind = 0
+
+    def draining(self, left: int) -> None:
+        """So many things wait for PostgreSQL."""
+        self._most_left = max(self._most_left, left)
+        done = self._most_left - left
+        self._bars.update(self._draining, total=self._most_left, completed=done, visible=True)
+
+    def forgetting(self, keys: int) -> None:
+        """So many keys of users were dropped from Redis."""
+        self._bars.update(self._forgetting, advance=keys, visible=True)
+
+    def waiting(self, processes: int) -> None:
+        """So many processes go by the old values."""
+        self._most_behind = max(self._most_behind, processes)
+        done = self._most_behind - processes
+        self._bars.update(self._waiting, total=self._most_behind, completed=done, visible=True)
+
+
+@contextmanager
+def changer(settings: Settings, *, patience_s: float = 30.0) -> Iterator[Changer]:
+    """The one who changes the settings of an installation, under the lock of all who do.
+
+    Raises:
+        PermanentError: the settings name no servers, or another command holds the lock.
+    """
+    require_servers(settings)
+    bring_up(settings)
+    settings = shared(settings)
+    with (
+        open_database(settings, "questline-settings") as engine,
+        closing(connect_state(settings.state)) as redis,
+        change_lock(engine) as lock,
+        progress_bars() as bars,
+    ):
+        yield Changer(
+            table=InstallationTable(engine),
+            copy=InstallationCopy(redis),
+            layouts=Layouts(redis),
+            presence=Presence(redis),
+            drain=_drain(settings, engine),
+            lock=lock,
+            progress=Bars(bars),
+            patience_s=patience_s,
+        )
+
+
+def _drain(settings: Settings, engine: Engine) -> Drain:
+    redis, broker = connect_state(settings.state), connect_state(settings.broker)
+    journal, records, log = make_journal(settings, redis), make_records(settings, redis), ShardLog(redis)
+
+    def left(shards: int) -> int:
+        batches = sum(state.batches for state in journal.states(shards))
+        return batches + sum(records.dirty_counts(shards)) + sum(log.lengths(shards))
+
+    def purge(shards: int) -> None:
+        broker.delete(*map(queue_for, range(shards)))
+
+    writer, meters = FlushWriter(engine, batch_size=settings.db_batch_size), Meters(redis)
+    watch = make_history_watch(settings, redis, engine, meters)
+    flusher = make_flusher(settings, redis, writer, watch, meters)
+    return Drain(left, flusher.flush, purge, flusher.mark)

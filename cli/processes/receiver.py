@@ -1,0 +1,61 @@
+"""The receiver as a command. It has a module of its own: no other process needs its web servers."""
+
+from contextlib import suppress
+
+from api.attributes import attributes_router
+from api.health.routes import health_router
+from api.metrics import fleet_registry
+from api.progress.routes import progress_router
+from cli.processes.worker import process_settings
+from models.errors import StateUnavailableError
+from worker.celery_app import make_app
+from worker.installation.joining import join
+from worker.installation.member import Member, membership
+from worker.receiver.api_keys import watch_keys
+from worker.receiver.composition import make_receiver_parts
+from worker.receiver.metrics_server import serve_metrics
+from worker.receiver.process import Receiver, Stopping
+from worker.wiring import read_challenges
+
+
+def receiver() -> None:
+    """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
+    settings = join(process_settings("receiver"))
+    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    watch_keys(settings, parts.keys)
+    serve_metrics(settings, fleet_registry(parts.collector))
+    stopping = Stopping()
+    member = Member(settings, "receiver", on_change=parts.follower.take_up)
+    membership_thread = membership(member)
+    membership_thread.start()
+    parts.meters.start()
+    parts.watcher.start()
+    with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
+        parts.probe.recall()
+    parts.probing.start()
+    parts.quota_watch.start()
+    try:
+        Receiver(
+            settings=settings,
+            committer=parts.committer,
+            meters=parts.meters,
+            gate=parts.probe.require_open,
+            ready=parts.pulse.is_ready,
+            routers=lambda intake: [
+                progress_router(parts.progress, parts.threads),
+                attributes_router(parts.attributes, parts.threads),
+                health_router(parts.pulse, stopping=lambda: stopping.asked),
+                parts.dead_letters(intake),
+            ],
+            door=parts.door,
+            quotas=parts.quotas,
+            stopping=stopping,
+        ).run()
+    finally:
+        parts.probing.stop(patience_s=0.5)  # it may be waiting for PostgreSQL, and leaves nothing undone
+        parts.quota_watch.stop()
+        membership_thread.stop()
+        member.leave()
+        parts.watcher.stop()
+        parts.keys.stop()
+        parts.meters.stop()

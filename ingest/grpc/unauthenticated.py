@@ -1,0 +1,61 @@
+"""The gRPC calls that ask for no key: so many at once and each for so long, so that events keep their room."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from ingest.grpc.calls import Context, many_answers
+
+MAX_STREAMS = 64
+"""Health watches and reflection streams under way at once."""
+MAX_CHECKS = 256
+"""Health checks under way at once; they have seats of their own, so that watchers cannot keep probes out."""
+
+
+class Seats:
+    """So many calls at once, each for so long; the next one gets RESOURCE_EXHAUSTED. For one event loop."""
+
+    def __init__(self, number: int, lifetime: timedelta, *, late: grpc.StatusCode) -> None:
+        """``late`` is the status of a call that took longer."""
+        self._free = number
+        self._lifetime_s = lifetime.total_seconds()
+        self._late = late
+
+    @asynccontextmanager
+    async def seat(self, context: Context) -> AsyncIterator[None]:
+        """Hold a seat for one call, which is ended here where it finds none, or keeps it for too long."""
+        if not self._free:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls of this kind are under way")
+        self._free -= 1
+        try:
+            async with asyncio.timeout(self._lifetime_s):
+                yield
+        except TimeoutError:
+            await context.abort(self._late, f"ended after {self._lifetime_s:g} s: ask again")
+        finally:
+            self._free += 1
+
+
+def add_reflection(server: aio.Server, services: Sequence[str], seats: Seats) -> None:
+    """Tell what these services look like, to whoever has a seat."""
+    servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])  # type: ignore[attr-defined]
+
+    async def reflect(requests: Any, context: Context) -> None:
+        async with seats.seat(context):
+            async for reply in servicer.ServerReflectionInfo(_readable(requests), context):
+                await context.write(reply)
+
+    methods = {"ServerReflectionInfo": many_answers(reflect, reflection_pb2.ServerReflectionRequest)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, methods),))
+
+
+async def _readable(requests: Any) -> AsyncIterator[Any]:
+    """The requests; bytes that are none as an empty one, which is answered as an invalid argument."""
+    async for request in requests:
+        yield reflection_pb2.ServerReflectionRequest() if request is None else request

@@ -1,0 +1,184 @@
+"""The way in that HTTP and gRPC share: read each item, commit what is good, count everything.
+
+In come parsed items and the function that reads one of them; out goes a receipt. It knows no transport.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from ingest.group_commit import GroupCommitter
+from ingest.quotas import Quotas
+from ingest.reingestion import event_fault
+from ingest.validation import Fault, Window, read_event, window_at
+from models.access import ANYBODY, Caller
+from models.events import Event
+from models.failpoints import now_us
+from models.fairness.turns import Turns
+from models.quotas import Sent
+from models.state.metrics import Meters
+
+Reader = Callable[[Any, Window], Event | list[Fault] | None]
+"""Reads one item, or says all that is wrong with it; None means: acknowledged, but none of ours."""
+_MAX_ECHO = 256
+_MAX_TOLD = 1_000
+"""After so many faults of a request only the first of each event is told."""
+AT_ONCE = 32
+"""Requests that are read and written at once; the others wait for their turn. They keep a processor busy, and more
+would only make each step of the event loop longer, of which everybody waits for several."""
+_PART = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A fault of a refused event: where it stood in the request, its id where that could be read, and what is wrong."""
+
+    index: int
+    event_id: str | None
+    code: str
+    field: str
+    message: str
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What became of the items of one request."""
+
+    accepted: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+    ignored: int = 0
+
+    def refuse(self, index: int, event_id: str | None, faults: Sequence[Fault]) -> None:
+        """Note all that is wrong with an item."""
+        told = faults if len(self.rejected) < _MAX_TOLD else faults[:1]
+        self.rejected += [Rejection(index, event_id, fault.code, fault.field, fault.message) for fault in told]
+
+
+def _open() -> None:
+    """Lets everything in."""
+
+
+class Intake:
+    """Takes the items of one request at a time from any number of coroutines."""
+
+    def __init__(  # noqa: PLR0913 - each of them by name
+        self,
+        committer: GroupCommitter,
+        meters: Meters,
+        *,
+        max_lateness: timedelta,
+        clock: Callable[[], int] = now_us,
+        gate: Callable[[], None] = _open,
+        quotas: Quotas | None = None,
+    ) -> None:
+        """``gate`` raises NotReadyError while no event can go the whole way.
+
+        Without ``quotas`` anybody may send as much as is taken.
+        """
+        self._gate = gate
+        self._turns = Turns(AT_ONCE)
+        self._committer = committer
+        self._meters = meters
+        self._max_lateness = max_lateness
+        self._clock = clock
+        self._quotas = quotas
+
+    def check(self, caller: Caller) -> None:
+        """Refuse a request before its body is read.
+
+        Raises:
+            NotReadyError: nothing is accepted yet.
+            QuotaExceededError: its caller may send nothing now.
+        """
+        self._gate()
+        if self._quotas is not None:
+            self._quotas.check(caller)
+
+    async def take(
+        self,
+        items: Sequence[Any],
+        read: Reader = read_event,
+        *,
+        caller: Caller = ANYBODY,
+        size: int = 0,
+        id_field: str = "event_id",
+    ) -> Receipt:
+        """Return when the journal has every good item of a request of ``size`` bytes.
+
+        Raises:
+            QuotaExceededError: the request is more than may be sent now; nothing of it is accepted.
+            JournalFullError: nothing is accepted until workers catch up.
+            StateUnavailableError: the journal did not answer.
+            NotReadyError: nothing is accepted yet.
+        """
+        self._gate()
+        self._meters.count("challenge_event_handler_events_total", len(items))
+        async with self._turns.turn(caller.tenant_id):
+            receipt, events = await self._read(items, read, id_field)
+            if self._quotas is not None and events:
+                self._quotas.spend(caller, _by_tenant(events, size))
+            await self._committer.commit(events)
+        receipt.accepted = len(events)
+        self._count(receipt)
+        return receipt
+
+    async def _read(self, items: Sequence[Any], read: Reader, id_field: str) -> tuple[Receipt, list[Event]]:
+        """Read the items, a part at a time: others may go on in between."""
+        window = window_at(self._clock(), self._max_lateness)
+        receipt, events = Receipt(), list[Event]()
+        for index, item in enumerate(items):
+            if index % _PART == _PART - 1:
+                await asyncio.sleep(0)
+            outcome = read(item, window)
+            if type(outcome) is Event:
+                events.append(outcome)
+            elif type(outcome) is list:
+                receipt.refuse(index, _readable_id(item, id_field), outcome)
+            else:
+                receipt.ignored += 1
+        return receipt, events
+
+    async def take_again(self, events: Sequence[Event], *, dry_run: bool = False) -> list[Fault | None]:
+        """Take events that were accepted before, as they were; return when the journal has every good one.
+
+        With ``dry_run`` they are looked at only.
+
+        Returns:
+            For each event None, or why it is refused.
+
+        Raises:
+            JournalFullError, StateUnavailableError, NotReadyError: as ``take``.
+        """
+        self._gate()
+        window = window_at(self._clock(), self._max_lateness)
+        faults = [event_fault(event, window) for event in events]
+        good = [event for event, fault in zip(events, faults, strict=True) if fault is None]
+        if not dry_run:
+            await self._committer.commit(good)
+            self._meters.count("questline_events_redriven_total", len(good))
+        return faults
+
+    def _count(self, receipt: Receipt) -> None:
+        if receipt.accepted:
+            self._meters.count("questline_events_accepted_total", receipt.accepted)
+        if receipt.ignored:
+            self._meters.count("questline_events_ignored_total", receipt.ignored)
+        firsts = {rejection.index: rejection.code for rejection in reversed(receipt.rejected)}
+        for code, times in Counter(firsts.values()).items():
+            self._meters.count("questline_events_rejected_total", times, label=code)
+
+
+def _by_tenant(events: Sequence[Event], size: int) -> dict[str, Sent]:
+    """What a request brings of each tenant; of the bytes each has as large a part as of the events."""
+    numbers = Counter(event.tenant_id for event in events)
+    return {tenant: Sent(number, size * number // len(events)) for tenant, number in numbers.items()}
+
+
+def _readable_id(item: Any, id_field: str) -> str | None:
+    event_id = item.get(id_field) if type(item) is dict else None
+    if type(event_id) is not str or len(event_id) > _MAX_ECHO:
+        return None
+    return event_id.encode(errors="backslashreplace").decode()  # half a surrogate pair cannot be answered

@@ -1,0 +1,178 @@
+"""The write of a flush: all layers in one transaction, what PostgreSQL refuses kept aside.
+
+An item that PostgreSQL refuses must neither block its neighbours nor vanish: the batch is halved until the bad one is
+alone, and it becomes a dead letter with the server's words, in the same transaction.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date
+from time import monotonic
+from typing import TypeVar
+
+from psycopg2.errors import CheckViolation
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
+
+from models.database import partitions
+from models.database.connection import database_errors, refuses_everything
+from models.database.dead_letters.writer import DeadLetter, insert_dead_letters
+from models.database.fleet.histories import Gate, lock_histories, write_histories
+from models.database.fleet.probes import write_probes
+from models.database.flush import tables as layers
+from models.database.flush.items import Flush
+from models.database.flush.tables import Layer
+from models.errors import DatabaseUnavailableError, RetryableError
+from models.rules.calendar import moment
+
+T = TypeVar("T")
+
+REFUSED = (
+    *(DataError, IntegrityError, InternalError, OperationalError, ProgrammingError),
+    *(ValueError, TypeError, OverflowError, AttributeError),  # a field of an older release may be of any type
+)
+"""What is raised where PostgreSQL, or the way to it, does not take an item as it is; unless it refuses everything."""
+_REMEMBERED_SECONDS = 600
+"""How long a partition counts as there without asking: another process may drop old ones."""
+
+
+class FlushWriter:
+    """Writes flushes; remembers for a while which partitions it has seen."""
+
+    def __init__(self, engine: Engine, *, batch_size: int) -> None:
+        self._engine = engine
+        self._batch_size = batch_size
+        self._made: dict[str, set[date]] = {}
+        self._forget_at = 0.0
+
+    def write(self, flush: Flush, gate: Gate | None = None) -> list[DeadLetter]:
+        """Commit a flush, if the gate agrees; returns what PostgreSQL refused, which was committed as dead letters.
+
+        Raises:
+            DatabaseUnavailableError: nothing was committed, or it is not known whether it was; writing again is safe.
+            RetryableError: what the gate raises; nothing was committed.
+        """
+        was_asked = self._make_room(flush)
+        try:
+            return self._write(flush, gate, partitions_known=was_asked)
+        except RetryableError:
+            self._made = {}  # PostgreSQL may have been restored to a time before its newest partitions
+            raise
+
+    def _write(self, flush: Flush, gate: Gate | None, *, partitions_known: bool) -> list[DeadLetter]:
+        isolate = _Isolation(partitions_known=partitions_known)
+        with database_errors(), self._engine.begin() as connection:
+            found = lock_histories(connection, [shard.shard for shard in flush.shards]) if flush.shards else {}
+            if gate is not None:
+                gate.admit(found)
+            refused = [
+                *self._layer(connection, layers.PROGRESS, flush.progress, isolate),
+                *self._layer(connection, layers.EVENTS, flush.events, isolate),
+                *self._layer(connection, layers.UNLOCKS, flush.unlocks, isolate),
+                *self._layer(connection, layers.EVALUATIONS, flush.evaluations, isolate),
+            ]
+            write_probes(connection, flush.probes)
+            insert_dead_letters(connection, refused)
+            if flush.shards:
+                write_histories(connection, flush.shards)
+        return refused
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Commit dead letters. One that PostgreSQL refuses is kept with its bytes, and without what else it says.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL did not answer.
+        """
+        with database_errors(), self._engine.begin() as connection:
+            try:
+                with connection.begin_nested():
+                    insert_dead_letters(connection, letters)
+            except REFUSED as error:
+                if refuses_everything(error):
+                    raise
+                _insert_one_by_one(connection, letters)
+
+    def _layer(
+        self, connection: Connection, layer: Layer[T], items: Sequence[T], isolate: "_Isolation"
+    ) -> list[DeadLetter]:
+        ordered, refused = _in_order(items, layer), []
+        for at in range(0, len(ordered), self._batch_size):
+            chunk = ordered[at : at + self._batch_size]
+            refused += [layer.bury(item, why) for item, why in isolate(connection, chunk, layer)]
+        return refused
+
+    def _make_room(self, flush: Flush) -> bool:
+        """Make the partitions that are missing; tells whether PostgreSQL was asked for all that the flush needs."""
+        if monotonic() >= self._forget_at:
+            self._made, self._forget_at = {}, monotonic() + _REMEMBERED_SECONDS
+        known = self._ensure(partitions.EVENTS, {row.event.occurred_at for row in flush.events})
+        return self._ensure(partitions.EVALUATIONS, {row.evaluated_at for row in flush.evaluations}) and known
+
+    def _ensure(self, table: str, moments: set[int]) -> bool:
+        made, days = self._made.setdefault(table, set()), _days(moments)
+        missing = days - made
+        if missing:
+            partitions.ensure_partitions(self._engine, missing, table)
+            made |= missing
+        return missing == days
+
+
+def _days(moments: set[int]) -> set[date]:
+    """Without what is no moment, whose row is refused when it is written."""
+    days = set()
+    for at in moments:
+        with suppress(TypeError, OverflowError):
+            days.add(moment(at).date())
+    return days
+
+
+def _in_order(items: Sequence[T], layer: Layer[T]) -> list[T]:
+    try:
+        return sorted(items, key=layer.key)
+    except TypeError:  # an id that is no text: any order will do until it has become a letter
+        return sorted(items, key=lambda item: [str(part) for part in layer.key(item)])
+
+
+class _Isolation:
+    """Writes items; those that PostgreSQL refuses are found by halves, and returned with its words."""
+
+    def __init__(self, *, partitions_known: bool) -> None:
+        self._partitions_known = partitions_known
+
+    def __call__(self, connection: Connection, items: Sequence[T], layer: Layer[T]) -> list[tuple[T, str]]:
+        try:
+            with connection.begin_nested():
+                layer.write(connection, items)
+        except REFUSED as error:
+            if refuses_everything(error):
+                raise
+            if _lacks_partition(error) and not self._partitions_known:
+                raise DatabaseUnavailableError("a partition is gone; the next flush makes it anew") from error
+            if len(items) == 1:
+                return [(items[0], words_of(error))]
+            half = len(items) // 2
+            return self(connection, items[:half], layer) + self(connection, items[half:], layer)
+        return []
+
+
+def _lacks_partition(error: Exception) -> bool:
+    """Whether a row's partition is not there: PostgreSQL files that with the violated checks, as one without a name."""
+    cause = getattr(error, "orig", None)
+    return isinstance(cause, CheckViolation) and not cause.diag.constraint_name
+
+
+def _insert_one_by_one(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        try:
+            with connection.begin_nested():
+                insert_dead_letters(connection, [letter])
+        except REFUSED as error:
+            if refuses_everything(error):
+                raise
+            bare = DeadLetter(letter.kind, letter.reason, f"{words_of(error)}; {letter.error}", letter.raw, [])
+            insert_dead_letters(connection, [bare])
+
+
+def words_of(error: Exception) -> str:
+    """What the server said of an item it refused."""
+    return str(getattr(error, "orig", error)).strip()

@@ -1,0 +1,80 @@
+"""The daily partitions of events and evaluations: made ahead, made on demand, and dropped when they are too old."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import Engine
+
+from models.database.connection import database_errors
+
+EVENTS, EVALUATIONS = "events", "evaluations"
+"""The partitioned tables: by the day of ``occurred_at``, and of ``evaluated_at``."""
+_LOCK = 7_305_116_274_001  # any number, the same for all who make partitions
+
+
+def partition_name(day: date, table: str = EVENTS) -> str:
+    """The table that holds a day of events or of evaluations."""
+    return f"{table}_{day:%Y%m%d}"
+
+
+def days_around(now: datetime, lateness: timedelta, *, ahead: int = 2) -> list[date]:
+    """Every UTC day an event may be accepted for: as far back as the accepted lateness, and some days ahead."""
+    first = (now - lateness).astimezone(UTC).date()
+    last = now.astimezone(UTC).date() + timedelta(days=ahead)
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def ensure_partitions(engine: Engine, days: Iterable[date], table: str = EVENTS) -> None:
+    """Create the partitions of these days where they are missing.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    with database_errors(), engine.begin() as connection:
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        for day in sorted(set(days)):
+            connection.exec_driver_sql(
+                f"CREATE TABLE IF NOT EXISTS {partition_name(day, table)} PARTITION OF {table} "
+                f"FOR VALUES FROM ('{day} 00:00:00+00') TO ('{day + timedelta(days=1)} 00:00:00+00')"
+            )
+
+
+def partitions_before(engine: Engine, limit: datetime) -> list[str]:
+    """The partitions that hold nothing younger than ``limit``, oldest first within each table.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    first_kept = limit.astimezone(UTC).date()
+    return [name for name in partition_names(engine) if _is_before(first_kept, name)]
+
+
+def partition_names(engine: Engine) -> list[str]:
+    """Every partition, oldest first within each table.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer, or has no tables yet.
+    """
+    with database_errors(), engine.connect() as connection:
+        return list(
+            connection.exec_driver_sql(
+                "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid"
+                " WHERE i.inhparent = ANY (ARRAY['events'::regclass, 'evaluations'::regclass]) ORDER BY c.relname"
+            ).scalars()
+        )
+
+
+def drop_partition(engine: Engine, name: str) -> None:
+    """Drop one partition in a transaction of its own; whoever reads or writes the table waits 4 s for it at most.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer, or somebody used the table for too long.
+    """
+    with database_errors(), engine.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '4s'")
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+
+
+def _is_before(first_kept: date, name: str) -> bool:
+    day = name.removeprefix(f"{EVENTS}_").removeprefix(f"{EVALUATIONS}_")
+    return len(day) == 8 and day.isdecimal() and day < f"{first_kept:%Y%m%d}"  # others are not of our making

@@ -1,0 +1,81 @@
+"""The expression language: ``count(lesson.completed where payload.course_id == 'course_2' per week) >= 10``.
+
+The grammar is ``expression.lark``. A text becomes the JSON form of the rule first, with the place of each value, and is
+then read as any rule in JSON (``rule_json.py``); so both forms have one meaning, and a fault of either kind finds its
+place in the text.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from lark import Lark, UnexpectedInput
+
+from models.rules.challenge_file.faults import Fault
+from models.rules.challenge_file.json_text import Path
+from models.rules.challenge_file.language.errors import ExpressionError, Place, excerpt, place_at, place_of, unexpected
+from models.rules.challenge_file.language.transformer import Misuse, ToForm
+from models.rules.challenge_file.rule_json import RuleError, rule_of_json
+from models.rules.challenge_file.rule_shapes import SHAPES
+from models.rules.rule import Rule
+
+MAX_LENGTH = 10_000
+"""Characters of an expression."""
+
+
+class Expression(NamedTuple):
+    """A text that follows the grammar."""
+
+    text: str
+    form: Any
+    """The rule in JSON."""
+    places: dict[Path, Place]
+    """Where in the text each value of the form stands."""
+
+    def placed(self, fault: Fault) -> Fault:
+        """A fault of the form with the place in the text, which it is shown with."""
+        return fault._replace(excerpt=excerpt(self.text, place_of(fault.path, self.places)))
+
+
+def parse_expression(text: str) -> Rule:
+    """Read one rule.
+
+    Raises:
+        ExpressionError: the text does not follow the grammar, or what it says is no rule.
+    """
+    expression = read_expression(text)
+    try:
+        return rule_of_json(expression.form)
+    except RuleError as error:
+        placed = [(place_of(fault.path, expression.places), fault) for fault in error.faults]
+        place, first = min(placed, key=lambda item: item[0])
+        named = f"{first.path[-1]} " if first.path and isinstance(first.path[-1], str) else ""
+        raise ExpressionError(text, place, named + first.reason) from error
+
+
+def read_expression(text: str) -> Expression:
+    """Read a text as the JSON form of a rule, with places.
+
+    Raises:
+        ExpressionError: the text does not follow the grammar.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(text, Place(1, 1), f"is longer than {MAX_LENGTH} characters")
+    try:
+        parsed: Any = _parser().parse(text)
+    except UnexpectedInput as error:
+        raise _unexpected(text, error) from error
+    except Misuse as error:
+        raise ExpressionError(text, place_at(text, error.position), error.reason, error.expected) from error
+    places = {path: place_at(text, position) for path, position in parsed.places.items()}
+    return Expression(text, parsed.value, places)
+
+
+def _unexpected(text: str, error: Any) -> ExpressionError:
+    ended = getattr(getattr(error, "token", None), "type", "") == "$END"
+    position = len(text.rstrip()) if ended else error.pos_in_stream
+    return unexpected(text, position, error.interactive_parser.accepts(), SHAPES)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Lark:
+    return Lark.open("expression.lark", rel_to=__file__, parser="lalr", transformer=ToForm())

@@ -1,0 +1,212 @@
+"""The reference engine: what a user's rows must be, computed in memory from the set of accepted events.
+
+It is what ``models/state/lua/apply_events.lua`` does to one user's record, in Python (promise P11).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from models.events import Event
+from models.rules.composites import add_stretch, first_composite, settle
+from models.rules.goals import Rulebook
+from models.rules.graph import Node, Parent
+from models.rules.matcher import GUEST, OWN, Matcher, Step, always
+from models.rules.operators import Outcome, advance, carried, first_state
+from models.rules.rows import Row, Unlock
+from models.rules.version_states import main_slot, open_slot
+
+Rows = dict[tuple[str, str], Row]
+"""One user's rows by (node id, period)."""
+
+
+def apply_all(rulebook: Rulebook | Matcher, events: Iterable[Event]) -> Rows:
+    """The rows of one user after these events; a repeated event id counts once."""
+    engine = UserEngine(rulebook if isinstance(rulebook, Matcher) else always(rulebook))
+    for event in events:
+        engine.apply(event)
+    return engine.rows
+
+
+class UserEngine:
+    """One user's rows, moved event by event."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self.rows: Rows = {}
+        self.unlocks: list[Unlock] = []
+        self._matcher = matcher
+        self._seen: set[str] = set()
+        self._event: Event
+        self._stamp = 0
+
+    def apply(self, event: Event, *, revision: int | None = None) -> None:
+        """Take an event; one whose id was taken before changes nothing. ``revision``: see ``Matcher.steps``."""
+        if event.event_id in self._seen:
+            return
+        self._seen.add(event.event_id)
+        self._event, self._stamp = event, self._stamp + 1
+        for step in self._matcher.steps(event, revision):
+            self._step(step)
+
+    def _step(self, step: Step) -> None:
+        node = step.node
+        key = (node.node_id, step.period)
+        row = self.rows.get(key)
+        if row is None:
+            if step.mode != OWN:  # a user is not in progress by events that would have counted before
+                return
+            row = self._new_row(node, step.period, first_state(node))
+        row, slot = open_slot(row, node, step.mode, create=step.mode in (OWN, GUEST), empty=lambda: first_state(node))
+        if slot is None:
+            return
+        outcome = advance(slot.state, step, self._event)
+        if row.slots:
+            outcome = carried(slot.state, step, self._event, outcome)
+            row = main_slot(row, node)
+        if not slot.own:
+            self.rows[key] = row
+            return
+        before = row.completed_at
+        row = self._finish(node, row, outcome.reached_at, exact=node.is_exact and not row.slots)
+        self._tell_parents(node, row, outcome, changed=row.completed_at != before)
+
+    def _new_row(self, node: Node, period: str, state: list[Any]) -> Row:
+        now = self._event.accepted_at
+        return Row(
+            node.node_id,
+            period,
+            node.goal.challenge_id,
+            node.rule.op,
+            node.version,
+            0,
+            0,
+            now,
+            now,
+            state,
+            part=node.is_part,
+        )
+
+    def _finish(self, node: Node, row: Row, reached_at: int, *, exact: bool) -> Row:
+        """Note that the target was reached, and whether that completes the row; keeps the row."""
+        if reached_at and (not row.reached_at or (exact and reached_at < row.reached_at)):
+            row = row._replace(reached_at=reached_at)
+        if row.reached_at:
+            row = self._complete(node, row)
+        row = row._replace(challenge_id=node.goal.challenge_id, stamp=self._stamp, updated_at=self._event.accepted_at)
+        self.rows[row.goal_id, row.period] = row
+        return row
+
+    def _complete(self, node: Node, row: Row) -> Row:
+        opened_at = self._lock_opened(node) if node.lock else 0
+        if opened_at is None:
+            return row
+        completed_at = max(row.reached_at, opened_at)
+        if row.completed_at and completed_at >= row.completed_at:
+            return row
+        if not row.completed_at and not node.is_part:
+            self.unlocks.append(
+                Unlock(self._event, row.goal_id, row.period, node.goal.challenge_id, node.version, completed_at)
+            )
+        return row._replace(completed_at=completed_at)
+
+    def _lock_opened(self, node: Node) -> int | None:
+        """When all prerequisites were complete; None while they are not."""
+        lock = node.lock
+        assert lock is not None  # noqa: S101 - asked only of nodes with prerequisites
+        if not lock.has_row:
+            times = self._completed_parts(lock)
+            return max(times) if all(times) else None
+        row = self.rows.get((lock.node_id, ""))
+        if row is None or row.rule_version < lock.version:
+            row = self._settled(lock, row)
+        return row.completed_at or None
+
+    def _settled(self, lock: Node, row: Row | None) -> Row:
+        row = self._under(lock, row)
+        return self._finish(lock, row, settle(lock, row.state, self._event.occurred_at), exact=lock.is_exact)
+
+    def _completed_parts(self, node: Node) -> list[int]:
+        return [min(self._completions_of(part), default=0) for part in node.parts]
+
+    def _completions_of(self, node_id: str) -> Iterator[int]:
+        return (row.completed_at for key, row in self.rows.items() if key[0] == node_id and row.completed_at)
+
+    def _tell_parents(self, node: Node, row: Row | None, outcome: Outcome, *, changed: bool) -> None:
+        """Move the composites that a node is a part of, where its step means something to them."""
+        for parent in node.parents:
+            if parent.node.unlocks is not None and not parent.node.has_row:
+                if changed:
+                    self._unlock(parent.node.unlocks)
+                continue
+            known = self.rows.get((parent.node.node_id, ""))
+            if changed or self._is_news(parent, known, row, outcome):
+                self._move_parent(parent, known, node, row, outcome)
+            elif parent.node.timed and outcome.contributes:
+                self._tell_parents(parent.node, known, outcome, changed=False)
+
+    def _is_news(self, parent: Parent, known: Row | None, row: Row | None, outcome: Outcome) -> bool:
+        if parent.node.rule.within is not None and outcome.contributes and not (known and known.reached_at):
+            return True
+        behind = known is None or (parent.own and known.rule_version < parent.node.version)
+        return behind and row is not None and row.completed_at > 0
+
+    def _move_parent(self, parent: Parent, known: Row | None, node: Node, row: Row | None, outcome: Outcome) -> None:
+        composite = parent.node
+        if known is None or known.rule_version < composite.version:
+            if not parent.own:
+                return
+            known = self._under(composite, known)
+        elif known.rule_version > composite.version:
+            self._move_past(composite, known)
+            return
+        self._note_part(parent, known.state, node, row, outcome)
+        before = known.completed_at
+        reached_at = settle(composite, known.state, self._event.occurred_at)
+        known = self._finish(composite, known, reached_at, exact=composite.is_exact)
+        self._after(composite, known, outcome, changed=known.completed_at != before)
+
+    def _under(self, composite: Node, row: Row | None) -> Row:
+        """A composite's row under a version it was not under before, from what its parts say now."""
+        noted = [
+            at if part in composite.exact_parts else min(at, 1)
+            for part, at in zip(composite.parts, self._completed_parts(composite), strict=True)
+        ]
+        state = first_composite(composite, noted)
+        if row is None:
+            return self._new_row(composite, "", state)
+        return row._replace(state=state, rule_version=composite.version, operator=composite.rule.op, slots=())
+
+    def _note_part(self, parent: Parent, state: list[Any], node: Node, row: Row | None, outcome: Outcome) -> None:
+        """Write what a part says into its composite's state."""
+        place, within, completed_at = parent.place, parent.node.rule.within, row.completed_at if row else 0
+        if node.periodic and state[place]:
+            completed_at = min(completed_at or state[place], state[place])
+        state[place] = completed_at if node.node_id in parent.node.exact_parts else min(completed_at, 1)
+        if within is not None and outcome.contributes:
+            at = self._event.occurred_at
+            add_stretch(state[len(parent.node.parts) + place], at - within, at)
+
+    def _move_past(self, composite: Node, known: Row) -> None:
+        """A late event under an earlier version: complete if its parts were, before the next version held."""
+        if composite.rule.within is not None or known.reached_at:
+            return
+        done = [at if at < composite.ends_at else 0 for at in self._completed_parts(composite)]
+        reached_at = settle(composite, first_composite(composite, done), self._event.occurred_at)
+        if reached_at:
+            known = self._finish(composite, known, reached_at, exact=True)
+            self._after(composite, known, Outcome(reached_at), changed=known.completed_at > 0)
+
+    def _after(self, composite: Node, row: Row, outcome: Outcome, *, changed: bool) -> None:
+        if composite.unlocks is not None:
+            if changed:
+                self._unlock(composite.unlocks)
+        else:
+            self._tell_parents(composite, row, outcome, changed=changed)
+
+    def _unlock(self, node: Node) -> None:
+        """Complete what was reached and waited for its prerequisites."""
+        for key in [key for key in self.rows if key[0] == node.node_id]:
+            before = self.rows[key]
+            if before.reached_at:
+                row = self._finish(node, before, 0, exact=True)
+                changed = row.completed_at != before.completed_at
+                self._tell_parents(node, row, Outcome(0, contributes=False), changed=changed)

@@ -1,0 +1,131 @@
+"""From an event to the steps it makes: which nodes it moves, in which period, by how much.
+
+Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.events import Event
+from models.rules.amounts import split
+from models.rules.calendar import period_key, period_number
+from models.rules.costs import Cost, Costs
+from models.rules.fields import EventFields, value_mark
+from models.rules.goals import Goal, Publications, Rulebook, only
+from models.rules.graph import Network, Node
+from models.rules.rule import USER_ZONE, Rule
+from models.rules.versions import compile_all
+
+DEFAULT_LATENESS_US = 9 * 86_400_000_000
+"""The accepted lateness and the margin of waiting batches, where nothing else is said."""
+
+OWN, CARRY, GUEST, LATE_GUEST = 0, 1, 2, 3
+"""What a step is to its row: of the version that its event falls under; for a later version that carries the progress
+on, where the user has come to it; for a version before, in case an event comes that shows the user to be on it; the
+same, when no such event can come any more."""
+
+
+class Step(NamedTuple):
+    """One event's move on one node."""
+
+    node: Node
+    mode: int
+    period: str
+    amount: float
+    """``sum``: the high half of the amount. ``latest``, ``max``, ``min``: the value. ``distinct``: the value's mark.
+    ``streak``: the period's number. ``sequence``: the step, from 1. Else 1."""
+    low: int
+    """``sum``: the low half of the amount; else 0."""
+
+
+class Matcher:
+    """Finds the steps of events under the publications they fall under."""
+
+    def __init__(self, publications: Publications, *, lateness_us: int = DEFAULT_LATENESS_US) -> None:
+        self.publications = publications
+        self.networks = compile_all(publications, lateness_us)
+        self._single = self.networks[0] if len(self.networks) == 1 else None
+        self._costs = {id(network): Costs(network) for network in self.networks}
+
+    @property
+    def attribute_names(self) -> frozenset[str]:
+        """The user attributes that any of the rules asks for."""
+        return frozenset().union(*(network.attribute_names for network in self.networks))
+
+    def network_at(self, occurred_at: int, revision: int | None = None) -> Network:
+        """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
+        return self._single or self.networks[self.publications.place_at(occurred_at, revision)]
+
+    def cost(self, event: Event, steps: Sequence[Step]) -> Cost:
+        """The most that the steps of an event may cost the live engine."""
+        return self._costs[id(self.network_at(event.occurred_at))].planned(event.event_type, [s.node for s in steps])
+
+    def steps(self, event: Event, revision: int | None = None) -> list[Step]:
+        """The steps of an event, in the rulebook's order."""
+        network = self.network_at(event.occurred_at, revision)
+        steps: list[Step] = []
+        fields = EventFields(event)
+        for node in network.by_event.get(event.event_type, ()):
+            own = _steps_of(node, event, fields, OWN)
+            steps += own
+            for later in node.carries:
+                steps += [step._replace(node=later, mode=CARRY) for step in own]
+        for guest in network.guests.get(event.event_type, ()):
+            mode = GUEST if event.occurred_at < guest.settled_at else LATE_GUEST
+            steps += _steps_of(guest.node, event, fields, mode)
+        return steps
+
+
+def always(rulebook: Rulebook) -> Matcher:
+    """A matcher for a rulebook that never changed."""
+    return Matcher(only(rulebook))
+
+
+def _steps_of(node: Node, event: Event, fields: EventFields, mode: int) -> list[Step]:
+    rule = node.rule
+    if node.is_choosy and not _counts(node.goal, rule, event, fields):
+        return []
+    zone = (event.timezone or "UTC") if rule.timezone == USER_ZONE else rule.timezone
+    period = period_key(rule.per, event.occurred_at, zone) if rule.per else ""
+    if rule.op == "sequence":
+        places = (place for place, name in enumerate(rule.events, start=1) if name == event.event_type)
+        return [Step(node, mode, period, place, 0) for place in places]
+    amount, low = _amount(rule, event, fields, zone)
+    return [] if amount is None else [Step(node, mode, period, amount, low)]
+
+
+def _amount(rule: Rule, event: Event, fields: EventFields, zone: str) -> tuple[float | None, int]:
+    """What a step moves its node by, as ``Step`` has it; None where the event does not move it."""
+    op = rule.op
+    if op == "count":
+        return 1, 0
+    if op == "sum":
+        gain = _gain(rule, event, fields)
+        return (None, 0) if gain is None or gain < 0 else split(gain)
+    if op == "streak":
+        return period_number(rule.unit or "day", event.occurred_at, zone), 0
+    if op == "distinct":
+        return value_mark(fields.value(rule.field or "value")), 0
+    return (event.value if rule.field is None else fields.number(rule.field)), 0
+
+
+def _counts(goal: Goal, rule: Rule, event: Event, fields: EventFields) -> bool:
+    if goal.active_from is not None and event.occurred_at < goal.active_from:
+        return False
+    if goal.active_until is not None and event.occurred_at >= goal.active_until:
+        return False
+    if goal.segments and not fields.in_segments(goal.segments):
+        return False
+    return not rule.where or fields.meet(rule.where)
+
+
+def _gain(rule: Rule, event: Event, fields: EventFields) -> float | None:
+    """What a ``sum`` adds: the field named, else how far the statistic moved, else the event's value, else 1.
+
+    A negative amount does not move it: else completion would depend on the order of gains and losses.
+    """
+    if rule.field is not None:
+        return fields.number(rule.field)
+    if event.increment is not None:
+        return event.increment
+    return 1 if event.value is None else event.value

@@ -1,0 +1,61 @@
+"""A copy of the key ring in the state Redis, for a receiver that starts while PostgreSQL is away.
+
+Whoever may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is. It
+holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while no
+receiver ran is not taken for longer than that. A copy without keys is no copy: the first key may have been made since,
+and a receiver on loopback would let everybody in.
+"""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from redis import Redis
+
+from models.api_keys import KeyRing
+from models.state.connection import state_errors
+from models.state.keys import API_KEYS
+
+COPY_TTL = timedelta(hours=1)
+
+
+class CopiedRing(NamedTuple):
+    """Keys as they stood some time ago."""
+
+    ring: KeyRing
+    left: timedelta
+    """How much longer they may be believed."""
+
+
+class KeyRingCopy:
+    """The copy that all receivers share."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def write(self, ring: KeyRing) -> None:
+        """Put a ring that was just read from PostgreSQL into the copy's place.
+
+        Raises:
+            StateUnavailableError: Redis did not answer.
+        """
+        with state_errors():
+            self._redis.set(API_KEYS, ring.pack(), ex=COPY_TTL)
+
+    def read(self) -> CopiedRing | None:
+        """The ring; None where there is no copy, it has lapsed or holds no key, or another release wrote it.
+
+        Raises:
+            StateUnavailableError: Redis did not answer.
+        """
+        with state_errors(), self._redis.pipeline() as pipeline:
+            pipeline.get(API_KEYS)
+            pipeline.pttl(API_KEYS)
+            found: Any = pipeline.execute()
+        packed, left_ms = found
+        if packed is None or left_ms <= 0:  # negative also where somebody took its end away
+            return None
+        try:
+            ring = KeyRing.unpack(packed)
+        except (TypeError, ValueError):
+            return None
+        return None if ring.is_empty else CopiedRing(ring, timedelta(milliseconds=left_ms))

@@ -1,0 +1,34 @@
+"""When each periodic task began last, for whoever wants to know whether the clock of the fleet ticks."""
+
+from typing import Any
+
+from redis import Redis
+
+from models.state.connection import state_errors
+from models.state.keys import TICKS
+
+
+class Ticks:
+    """The beginnings of periodic tasks, by the task's name."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def note(self, task: str, now_us: int) -> None:
+        """Note that a task begins.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors():
+            self._redis.hset(TICKS, task, str(now_us))
+
+    def read(self) -> dict[str, int]:
+        """When (µs since the epoch) each task began last; a task that never did is not in it.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        with state_errors():
+            found: Any = self._redis.hgetall(TICKS)
+        return {task.decode(): int(at) for task, at in found.items()}

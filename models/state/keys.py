@@ -1,0 +1,195 @@
+"""Every Redis key Questline uses, made here and nowhere else.
+
+All keys of one shard share its hash tag, so that each script stays in one cluster slot:
+
+| key | type | holds |
+|---|---|---|
+| ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
+| ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
+| ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached; ``attr@<epoch>`` after a reset |
+| ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
+| ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
+| ``ql:{sNN}:history`` | hash | which history the shard is in, and its last flush, see ``histories.py`` |
+| ``ql:{sNN}:reads:<flush>`` | int | how many reads a flush has made that is under way; for five minutes |
+| ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
+| ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
+| ``ql:{sNN}:log:bytes`` | int | size of the batches, unlocks and evaluations in the log |
+| ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
+| ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
+| ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
+| ``ql:{sNN}:journal:ready`` | zset | batch id by its tenant's turn, until a worker takes it |
+| ``ql:{sNN}:journal:turns`` | hash | the shard's virtual time, when a worker took last, and tenants' next turns |
+| ``ql:{sNN}:held`` | hash | bytes in journal and log by tenant |
+| ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
+| ``ql:{sNN}:journal:bytes`` | int | size of the journal |
+| ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
+| ``ql:{sNN}:fence`` | string | the lowest revision of rules that a plan may be made with, see ``fences.py`` |
+| ``ql:usage:<day>`` | hash | bytes that tenants and keys sent on a day, for their quotas; for two days |
+| ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
+| ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
+| ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
+| ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``tries.py`` |
+| ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
+| ``ql:meters`` | hash | counters and histograms of the fleet |
+| ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
+| ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
+| ``ql:new-users:<hour>`` | hash | new users by tenant, for three hours |
+| ``ql:ticks`` | hash | when each periodic task began last, in µs |
+| ``ql:{sNN}:layout`` | hash | by how many shards Redis is laid out, see ``layout.py`` |
+| ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
+| ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |
+| ``ql:beat`` | string | the beat that sends the ticks, for some seconds unless it renews it |
+| ``ql:probe`` | string | written by health checks, to see whether writes are taken |
+| ``ql:path:passed``, ``ql:path:report``, ``ql:path:faults``, ``ql:path:lease`` | | probes of the whole way, see
+``path_state.py`` |
+
+Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
+so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
+limits), the meters and the number of dead letters (fixed sets of fields), the poison (a bounded list), and the record
+of a dirty user until the flush has settled it.
+"""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from models.events import remembered_for
+from models.fleet.histories import FIRST_EPOCH
+
+API_KEYS = "ql:keys"
+METERS = "ql:meters"
+FLUSH_LOCK = "ql:flush:lock"
+FLUSH_ASKED = "ql:flush:asked"
+DEAD_DEPTH = "ql:dead:depth"
+WORKERS = "ql:workers"
+TICKS = "ql:ticks"
+PROBE = "ql:probe"
+INSTALLATION = "ql:installation"
+PATH_PASSED = "ql:path:passed"
+PATH_REPORT = "ql:path:report"
+PATH_FAULTS = "ql:path:faults"
+PATH_LEASE = "ql:path:lease"
+PROCESSES_HEARD = "ql:{processes}:heard"
+PROCESS_FACTS = "ql:{processes}:facts"
+BEAT_LEASE = "ql:beat"
+POISON = "ql:poison"
+POISON_BYTES = "ql:poison:bytes"
+
+
+class ShardKeys(NamedTuple):
+    """The keys that belong to a shard as a whole."""
+
+    stamp: str
+    dirty: str
+    counts: str
+    log: str
+    journal: str
+    journal_index: str
+    journal_due: str
+    journal_bytes: str
+    journal_attempts: str
+    log_bytes: str
+    ready: str
+    held: str
+    fence: str
+    history: str
+
+
+def shard_keys(shard: int) -> ShardKeys:
+    """The keys of one shard."""
+    tag = f"ql:{{s{shard:02d}}}"
+    journal = f"{tag}:journal"
+    return ShardKeys(
+        stamp=f"{tag}:stamp",
+        dirty=f"{tag}:dirty",
+        counts=f"{tag}:counts",
+        log=f"{tag}:log",
+        journal=journal,
+        journal_index=f"{journal}:index",
+        journal_due=f"{journal}:due",
+        journal_bytes=f"{journal}:bytes",
+        journal_attempts=f"{journal}:attempts",
+        log_bytes=f"{tag}:log:bytes",
+        ready=f"{journal}:ready",
+        held=f"{tag}:held",
+        fence=f"{tag}:fence",
+        history=f"{tag}:history",
+    )
+
+
+def epoch_of(told: bytes | None) -> str:
+    """The epoch that the field of a shard's history says."""
+    return FIRST_EPOCH if told is None else told.decode()
+
+
+def bell_key(shard: int) -> str:
+    """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
+    return f"ql:{{s{shard:02d}}}:journal:bell"
+
+
+def turns_key(shard: int) -> str:
+    """The order in which tenants take turns in a shard: see ``append_journal.lua``."""
+    return f"ql:{{s{shard:02d}}}:journal:turns"
+
+
+def usage_key(day: str) -> str:
+    """What tenants and keys sent on a day (of UTC, in ISO 8601)."""
+    return f"ql:usage:{day}"
+
+
+def trace_key(shard: int, flush: str) -> str:
+    """How many reads a flush of a shard has made."""
+    return f"ql:{{s{shard:02d}}}:reads:{flush}"
+
+
+def layout_key(shard: int) -> str:
+    """By how many shards Redis is laid out, as this shard knows it."""
+    return f"ql:{{s{shard:02d}}}:layout"
+
+
+def lease_key(shard: int) -> str:
+    """The lease of a shard: the worker that consumes its queue."""
+    return f"ql:{{s{shard:02d}}}:lease"
+
+
+def tries_key(shard: int, batch_id: str) -> str:
+    """How workers fared with a batch that came back to them."""
+    return f"ql:{{s{shard:02d}}}:tries:{batch_id}"
+
+
+def member(tenant_id: str, user_id: str) -> str:
+    """A user's name within the shard: the member of the dirty set and the end of the record's key."""
+    return f"{tenant_id}:{user_id}"
+
+
+RECORD_MARK = b"}:u:"
+"""Stands in the key of every record, and of nothing else that is ours and not a user's."""
+
+
+def record_key(shard: int, user: str) -> str:
+    """The record of a user, named by ``member``."""
+    return f"ql:{{s{shard:02d}}}:u:{user}"
+
+
+def new_users_key(hour: int) -> str:
+    """How many new users each tenant had in an hour since the epoch."""
+    return f"ql:new-users:{hour}"
+
+
+def attributes_key(shard: int, user: str, epoch: str = FIRST_EPOCH) -> str:
+    """The attributes of a user, named by ``member``, that were cached in an epoch of the shard."""
+    mark = "" if epoch == FIRST_EPOCH else f"@{epoch}"
+    return f"ql:{{s{shard:02d}}}:attr{mark}:{user}"
+
+
+def seen_key(shard: int, user: str, generation: int) -> str:
+    """The event ids of a user, named by ``member``, that were applied in one dedup generation."""
+    return f"ql:{{s{shard:02d}}}:seen:{user}:{generation}"
+
+
+def generation_at(now_us: int, window: timedelta) -> int:
+    """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
+
+    So it is remembered for as long as ``remembered_for(window)`` says, whatever ``occurred_at`` a redelivery
+    claims. A worker whose clock is behind, by up to a whole generation, follows the record.
+    """
+    return now_us // (remembered_for(window) // timedelta(microseconds=1))

@@ -1,0 +1,68 @@
+--[[
+Loads cold users' records with what PostgreSQL knows, each only if nobody has since: the token that apply_events.lua
+gave out must still stand in the record. So a slow reader can never put back an older state (promise P7). What is left of the
+user in Redis goes first, its ids too: it may be of a history that has ended, and PostgreSQL has all that counts.
+
+KEYS[1] stamp         int      the shard's counter of changes
+KEYS[2] history       hash     see models/state/fleet/histories.py
+KEYS[3...] for each user:
+        record        hash
+        seen_before   set      event ids of the dedup generation before
+        seen_now      set      of this one
+        seen_after    set      of the next one: another worker's clock may be ahead
+
+ARGV[1] users         msgpack  array of {token, tenant_id, user_id, stamp_floor, {hash, ...}, {field, packed row, ...}}:
+                               the highest stamp among the rows, and the identity hashes of the user's recent events
+ARGV[2] generation    int      the dedup generation of seen_now
+ARGV[3] seen_ttl      int      milliseconds
+
+RETURNS number of records loaded; the others have moved on
+]]
+assert(#KEYS >= 6 and #KEYS % 4 == 2 and #ARGV == 3)
+local stamp, history = KEYS[1], KEYS[2]
+local users, generation, seen_ttl = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
+local FIRST_USER_KEY, KEYS_PER_USER, CHUNK = 3, 4, 1000
+assert(#users == (#KEYS - FIRST_USER_KEY + 1) / KEYS_PER_USER)
+
+-- include: history
+
+local function in_chunks(command, key, arguments)
+  for first = 1, #arguments, CHUNK do
+    redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+  end
+end
+
+local token_start = '?' .. epoch .. '.' -- as in apply_events.lua
+local loaded, highest = 0, 0
+for index, user in ipairs(users) do
+  local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
+  local record, seen_before, seen_now, seen_after = unpack(KEYS, base, base + KEYS_PER_USER - 1)
+  local token, tenant_id, user_id, stamp_floor, hashes, rows = unpack(user)
+  local is_of_epoch = string.sub(token, 1, #token_start) == token_start
+  -- An error where the key holds something else now.
+  if is_of_epoch and redis.pcall('HGET', record, '@loaded') == token then
+    local lives_ms, flushed = redis.call('PTTL', record), string.format('%.0f', stamp_floor)
+    redis.call('DEL', record)
+    for _, seen in ipairs({ seen_before, seen_now, seen_after }) do
+      if redis.call('TYPE', seen).ok == 'set' then -- another application's value is left as it is
+        redis.call('DEL', seen)
+      end
+    end
+    redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id, '@flushed', flushed)
+    in_chunks('HSET', record, rows)
+    if lives_ms > 0 then -- as apply_events.lua set it
+      redis.call('PEXPIRE', record, lives_ms)
+    end
+    if #hashes > 0 then
+      in_chunks('SADD', seen_now, hashes)
+      redis.call('PEXPIRE', seen_now, seen_ttl)
+      redis.call('HSET', record, '@seen', generation)
+    end
+    loaded, highest = loaded + 1, math.max(highest, stamp_floor)
+  end
+end
+-- A shard whose counter is missing or behind (SHARDS was changed) must not draw stamps that PostgreSQL would refuse.
+if tonumber(redis.call('GET', stamp) or '0') < highest then
+  redis.call('SET', stamp, string.format('%.0f', highest))
+end
+return loaded

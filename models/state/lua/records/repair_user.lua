@@ -1,0 +1,113 @@
+--[[
+Puts a user's rows in place of those of its record, if no event was applied to the user, and nobody loaded or flushed
+it, since the record was looked at. The rows get a new stamp and the user is marked dirty, so that the next flush
+writes them over whatever PostgreSQL has; the ids of recent events are added, so that each still counts once.
+
+KEYS[1] stamp          int      the shard's counter of changes
+KEYS[2] dirty          zset     member by stamp
+KEYS[3] record         hash     see models/state/progress/records.py
+KEYS[4] seen_before    set      event ids of the dedup generation before that of ARGV[3]
+KEYS[5] seen_now       set      of that generation
+KEYS[6] seen_after     set      of the next one
+KEYS[7] history        hash     see models/state/fleet/histories.py
+
+ARGV[1] looked_like    msgpack  {epoch, @loaded, @flushed, score among the dirty, sizes of the three sets of ids}, as texts
+ARGV[2] user           msgpack  {tenant_id, user_id, member, stamp_floor, {hash, ...}, {field, row, ...}}: the highest
+                                stamp known of the user, the identity hashes of its recent events, and all its rows
+ARGV[3] generation     int      the dedup generation of now
+ARGV[4] seen_ttl       int      milliseconds
+ARGV[5] record_ttl     int      milliseconds, for a user who is to have no rows, so nothing to flush
+ARGV[6] now            int      microseconds since the epoch
+
+RETURNS 1 put in place, 0 the user has changed since, or a key holds another application's value
+]]
+assert(#KEYS == 7 and #ARGV == 6)
+local stamp_key, dirty, record, sets, history = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }, KEYS[7]
+local looked_like, user = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
+local generation, seen_ttl, record_ttl, now = tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local tenant_id, user_id, member, floor, hashes, rows = unpack(user)
+local CHUNK, MARK, R_STAMP = 1000, '\31', 6 -- as in apply_events.lua
+
+-- include: history
+
+local function in_chunks(command, key, arguments)
+  for first = 1, #arguments, CHUNK do
+    redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+  end
+end
+
+for _, key in ipairs({ record, unpack(sets) }) do
+  local found, wanted = redis.call('TYPE', key).ok, key == record and 'hash' or 'set'
+  if found ~= 'none' and found ~= wanted then -- another application's value is left as it is
+    return 0
+  end
+end
+local flushed, score = redis.call('HGET', record, '@flushed'), redis.call('ZSCORE', dirty, member)
+local looks_like = {
+  epoch,
+  redis.call('HGET', record, '@loaded') or '',
+  flushed or '',
+  score and string.format('%.0f', tonumber(score)) or '',
+}
+for place, key in ipairs(sets) do
+  looks_like[4 + place] = tostring(redis.call('SCARD', key))
+end
+for place, value in ipairs(looks_like) do
+  if value ~= looked_like[place] then
+    return 0
+  end
+end
+
+if looks_like[2] ~= epoch then -- nothing of a history that has ended may stay, ids neither
+  redis.call('DEL', record, unpack(sets))
+end
+
+local stamp = redis.call('INCR', stamp_key)
+if stamp == 1 then -- a new counter, or Redis lost the old one
+  local time = redis.call('TIME')
+  stamp = time[1] * 1000000 + time[2]
+end
+stamp = math.max(stamp, floor + 1, tonumber(flushed or '0') + 1)
+local stamp_text = string.format('%016.0f', stamp)
+redis.call('SET', stamp_key, string.format('%.0f', stamp))
+
+local stale = {}
+for _, field in ipairs(redis.call('HKEYS', record)) do
+  if string.find(field, MARK, 1, true) then
+    stale[#stale + 1] = field
+  end
+end
+in_chunks('HDEL', record, stale)
+for place = 2, #rows, 2 do
+  rows[place][R_STAMP] = stamp
+  rows[place] = stamp_text .. cmsgpack.pack(rows[place])
+end
+in_chunks('HSET', record, rows)
+redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id)
+redis.call('HSETNX', record, '@flushed', string.format('%.0f', floor))
+if #rows > 0 then
+  redis.call('HSETNX', record, '@dirty', now)
+  redis.call('PERSIST', record)
+  redis.call('ZADD', dirty, stamp_text, member)
+else
+  redis.call('HDEL', record, '@dirty')
+  redis.call('PEXPIRE', record, record_ttl)
+  redis.call('ZREM', dirty, member)
+end
+
+local seen = tonumber(redis.call('HGET', record, '@seen') or nil)
+local at = math.max(generation, seen or generation) -- a clock that is behind follows the record
+if at > generation + 1 then -- no fault of the events: models/state/connection.py lets them wait
+  error(redis.error_reply('CLOCKWRONG the clock is behind by more than a dedup window'))
+end
+if #hashes > 0 then
+  in_chunks('SADD', sets[2 + at - generation], hashes)
+  if at ~= seen then
+    redis.call('PEXPIRE', sets[2 + at - generation], seen_ttl)
+    redis.call('HSET', record, '@seen', at)
+    if seen then
+      redis.call('HSET', record, '@seen_before', seen)
+    end
+  end
+end
+return 1

@@ -1,0 +1,246 @@
+"""The plan of a batch: what ``apply_events.lua`` needs to know of the events, and nothing else.
+
+Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
+``[nodes, users, tenants]`` in msgpack, where
+
+* node = a rule under one version, by the positions of ``_wire``; others are named by their places in the list
+* user = [member, fields, periods, lanes, events]: the fields of the record to read, those of ``META`` first and then
+  one for each row, with the row's period at the same place in the next; a lane is three numbers: the node, the row,
+  and the mode of a step (``matching.py``)
+* tenants = [tenant, weight, ...]: about what part of the batch's bytes each tenant has
+* event = [identity hash, occurred_at, place in the batch, and for each step: lane, amount, low]
+
+Indexes count from 1, as Lua does, those of lanes in steps of three. It is flat because every table costs Lua an
+allocation.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from models.errors import RulesUnreadableError
+from models.events import Event, identity_hash, pack_batch
+from models.rules.amounts import split
+from models.rules.costs import USER_STEPS, Cost
+from models.rules.graph import NEVER, Node
+from models.rules.matcher import Matcher, Step
+from models.rules.rule import COMPOSITES
+from models.state.keys import member
+
+META = ("@loaded", "@dirty", "@seen", "@seen_before")
+"""The record's own fields that the script reads, in its order; see ``records.py``."""
+CALL_LIMIT = Cost(steps=1_000, size=1 << 20)
+"""What one call of the script may cost, so that it holds Redis for some milliseconds only: a step takes seven to
+nine microseconds. An event that costs more has a call of its own; RULES_MAX_STEPS and RULES_MAX_BYTES bound it."""
+_EVENT_BYTES = 100
+"""About what an event takes in a batch without its payload."""
+FIELD_MARK = b"\x1f"
+"""Stands between a goal's id and its period in a record's field; no id can hold it."""
+
+
+@dataclass(slots=True)
+class UserPlan:
+    """One user's part of a batch."""
+
+    tenant_id: str
+    user_id: str
+    member: str
+    fields: list[str] = field(default_factory=lambda: list(META))
+    periods: list[str] = field(default_factory=list)
+    lanes: list[int] = field(default_factory=list)
+    events: list[list[Any]] = field(default_factory=list)
+    row_places: dict[str, int] = field(default_factory=dict)
+    """Each row's index by its field."""
+    lane_places: dict[tuple[Node, int, str], int] = field(default_factory=dict)
+    """Each lane's index by node, mode and period."""
+
+    def wire(self) -> tuple[Any, ...]:
+        """The wire form above."""
+        return self.member, self.fields, self.periods, self.lanes, self.events
+
+
+@dataclass(slots=True)
+class Plan:
+    """A batch matched against the rules. ``events`` and ``packed`` are the batch as it will be logged."""
+
+    events: Sequence[Event]
+    packed: bytes
+    nodes: list[list[Any]]
+    users: list[UserPlan]
+    revision: int
+    """The newest publication of rules that it was made with."""
+    known_revision: int
+    """The newest that was known of, readable or not: what the shard's fence is held against."""
+
+    def pack(self) -> bytes:
+        """The wire form above."""
+        users = [user.wire() for user in self.users]
+        packed: bytes = msgpack.packb([self.nodes, users, _weights(self.events)])
+        return packed
+
+    def only(self, users: list[UserPlan]) -> "Plan":
+        """The same batch for some of its users."""
+        return Plan(self.events, self.packed, self.nodes, users, self.revision, self.known_revision)
+
+
+def _weights(events: Sequence[Event]) -> list[str | int]:
+    tenants = {event.tenant_id for event in events}
+    if len(tenants) == 1:
+        return [*tenants, 1]
+    weights: Counter[str] = Counter()
+    for event in events:
+        weights[event.tenant_id] += _EVENT_BYTES + len(event.payload)
+    return [part for pair in weights.items() for part in pair]
+
+
+def field_of(goal_id: str, period: str) -> str:
+    """The record's field of a row. Ids hold no control character, so no two rows share a field."""
+    return f"{goal_id}\x1f{period}"
+
+
+def make_plans(matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT) -> list[Plan]:
+    """Match every event of a batch to its nodes, grouped by user, cut so that no plan costs more than ``limit``.
+
+    An event that costs more has a plan of its own. There is one plan at least.
+
+    Raises:
+        RulesUnreadableError: an event falls under a publication that this release cannot read.
+    """
+    plans, planner = [], _Planner(matcher)
+    for event in events:
+        if not planner.takes(event, limit):
+            plans.append(planner.plan(pack_batch(planner.events)))
+            planner = _Planner(matcher)
+            planner.takes(event, limit)
+    plans.append(planner.plan(pack_batch(planner.events) if plans else packed))
+    return plans
+
+
+def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
+    """The same in one plan, whatever it costs."""
+    [plan] = make_plans(matcher, events, packed, limit=Cost(sys.maxsize, sys.maxsize))
+    return plan
+
+
+class _Planner:
+    """Makes one plan."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+        self._nodes: list[list[Any]] = []
+        self._node_places: dict[Node, int] = {}
+        self._users: dict[tuple[str, str], UserPlan] = {}
+        self._steps = self._size = 0
+        self.events: list[Event] = []
+
+    def takes(self, event: Event, limit: Cost) -> bool:
+        """Plan an event, unless the plan has others and would cost more than ``limit`` with it; whether it did."""
+        self._require_rules(event)
+        steps = self._matcher.steps(event)
+        cost = self._matcher.cost(event, steps)
+        total = self._steps + cost.steps + (USER_STEPS if (event.tenant_id, event.user_id) not in self._users else 0)
+        size = self._size + cost.size + _EVENT_BYTES + len(event.payload)
+        if self.events and (total > limit.steps or size > limit.size):
+            return False
+        self._steps, self._size = total, size
+        self._add(event, steps)
+        return True
+
+    def _add(self, event: Event, steps: Sequence[Step]) -> None:
+        user = self._user(event)
+        entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, len(self.events)]
+        for step in steps:
+            lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
+            entry += (lane, step.amount, step.low)
+        user.events.append(entry)
+        self.events.append(event)
+
+    def plan(self, packed: bytes) -> Plan:
+        """The plan of the events that were taken, which are ``packed`` as one batch."""
+        rules = self._matcher.publications
+        users = list(self._users.values())
+        return Plan(self.events, packed, self._nodes, users, rules.newest.revision, rules.known_revision)
+
+    def _require_rules(self, event: Event) -> None:
+        revision = self._matcher.publications.unreadable_at(event.occurred_at)
+        if revision is not None:
+            raise RulesUnreadableError(
+                f"events fall under revision {revision} of the rules, written by another release"
+            )
+
+    def _user(self, event: Event) -> UserPlan:
+        key = (event.tenant_id, event.user_id)
+        user = self._users.get(key)
+        if user is None:
+            user = self._users[key] = UserPlan(*key, member(*key))
+        return user
+
+    def _add_lane(self, user: UserPlan, step: Step) -> int:
+        row = _row(user, step.node.node_id, step.period)
+        for parent in step.node.parents:
+            if parent.node.rule.within is not None:  # every step will ask for it: read it with the others
+                _row(user, parent.node.node_id, "")
+        place = user.lane_places[step.node, step.mode, step.period] = len(user.lanes) + 1
+        user.lanes += (self._place_of(step.node), row, step.mode)
+        return place
+
+    def _place_of(self, node: Node) -> int:
+        """A node's place in the list, which it and all that it may move are added to."""
+        place = self._node_places.get(node)
+        if place is None:
+            wire: list[Any] = []
+            self._nodes.append(wire)
+            place = self._node_places[node] = len(self._nodes)
+            wire += self._wire(node)  # only now: nodes lead to each other in circles
+        return place
+
+    def _wire(self, node: Node) -> list[Any]:
+        target, low, other = _numbers(node)
+        links = [
+            self._place_of(node.lock) if node.lock else 0,
+            self._place_of(node.unlocks) if node.unlocks else 0,
+            [part for name in node.parts for part in (name, name in node.periodic_parts, name in node.exact_parts)],
+            [part for up in node.parents for part in (self._place_of(up.node), up.place, up.own)],
+        ]
+        return [
+            *(node.node_id, node.goal.challenge_id, node.rule.op, node.kernel, node.version, target, low, other),
+            *(len(node.rule.events), node.is_part, node.is_exact, node.periodic, node.timed, node.keeps_from),
+            *(node.staying, min(node.ends_at, NEVER), *links, node.has_row, _told(node)),
+        ]
+
+
+def _told(node: Node) -> int:
+    """A number for the composites that a node is a part of, under their versions."""
+    return crc32(repr([(up.node.node_id, up.node.version) for up in node.parents if up.own]).encode())
+
+
+def _row(user: UserPlan, node_id: str, period: str) -> int:
+    """The place of a row among those of the user, which it is added to."""
+    name = field_of(node_id, period)
+    place = user.row_places.get(name)
+    if place is None:
+        user.fields.append(name)
+        user.periods.append(period)
+        place = user.row_places[name] = len(user.periods)
+    return place
+
+
+def _numbers(node: Node) -> tuple[float, float, float]:
+    """The target and the two further numbers that the operator works with."""
+    rule = node.rule
+    if rule.op == "sum":
+        return *split(rule.target), 0
+    if rule.op == "streak":
+        return rule.target, rule.grace, 0
+    if rule.op == "sequence":
+        return rule.target, rule.within or 0, int(rule.repeats_events)
+    if rule.op in COMPOSITES:
+        return rule.target, rule.within or 0, 0
+    if rule.last is not None:
+        return rule.target, rule.last, node.kept_times
+    return rule.target, int(rule.stops_at_target), 0

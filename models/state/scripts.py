@@ -1,0 +1,133 @@
+"""The Lua scripts by name, read from the package, and the one way to run them.
+
+A script is sent by its digest. A server that does not know it (it was restarted, a replica took over, somebody flushed
+its scripts) has run nothing, so the same call is sent again with the script's text: one command, which nothing can
+come in between. redis-py's own ``Script`` loads first and then calls again, and in a pipeline asks beforehand; both
+fail where the script goes away in between.
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+from redis.lock import Lock
+
+_LUA = Path(str(files("models.state") / "lua"))
+_TEXTS = {path.stem: path for path in sorted(_LUA.rglob("*.lua"))}
+PARTS = tuple(name for name, path in _TEXTS.items() if path.is_relative_to(_LUA / "apply"))
+"""The parts that ``apply_events`` includes."""
+SCRIPTS = tuple(name for name in _TEXTS if name not in PARTS)
+"""The scripts."""
+
+
+_INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
+
+
+def script_source(name: str) -> str:
+    """The text of the script ``<name>.lua``, each line ``-- include: <part>`` replaced by that part's text."""
+    return _INCLUDE.sub(lambda line: part_source(line[1]), _TEXTS[name].read_text(encoding="utf-8"))
+
+
+def part_source(name: str) -> str:
+    """The text of ``lua/apply/<name>.lua``, a part of ``apply_events.lua``."""
+    return _TEXTS[name].read_text(encoding="utf-8")
+
+
+class Script:
+    """A script bound to a client; contacts no server until it is called."""
+
+    def __init__(self, redis: Redis, source: str) -> None:
+        self._redis = redis
+        self.source = source
+        self.sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any], client: Redis | None = None) -> Any:
+        """What the script returns; ``client`` stands in for the one it is bound to."""
+        redis = client or self._redis
+        try:
+            return redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return redis.eval(self.source, len(keys), *keys, *args)
+
+
+class ScriptCall(NamedTuple):
+    """A call that goes to the server together with others."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+def call_all(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
+    """What each call returns, in their order, in one round trip. They do not see each other and may run in any order.
+
+    Raises:
+        ResponseError: what the first call that failed was refused for; the others were made.
+    """
+    return call_replicated(redis, calls, replicas=0, timeout_ms=0)[0]
+
+
+def call_replicated(
+    redis: Redis, calls: Sequence[ScriptCall], *, replicas: int, timeout_ms: int
+) -> tuple[list[Any], int]:
+    """As ``call_all``, and how many replicas have what the calls wrote; waits until ``replicas`` have it, or in vain.
+
+    Raises:
+        ResponseError: what the first call that failed was refused for; the others were made.
+    """
+    wait = (replicas, timeout_ms)
+    with redis.pipeline(transaction=False) as pipeline:
+        for script, keys, args in calls:
+            pipeline.evalsha(script.sha, len(keys), *keys, *args)
+        replies, confirmed = _executed(pipeline, wait)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        for place in unknown:
+            script, keys, args = calls[place]
+            pipeline.eval(script.source, len(keys), *keys, *args)
+        if unknown:
+            again, confirmed_again = _executed(pipeline, wait)
+            confirmed = min(confirmed, confirmed_again)
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies, confirmed
+
+
+def _executed(pipeline: Any, wait: tuple[int, int]) -> tuple[list[Any], int]:
+    """The replies, errors among them, and the number of replicas that have them; asked on the same connection, for
+    WAIT looks at what its own connection has written.
+    """
+    wanted, timeout_ms = wait
+    if not wanted:
+        return pipeline.execute(raise_on_error=False), 0
+    pipeline.wait(wanted, timeout_ms)
+    *replies, confirmed = pipeline.execute(raise_on_error=False)
+    if isinstance(confirmed, Exception):
+        raise confirmed
+    return replies, confirmed
+
+
+class StateLock(Lock):
+    """redis-py's lock with scripts that outlive a server's memory of them."""
+
+    lua_release: Any = None
+    lua_extend: Any = None
+    lua_reacquire: Any = None
+
+    def register_scripts(self) -> None:
+        """Called by redis-py, once a lock."""
+        self.lua_release = Script(self.redis, self.LUA_RELEASE_SCRIPT)
+        self.lua_extend = Script(self.redis, self.LUA_EXTEND_SCRIPT)
+        self.lua_reacquire = Script(self.redis, self.LUA_REACQUIRE_SCRIPT)
+
+
+def register(redis: Redis, name: str) -> Script:
+    """The script ``lua/<name>.lua`` bound to a client; contacts no server."""
+    return Script(redis, script_source(name))

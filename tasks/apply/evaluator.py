@@ -1,0 +1,169 @@
+"""Evaluating events of a shard: match them to goals, run the script, load cold users, run it again for those."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from models.database.progress import ProgressReader
+from models.errors import (
+    AttributesUnknownError,
+    DatabaseUnavailableError,
+    HydrationRacedError,
+    RulesOutdatedError,
+    RulesUnreadableError,
+    StateUnavailableError,
+)
+from models.events import Event, pack_batch
+from models.failpoints import failpoint
+from models.fleet.probes import PROBE_TENANT
+from models.rules.matcher import Matcher
+from models.rules.rows import Snapshot
+from models.state.metrics import Meters
+from models.state.progress.apply_request import Plan, make_plans
+from models.state.progress.records import Applied, ColdUser, Records
+from models.state.server.memory import NewUsers
+from tasks.apply.enrichment import Stamp
+from tasks.apply.reporter import Reporter
+from tasks.retries import Retries
+
+LOADS = 5
+"""How often a record may turn cold again while it is being loaded, before the batch is put back."""
+PLANS = 5
+"""How often rules may be published while events are being planned, before they are put back."""
+
+
+class Rules(Protocol):
+    """The rules as published by now."""
+
+    def matcher(self) -> Matcher:
+        """Raises DatabaseUnavailableError, RulesUnreadableError while they are not known."""
+        ...
+
+    def knows(self, revision: int | None) -> bool:
+        """Whether the fence of a shard takes plans made by these rules; None: there is no fence."""
+        ...
+
+    def catch_up(self, revision: int | None) -> None:
+        """Read what the fence of a shard asks for; raises the same, and StateUnavailableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Applies events to users' records. Applying the same events again changes nothing."""
+
+    rules: Rules
+    stamp: Stamp
+    """Writes users' attributes into their events."""
+    records: Records
+    reader: ProgressReader
+    retries: Retries
+    reporter: Reporter
+    meters: Meters
+    buffer_limit: Callable[[int], None]
+    """Told the number of dirty users of the shard after each call; starts an early flush when it is too high."""
+    now_us: Callable[[], int]
+    new_users: NewUsers | None = None
+    """Counts whom neither Redis nor PostgreSQL knew."""
+
+    def evaluate(
+        self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_load: bool
+    ) -> None:
+        """Apply events, which are ``packed`` as one batch, and drop the journal entries that they are.
+
+        Without ``may_load`` PostgreSQL is not asked, and counts as away where it would have to be.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+            AttributesUnknownError: of several batches, some need attributes that only PostgreSQL has, which is away.
+            HydrationRacedError: a record would not load.
+            RulesUnreadableError: there are no rules that this release can read.
+        """
+        started = self.now_us()
+        calls: list[Applied] = []
+        for _ in range(PLANS):
+            plans = self._plans(shard, events, packed, batch_ids, may_ask=may_load)
+            try:
+                self._call_all(shard, plans, batch_ids, calls, may_load=may_load)
+            except RulesOutdatedError as error:  # events that were applied already are skipped by their ids
+                self._catch_up(error, may_ask=may_load)
+            else:
+                self.reporter.record(events, self.rules.matcher(), started, calls)
+                self.buffer_limit(calls[-1].dirty_users)
+                return
+        raise RulesUnreadableError(f"rules were published again and again while events of shard {shard} were planned")
+
+    def _catch_up(self, outdated: RulesOutdatedError, *, may_ask: bool) -> None:
+        """Read the rules that the fence asks for; without ``may_ask`` only another thread may have done so."""
+        self.meters.count("questline_plans_refused_total")
+        if may_ask:
+            self.retries(self.rules.catch_up, outdated.revision)
+        elif not self.rules.knows(outdated.revision):
+            raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago") from outdated
+
+    def _call_all(
+        self, shard: int, plans: Sequence[Plan], batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool
+    ) -> None:
+        """Run the script for one plan after another. Only with the last, once all were run, do the entries leave."""
+        away: DatabaseUnavailableError | None = None
+        for plan in plans:
+            is_whole = plan is plans[-1] and away is None
+            try:
+                self._call(shard, plan, batch_ids if is_whole else [], calls, may_load=may_load)
+            except DatabaseUnavailableError as error:  # users of the other plans may all be warm
+                away, may_load = error, False
+        if away is not None:
+            raise away
+
+    def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool) -> None:
+        """Run the script until no user of the plan is cold; adds what each call did to ``calls``."""
+        for _ in range(LOADS):
+            calls.append(self.retries(self.records.apply, shard, batch_ids, plan, now_us=self.now_us()))
+            cold = calls[-1].cold
+            if not cold:
+                return
+            if not may_load:
+                raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
+            self._load(shard, cold)
+            plan = plan.only([user.plan for user in cold])
+        raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")
+
+    def _plans(
+        self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_ask: bool
+    ) -> list[Plan]:
+        matcher = self.rules.matcher()
+        names = matcher.attribute_names
+        if not names:
+            return make_plans(matcher, events, packed)
+        try:
+            stamped = self._stamped(shard, events, names, may_ask=may_ask)
+        except DatabaseUnavailableError as error:
+            if len(batch_ids) > 1:
+                raise AttributesUnknownError(str(error)) from error
+            raise
+        return make_plans(matcher, stamped, pack_batch(stamped))
+
+    def _stamped(self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool) -> list[Event]:
+        if may_ask:
+            return self.retries(self.stamp, shard, events, names)
+        return self.stamp(shard, events, names, may_ask=False)  # without PostgreSQL a repetition would know no more
+
+    def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
+        now_us = self.now_us()
+        users = [(user.plan.tenant_id, user.plan.user_id) for user in cold]
+        known = self.retries(self.reader.snapshots, users, now_us=now_us)
+        failpoint("users.loaded", DatabaseUnavailableError)
+        loads = [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)]
+        self.retries(self.records.load, shard, loads, now_us=now_us)
+        real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
+        if real:
+            self.meters.count("questline_users_loaded_total", real)
+        self._count_new(known, now_us)
+
+    def _count_new(self, known: Sequence[Snapshot], now_us: int) -> None:
+        new = [one.tenant_id for one in known if not one.rows and not one.hashes and one.tenant_id != PROBE_TENANT]
+        if self.new_users is not None and new:
+            with suppress(StateUnavailableError):  # a count that is missing harms no event
+                self.new_users.add(Counter(new), now_us=now_us)

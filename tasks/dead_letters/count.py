@@ -1,0 +1,28 @@
+"""How many dead letters there are, told to whoever scrapes: PostgreSQL knows it, and metrics are read from Redis."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from redis import Redis
+
+from models.state.connection import state_errors
+from models.state.dead_letter_count import write_depth
+
+
+@dataclass(frozen=True, slots=True)
+class DepthKeeper:
+    """Copies the number of dead letters, by kind and reason, from PostgreSQL to Redis."""
+
+    redis: Redis
+    count: Callable[[], Mapping[tuple[str, str], int]]
+    now_us: Callable[[], int]
+
+    def refresh(self) -> None:
+        """Count, and put the numbers in the place of those before.
+
+        Raises:
+            DatabaseUnavailableError, StateUnavailableError: the numbers before stay.
+        """
+        found = self.count()
+        with state_errors():
+            write_depth(self.redis, found, now_us=self.now_us())

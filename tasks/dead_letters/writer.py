@@ -1,0 +1,120 @@
+"""Dead letters of events and batches: how they are made and written (promise P10)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from traceback import format_exception
+
+import structlog
+
+from models.database.dead_letters.writer import DeadLetter
+from models.dead_letter_reasons import Reason
+from models.errors import MalformedBatchError
+from models.events import Event, pack_batch, unpack_batch
+from models.fleet.probes import PROBE_TENANT
+from models.state.metrics import Meters
+from models.state.queue.attempts import Record
+from models.state.queue.batches import TakenBatch, WaitingBatch
+from tasks.retries import Retries
+
+APPLY_EVENTS = "questline.apply_events"
+"""The name of the Celery task whose work ends here."""
+TRACEBACK_CHARACTERS = 8000
+"""The end of a traceback is kept: it says where."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Burials:
+    """Writes dead letters, and counts them."""
+
+    write: Callable[[Sequence[DeadLetter]], None]
+    """Commits letters; raises DatabaseUnavailableError."""
+    meters: Meters
+    retries: Retries
+
+    def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Commit letters, all or none.
+
+        Raises:
+            DatabaseUnavailableError: none was committed, or it is not known; writing again is safe.
+        """
+        given_up = [letter for letter in letters if letter.tenant_id == PROBE_TENANT]
+        letters = [letter for letter in letters if letter.tenant_id != PROBE_TENANT]
+        for probe in given_up:  # the readiness of the receivers tells of it
+            log.warning("probe_given_up", shard=probe.shard, error=probe.error)
+        if letters:
+            self.retries(self.write, letters)
+        for letter in letters:
+            self.meters.count("questline_dead_letters_total", label=letter.reason)
+            if letter.kind != "message":
+                self.meters.count("challenge_event_handler_events_failed_total", max(len(letter.event_ids), 1))
+            log.error(
+                "dead_lettered",
+                kind=letter.kind,
+                reason=letter.reason,
+                task=letter.task,
+                shard=letter.shard,
+                batch_id=letter.batch_id,
+                event_ids=letter.event_ids[:10],
+                error=letter.error,
+            )
+
+
+def event_letter(shard: int, batch_id: str, event: Event, error: Exception, *, attempts: int) -> DeadLetter:
+    """An event that breaks its own evaluation."""
+    return DeadLetter(
+        kind="batch",
+        reason=Reason.EVALUATION_FAILED,
+        error=str(error) or repr(error),
+        raw=pack_batch([event]),
+        event_ids=[str(event.event_id)],
+        tenant_id=str(event.tenant_id),
+        user_id=str(event.user_id),
+        shard=shard,
+        batch_id=batch_id,
+        attempts=attempts,
+        task=APPLY_EVENTS,
+        exception=type(error).__name__,
+        traceback="".join(format_exception(error))[-TRACEBACK_CHARACTERS:],
+    )
+
+
+def malformed_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -> DeadLetter:
+    """Bytes of the journal that are no batch."""
+    return DeadLetter(
+        kind="batch",
+        reason=Reason.MALFORMED_BATCH,
+        error=error,
+        raw=batch.packed,
+        event_ids=[],
+        shard=shard,
+        batch_id=batch.batch_id,
+        task=APPLY_EVENTS,
+        exception=MalformedBatchError.__name__,
+    )
+
+
+def given_up_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLetter:
+    """A batch that no worker could bring to an end, with what is known of the cause."""
+    try:
+        events = unpack_batch(batch.packed)
+    except MalformedBatchError as error:
+        return malformed_letter(shard, batch, str(error))
+    # As texts: what is no event may hold what no set takes.
+    tenants, users = {str(event.tenant_id) for event in events}, {str(event.user_id) for event in events}
+    return DeadLetter(
+        kind="batch",
+        reason=Reason.WORKER_KILLED if known.killed else Reason.OUT_OF_ATTEMPTS,
+        error=known.error or f"not applied by {known.tries} attempts",
+        raw=batch.packed,
+        event_ids=[str(event.event_id) for event in events],
+        tenant_id=tenants.pop() if len(tenants) == 1 else None,
+        user_id=users.pop() if len(users) == 1 else None,
+        shard=shard,
+        batch_id=batch.batch_id,
+        attempts=known.tries,
+        task=APPLY_EVENTS,
+        exception=known.exception,
+        traceback=known.traceback,
+    )

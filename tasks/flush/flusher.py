@@ -1,0 +1,253 @@
+"""The flush: read what changed, write it to PostgreSQL, settle it (promise P6).
+
+For each shard the log is read before the records (``flush_reading.py``), so that in one transaction PostgreSQL gets
+events together with progress that already contains them. Nothing leaves Redis before the commit, and then only what
+has not changed since.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import perf_counter
+
+import structlog
+from redis import Redis
+from redis.exceptions import LockError
+from redis.lock import Lock
+
+from models.database.fleet.histories import ShardFlush
+from models.database.flush.items import EventRow, Flush, ProbeRow, ProgressRow
+from models.database.flush.writer import FlushWriter
+from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
+from models.failpoints import failpoint
+from models.fleet.probes import is_probe
+from models.state.connection import state_errors
+from models.state.event_log import ShardLog
+from models.state.keys import FLUSH_ASKED, FLUSH_LOCK
+from models.state.metrics import SIZE_BUCKETS, Meters
+from models.state.progress.records import Records
+from models.state.scripts import StateLock
+from tasks.flush.eviction import Evictor
+from tasks.flush.reader import ShardReader, ShardWork
+from tasks.histories.standings import compare
+from tasks.histories.watch import FlushGate, HistoryWatch
+
+LOCK_SECONDS = 10
+"""How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
+LANES = 2
+"""Transactions under way at once: while PostgreSQL works on one, the next is prepared. They share no shard."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class FlushReport:
+    """What a flush did."""
+
+    rows: int = 0
+    events: int = 0
+    users_settled: int = 0
+    refused: int = 0
+    transactions: int = 0
+    more: bool = False
+    """Whether a shard held more than was read."""
+    overlapped: bool = False
+    """Whether another flush was at work meanwhile, so that this was not one whole flush."""
+    stopped: bool = False
+    """PostgreSQL went back in time: nothing is flushed until an operator decides."""
+
+    def add(self, other: "FlushReport") -> bool:
+        """Count in what another transaction did; tells whether it left more to do."""
+        self.rows += other.rows
+        self.events += other.events
+        self.users_settled += other.users_settled
+        self.refused += other.refused
+        self.transactions += other.transactions
+        return other.more
+
+
+@dataclass(slots=True)
+class _Group:
+    works: list[ShardWork] = field(default_factory=list)
+    rows: int = 0
+    events: int = 0
+
+    def add(self, work: ShardWork) -> None:
+        self.works.append(work)
+        self.rows += sum(len(record.rows) for record in work.records)
+        self.events += work.events
+
+
+@dataclass(frozen=True, slots=True)
+class Flusher:
+    """Drains all shards into PostgreSQL."""
+
+    redis: Redis
+    shards: int
+    batch_size: int
+    window: timedelta
+    records: Records
+    shard_log: ShardLog
+    writer: FlushWriter
+    watch: HistoryWatch
+    meters: Meters
+    now_us: Callable[[], int]
+    evictor: Evictor | None = None
+    """Frees memory after each pass: what was flushed may go."""
+
+    def flush(self) -> FlushReport:
+        """Flush until drained; returns at once if another flush runs.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: what was not settled is flushed next time.
+            HistoryChangedError: a store went back in time meanwhile; likewise.
+        """
+        report = FlushReport()
+        lock = StateLock(self.redis, FLUSH_LOCK, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        with state_errors():
+            if not lock.acquire():
+                report.overlapped = True
+                return report
+            self.redis.delete(FLUSH_ASKED)
+        try:
+            while self._in_step(report) and self._pass(report):
+                with state_errors():
+                    lock.reacquire()
+        except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
+            report.overlapped = True
+            log.warning("flush_lock_lost")
+        finally:
+            report.overlapped = not self._release(lock) or report.overlapped
+        if report.rows or report.events:
+            log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
+        return report
+
+    def mark(self, shards: int) -> None:
+        """Flush so many shards once, those too of which nothing waits: a Redis of before this moment is behind then.
+
+        Shards that are not in step are left to the next look.
+
+        Raises:
+            StateUnavailableError, DatabaseUnavailableError: a server did not answer.
+            HistoryChangedError: a store went back in time meanwhile.
+        """
+        differing = {difference.shard for difference in compare(self.redis, self.watch.engine, shards).differences}
+        reader, group = self._reader(), _Group()
+        for shard in range(shards):
+            if shard not in differing:
+                group.add(reader.read(shard))
+        if group.works:
+            self._commit(group)
+
+    def _in_step(self, report: FlushReport) -> bool:
+        """Whether the stores are of one history, as far as that is to be known: each commit looks once more."""
+        try:
+            self.watch.check()
+        except DatabaseBehindError:  # told once, by whoever finds it first
+            report.stopped = True
+            return False
+        except DatabaseUnavailableError:
+            if self._busy_shards():
+                raise
+            return False  # with nothing to flush it may be away
+        return True
+
+    def _release(self, lock: Lock) -> bool:
+        """Release the lock; tells whether it was held until now, as far as is known."""
+        try:
+            with state_errors():
+                lock.release()
+        except (LockError, StateUnavailableError) as error:
+            log.warning("flush_lock_not_released", error=str(error), seconds=LOCK_SECONDS)
+            return False
+        return True
+
+    def _pass(self, report: FlushReport) -> bool:
+        """Flush every shard once; tells whether any held more than was read."""
+        more = False
+        with ThreadPoolExecutor(LANES) as lanes:
+            under_way: deque[Future[FlushReport]] = deque()
+            for group in self._groups():
+                under_way.append(lanes.submit(self._commit, group))
+                if len(under_way) > LANES:  # what is read ahead takes memory
+                    more = report.add(under_way.popleft().result()) or more
+            for commit in under_way:
+                more = report.add(commit.result()) or more
+        if self.evictor is not None:
+            self.evictor.relieve()
+        return more
+
+    def _groups(self) -> Iterator[_Group]:
+        """Shards with work, gathered into transactions of about ``batch_size`` rows."""
+        group = _Group()
+        reader = self._reader()
+        for shard in self._busy_shards():
+            group.add(reader.read(shard))
+            if group.rows >= self.batch_size or group.events >= 2 * self.batch_size:
+                yield group
+                group = _Group()
+        if group.works:
+            yield group
+
+    def _reader(self) -> ShardReader:
+        return ShardReader(self.records, self.shard_log, self.batch_size, self.window, self.now_us)
+
+    def _busy_shards(self) -> list[int]:
+        dirty, logged = self.records.dirty_counts(self.shards), self.shard_log.lengths(self.shards)
+        return [shard for shard in range(self.shards) if dirty[shard] or logged[shard]]
+
+    def _commit(self, group: _Group) -> FlushReport:
+        failpoint("flush.read", DatabaseUnavailableError)
+        started = perf_counter()
+        refused = self.writer.write(_flush_of(group.works), FlushGate(self.watch.histories, group.works))
+        failpoint("flush.committed")
+        if group.rows or group.events:  # probes alone are no news
+            self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
+            self._observe(group)
+        settled = self._settle(group.works)
+        failpoint("flush.settled")
+        for letter in refused:
+            self.meters.count("challenge_event_handler_events_failed_total")
+            self.meters.count("questline_dead_letters_total", label=letter.reason)
+            log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
+        more = any(work.more for work in group.works)
+        return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
+
+    def _settle(self, works: Sequence[ShardWork]) -> int:
+        """Take off Redis what PostgreSQL has; a Redis that went back meanwhile is left to the next look."""
+        known = self.watch.histories.acknowledge({work.shard: work.trace.token for work in works})
+        settled = 0
+        for work in works:
+            if work.shard not in known:
+                continue
+            token = work.trace.token
+            settled += self.records.settle(work.shard, work.records, read_us=work.read_us, token=token)
+            if work.entries:
+                self.shard_log.settle(work.shard, work.entries, token=token)
+        return settled
+
+    def _observe(self, group: _Group) -> None:
+        self.meters.count("questline_flushed_rows_total", group.rows)
+        self.meters.count("questline_flushed_events_total", group.events)
+        self.meters.observe("challenge_event_handler_db_batch_size", group.rows, buckets=SIZE_BUCKETS)
+        now = self.now_us()
+        waits = [now - record.dirty_since for work in group.works for record in work.records if record.dirty_since]
+        if waits:
+            self.meters.observe("questline_flush_lag_seconds", max(waits) / 1e6)
+
+
+def _flush_of(works: list[ShardWork]) -> Flush:
+    flush = Flush()
+    for work in works:
+        flush.shards.append(ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, work.events))
+        for record in work.records:
+            flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
+        for entry in work.entries:
+            once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
+            flush.events += [EventRow(event, *once) for event in entry.events if not is_probe(event)]
+            flush.probes += [ProbeRow(entry.shard, event.occurred_at) for event in entry.events if is_probe(event)]
+            flush.unlocks += entry.unlocks
+            flush.evaluations += entry.evaluations
+    return flush

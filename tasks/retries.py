@@ -1,0 +1,54 @@
+"""Passing faults of servers are tried again at once, a few times within a few seconds, each wait longer and by chance.
+
+What is still away then is left to what stands behind: the journal brings a batch back, the next tick repeats the rest.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from models.errors import SERVER_AWAY
+from models.state.metrics import Meters
+
+ATTEMPTS = 4
+PATIENCE = 5.0
+"""Seconds after which a call is not tried again: attempts that end by a timeout of their own are few."""
+FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
+"""Seconds. A wait is drawn from 0 to this bound, which doubles each time."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Repeats calls that may be repeated, and counts each repetition by its reason."""
+
+    meters: Meters
+    sleep: Callable[[float], None] = time.sleep
+
+    def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer of the call; after the last attempt its error."""
+        attempts = Retrying(  # made anew each time: calls may be nested
+            retry=retry_if_exception_type(SERVER_AWAY),
+            wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
+            stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE),
+            before_sleep=self._count,
+            sleep=self.sleep,
+            reraise=True,
+        )
+        return attempts(call, *args, **kwargs)
+
+    def _count(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.meters.count("questline_retries_total", label=type(error).__name__)

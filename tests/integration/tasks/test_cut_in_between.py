@@ -1,0 +1,297 @@
+"""What is cut off between two steps, refused for everybody, or known to have taken effect, harms no good event."""
+
+from datetime import timedelta
+
+import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from config.shards import shard_for
+from ingest.validation import time_fault, window_at
+from models.database.connection import connect_database, with_access
+from models.database.progress import ProgressReader
+from models.errors import DatabaseUnavailableError, JournalFullError, StateUnavailableError
+from models.events import pack_batch
+from models.state.keys import generation_at, member, record_key, shard_keys, tries_key
+from models.state.queue.batches import Batch
+from tests.support.stack import SHARDS, WINDOW, Stack
+
+WINDOW_US = WINDOW // timedelta(microseconds=1)
+
+
+def replies_lost(script, times):
+    """The script; its first answers do not arrive, though it was run."""
+    left = [times]
+
+    def call(**options):
+        answer = script(**options)
+        if left[0]:
+            left[0] -= 1
+            raise RedisTimeoutError("Timeout reading from socket")
+        return answer
+
+    return call
+
+
+def left_behind(stack):
+    """A batch that a worker took and did not apply."""
+    [batch] = stack.accept(stack.event("login"))
+    stack.journal.take(batch.shard, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
+    return batch
+
+
+def test_a_try_whose_answer_was_lost_is_counted_once(stack, monkeypatch):
+    batch = left_behind(stack)
+    monkeypatch.setattr(stack.tries, "_begin", replies_lost(stack.tries._begin, 3))
+    monkeypatch.setattr(type(stack.evaluator), "evaluate", lambda *_, **__: 1 / 0)
+    stack.apply(batch)
+    assert stack.tries.of(batch.shard, [batch.batch_id])[0].tries == 1
+
+
+def test_a_try_that_never_began_is_no_try_however_often_the_answer_is_lost(stack, monkeypatch):
+    batch = left_behind(stack)
+    monkeypatch.setattr(stack.tries, "_begin", replies_lost(stack.tries._begin, 100))
+    for _ in range(3):
+        with pytest.raises(StateUnavailableError):
+            stack.apply(batch)
+    assert stack.tries.of(batch.shard, [batch.batch_id])[0].tries == 0
+
+
+def test_a_forgiven_try_leaves_no_key_behind_for_ever(stack, redis):
+    batch = left_behind(stack)
+    stack.tries.begin(batch.shard, batch.batch_id, "first")
+    stack.journal.postpone(batch.shard, [batch.batch_id], now_ms=stack.clock() // 1000)  # and its answer was lost
+    for name in ("first", "never begun"):
+        stack.tries.forgive(batch.shard, batch.batch_id, name)
+    assert not redis.exists(tries_key(batch.shard, batch.batch_id))
+
+
+def test_a_batch_that_is_ready_once_more_has_not_been_ready_all_the_time(redis, engine):
+    """PostgreSQL is away: cold users wait for it, and the shard stays open for the others."""
+    stack = Stack(redis, engine, max_age=timedelta(minutes=15))
+    batch = left_behind(stack)
+    stack.clock.advance(minutes=16)
+    assert stack.sweeper.sweep() == 1
+    stack.accept(stack.event("login"))  # would raise JournalFullError
+    stack.clock.advance(minutes=16)
+    with pytest.raises(JournalFullError):
+        stack.accept(stack.event("login"))
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (2, False)
+    assert not stack.journal.has(batch.shard, batch.batch_id)
+
+
+def test_the_message_of_a_batch_that_redis_lost_is_not_its_end_while_postgresql_is_away(stack, redis):
+    [batch] = stack.accept(stack.event("login"))
+    redis.flushall()
+    away = ProgressReader(connect_database("postgresql://nobody:x@127.0.0.1:1/none"), window=WINDOW)
+    object.__setattr__(stack.evaluator, "reader", away)
+    stack.apply(batch)
+    object.__setattr__(stack.evaluator, "reader", stack.reader)
+    stack.clock.advance(seconds=11)
+    assert stack.sweeper.sweep() == 1
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (1, False)
+    assert sum(state.batches for state in stack.journal.states(SHARDS)) == 0
+
+
+def rename(engine, table, name):
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
+
+
+@pytest.fixture
+def without_a_table(engine):
+    """The schema of another release, until told."""
+    rename(engine, "user_goal_progress", "elsewhere")
+    back = [True]
+
+    def repair():
+        if back.pop() if back else False:
+            rename(engine, "elsewhere", "user_goal_progress")
+
+    yield repair
+    repair()
+
+
+def test_a_wrong_schema_is_not_the_fault_of_events(stack, without_a_table):
+    stack.accept(stack.event("login"))
+    for _ in range(2 * stack.max_attempts):
+        stack.clock.advance(minutes=6)
+        stack.published.clear()
+        stack.sweeper.sweep()
+        stack.apply(*stack.published)
+    assert stack.count("dead_letters") == 0
+    without_a_table()
+    stack.clock.advance(minutes=6)
+    stack.sweeper.sweep()
+    stack.apply(*stack.published)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_a_wrong_schema_is_not_the_fault_of_rows(stack, engine):
+    stack.post(stack.event("login"))
+    rename(engine, "user_goal_progress", "elsewhere")
+    try:
+        with pytest.raises(DatabaseUnavailableError):
+            stack.flusher.flush()
+        assert stack.count("dead_letters") == 0
+    finally:
+        rename(engine, "elsewhere", "user_goal_progress")
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+
+
+def test_a_database_that_only_reads_for_now_is_not_the_fault_of_rows(stack, engine):
+    stack.post(stack.event("login"))
+    stack.writer._engine = with_access(engine, "read")
+    with pytest.raises(DatabaseUnavailableError):
+        stack.flusher.flush()
+    stack.writer._engine = engine
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert stack.count("dead_letters") == 0
+
+
+@pytest.mark.parametrize("wiped", [False, True])
+def test_an_event_that_was_redriven_late_is_known_from_then_on(stack, redis, wiped):
+    redriven = stack.event("login", event_id="e1")
+    stack.clock.advance(days=6)
+    stack.post(redriven)
+    stack.flusher.flush()
+    if wiped:
+        redis.flushall()
+    stack.clock.advance(days=6)
+    stack.post(stack.event("login", event_id="e1"))
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def end_of_generation(now):
+    """The last microsecond of the dedup generation of a moment."""
+    low, high = now, now + 4 * WINDOW_US
+    while high - low > 1:
+        middle = (low + high) // 2
+        is_same = generation_at(middle, WINDOW) == generation_at(now, WINDOW)
+        low, high = (middle, high) if is_same else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("wiped", [False, True])
+def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
+    """Its sender's clock is ahead, it comes at the end of a dedup generation, and comes again as late as it may."""
+    stack.clock.now = end_of_generation(stack.clock.now)
+    ahead = stack.clock() + timedelta(minutes=5) // timedelta(microseconds=1)
+    early = stack.event("login")._replace(occurred_at=ahead)
+    stack.post(early)
+    stack.flusher.flush()
+    if wiped:
+        redis.flushall()
+    stack.clock.advance(days=7, minutes=4)
+    assert time_fault(early.occurred_at, window_at(stack.clock(), WINDOW)) is None
+    again = stack.accept(early)
+    stack.clock.advance(hours=6)  # its worker was long away
+    stack.apply(*again)
+    assert stack.progress()[("logins", "")] == (1, False)
+
+
+def test_a_clock_that_is_weeks_behind_a_record_is_not_the_fault_of_events(stack):
+    stack.clock.advance(days=20)
+    stack.post(stack.event("login"))
+    stack.clock.advance(days=-20)
+    [batch] = stack.accept(stack.event("login"))
+    for _ in range(2 * stack.max_attempts):
+        with pytest.raises(StateUnavailableError, match="the clock is behind"):
+            stack.apply(batch)
+    assert stack.count("dead_letters") == 0
+    stack.clock.advance(days=20)
+    stack.sweeper.sweep()
+    stack.apply(batch)
+    assert stack.progress()[("logins", "")] == (2, False)
+
+
+def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
+    garbage = stack.event("login")._replace(tenant_id=["t"], user_id={"u": 1})
+    stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000)
+    stack.journal.take(0, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
+    for number in range(stack.max_attempts):
+        stack.tries.begin(0, "garbage", str(number))
+    stack.clock.advance(seconds=11)
+    stack.sweeper.sweep()
+    assert stack.count("dead_letters") == 1
+    assert not stack.journal.has(0, "garbage")
+
+
+def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine, monkeypatch):
+    """With another maxmemory-policy than noeviction; what they had is lost, the others' progress is not."""
+    stack = Stack(redis, engine, batch_size=2)
+    shard = shard_for("t1", "u1", SHARDS)
+    redis.zadd(shard_keys(shard).dirty, {"t1:a": 1, "t1:b": 2, "t1:c": 3})
+    stack.post(stack.event("login"))
+    passes = iter(range(20))
+    read = stack.records.dirty_members
+    monkeypatch.setattr(stack.records, "dirty_members", lambda *args: (next(passes), read(*args))[1])
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+
+
+def passes_of(stack, monkeypatch):
+    """Counts how often a flush looks at a shard; a flush that would go on for ever fails instead."""
+    left, read = iter(range(30)), stack.shard_log.lengths
+    monkeypatch.setattr(stack.shard_log, "lengths", lambda *args: (next(left), read(*args))[1])
+
+
+def evict(stack, user="u1"):
+    shard = shard_for("t1", user, SHARDS)
+    assert stack.redis.delete(record_key(shard, member("t1", user)))
+    return shard
+
+
+def test_a_record_evicted_while_it_was_flushed_leaves_no_half_record(stack, monkeypatch):
+    stack.post(stack.event("login"))
+    write = stack.writer.write
+
+    def evicted(flush, gate):
+        monkeypatch.undo()
+        refused = write(flush, gate)
+        stack.post(stack.event("login"))  # so that its mark is newer than what was read
+        evict(stack)
+        return refused
+
+    monkeypatch.setattr(stack.writer, "write", evicted)
+    stack.flusher.flush()
+    stack.flusher.flush()
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (2, False)  # the change in between is lost, as the policy has it
+
+
+@pytest.mark.parametrize("fields", [{"@dirty": 1, "@flushed": 1}, {"@loaded": "?1"}])
+def test_a_record_that_is_not_loaded_holds_up_no_flush(redis, engine, monkeypatch, fields):
+    stack = Stack(redis, engine, batch_size=2)
+    shard = shard_for("t1", "u1", SHARDS)
+    for name in ("t1:a", "t1:b", "t1:c"):
+        redis.hset(record_key(shard, name), mapping=fields)
+        redis.zadd(shard_keys(shard).dirty, {name: 1})
+    stack.post(stack.event("login"))
+    passes_of(stack, monkeypatch)
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (1, False)
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    assert redis.exists(record_key(shard, "t1:a")) == ("@loaded" in fields)  # a load under way goes on
+
+
+def test_a_record_that_was_evicted_and_loaded_again_holds_up_no_flush(redis, engine, monkeypatch):
+    stack = Stack(redis, engine, batch_size=1)
+    again = stack.event("login")
+    stack.post(again)
+    stack.flusher.flush()
+    stack.post(stack.event("login"))
+    evict(stack)
+    stack.post(again)  # loads the record and changes nothing
+    passes_of(stack, monkeypatch)
+    stack.flusher.flush()
+    assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS
+    stack.post(stack.event("login"))
+    stack.flusher.flush()
+    assert stack.rows()[("logins", "")] == (2, False)

@@ -1,0 +1,326 @@
+"""What is no message for a worker: the worker survives, the next task runs, and the bytes are kept.
+
+The cases are those that end, loop or silence a worker of stock Celery, and some more.
+"""
+
+import base64
+import json
+import pickle
+
+import msgpack
+import pytest
+
+from models.state.keys import METERS, POISON
+from models.state.queue.undeliverable import MAX_KEPT, Poison, PoisonList, pack_poison, unpack_poison
+from tasks.broker.envelopes import BadEnvelopeError, check_envelope
+from tasks.dead_letters.undeliverable import PoisonDrain
+from tests.cluster.crowd import Crowd
+from tests.cluster.installation import Installation, environment_of
+from tests.cluster.nodes import LocalRedis, LocalWorker
+from tests.support.servers import wait_until
+from tests.support.stack import SHARDS
+
+
+@pytest.fixture(scope="module")
+def worker(database_url, tmp_path_factory):
+    """A worker on two of four shards, on a Redis of its own."""
+    folder = tmp_path_factory.mktemp("poison")
+    redis = LocalRedis(folder / "redis")
+    redis.ready()
+    started = LocalWorker(
+        ("worker", "--shards", "0-1"),
+        folder / "worker.log",
+        environment=environment_of(redis.url, database_url, folder / "data", JOURNAL_RETRY_AFTER="5m"),
+    )
+    started.ready()
+    started.redis_url = redis.url
+    yield started
+    started.teardown()
+    redis.teardown()
+
+
+@pytest.fixture
+def installation(worker, database_url):
+    opened = Installation(environment_of(worker.redis_url, database_url))
+    opened.redis.delete(POISON)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def crowd(installation):
+    return Crowd.of(installation)
+
+
+def sound(installation, crowd):
+    """The envelope of a task as we publish it, from a queue that nobody takes from."""
+    [batch] = crowd.batches(1, shards=[3])
+    installation.accept([batch])
+    envelope = json.loads(installation.redis.rpop("events.3"))
+    installation.redis.delete("ql:{s03}:journal:bell")
+    return envelope
+
+
+def packed(value):
+    return base64.b64encode(msgpack.packb(value)).decode()
+
+
+def without(*path):
+    def change(envelope):
+        *parents, last = path
+        for name in parents:
+            envelope = envelope[name]
+        del envelope[last]
+
+    return change
+
+
+def with_(value, *path):
+    def change(envelope):
+        *parents, last = path
+        for name in parents:
+            envelope = envelope[name]
+        envelope[last] = value
+
+    return change
+
+
+def pickled(envelope):
+    body = pickle.dumps([[0, "b", b""], {}, {}])
+    envelope |= {"body": base64.b64encode(body).decode(), "content-type": "application/x-python-serialize"}
+
+
+def in_json(envelope):
+    body = json.dumps([[0, "b", "x"], {}, {}]).encode()
+    envelope |= {
+        "body": base64.b64encode(body).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+    }
+
+
+ITEMS = {
+    "not JSON": b"{nothing",
+    "not UTF-8": b"\xff\xfe\x00",
+    "not an object": b"[1, 2]",
+    "empty": b"",
+    "nested too deeply": b"[" * 100_000,
+    "of an unknown type": b'{"__type__": "nobody", "__value__": 1}',
+}
+ENVELOPES = {
+    "body is not a list of three": with_(packed({"args": []}), "body"),
+    "body is a list of two": with_(packed([[], {}]), "body"),
+    "arguments are no list": with_(packed(["abc", {}, {}]), "body"),
+    "keywords are no map": with_(packed([[], [], {}]), "body"),
+    "body is not base64": with_("%%%", "body"),
+    "body is no msgpack": with_(base64.b64encode(b"\xc1").decode(), "body"),
+    "body is missing": without("body"),
+    "body is null": with_(None, "body"),
+    "unknown body_encoding": with_("rot13", "properties", "body_encoding"),
+    "missing properties": without("properties"),
+    "missing delivery_tag": without("properties", "delivery_tag"),
+    "unhashable delivery_tag": with_([], "properties", "delivery_tag"),
+    "missing delivery_info": without("properties", "delivery_info"),
+    "delivery_info without routing_key": without("properties", "delivery_info", "routing_key"),
+    "missing headers": without("headers"),
+    "headers is null": with_(None, "headers"),
+    "missing id": without("headers", "id"),
+    "missing task": without("headers", "task"),
+    "unhashable task": with_(["a"], "headers", "task"),
+    "bad timelimit": with_("soon", "headers", "timelimit"),
+    "timelimit of texts": with_(["a", "b"], "headers", "timelimit"),
+    "bad eta": with_("tomorrow", "headers", "eta"),
+    "eta in a year": with_("2099-01-01T00:00:00+00:00", "headers", "eta"),
+    "bad expires": with_({"at": 1}, "headers", "expires"),
+    "wrong compression": with_("application/nothing", "headers", "compression"),
+    "compressed": with_("application/x-gzip", "headers", "compression"),
+    "unknown content type": with_("application/x-nothing", "content-type"),
+    "pickle": pickled,
+    "json": in_json,
+    "plain data": with_("application/data", "content-type"),
+    "task of half a character": with_("\ud800", "headers", "task"),
+    "delivery_tag of half a character": with_("\ud800", "properties", "delivery_tag"),
+    "routing_key of half a character": with_("events.\udfff", "properties", "delivery_info", "routing_key"),
+    "half a character where nobody looks": with_({"\ud800": [1]}, "headers", "note"),
+}
+FOR_CELERY = {
+    "unknown task": ("unknown_task", with_("questline.nothing", "headers", "task")),
+    "stamps that are no list": ("undecodable_message", with_(5, "headers", "stamped_headers")),
+}
+
+
+def survives(worker, installation, crowd, item):
+    """The worker that got this item takes the next task; what it kept aside."""
+    processes = {process.pid for process in worker.children()}
+    installation.redis.lpush("events.0", item)
+    crowd.send(1, shards=[0])
+    wait_until(lambda: installation.journaled([0]) == 0, message=worker.logs)
+    wait_until(lambda: installation.held() == [], message=worker.logs)
+    assert worker.status == "running"
+    assert {process.pid for process in worker.children()} == processes
+    return [unpack_poison(entry) for entry in installation.redis.lrange(POISON, 0, -1)]
+
+
+@pytest.mark.parametrize("case", ITEMS)
+def test_an_item_that_is_no_envelope(worker, installation, crowd, case):
+    [poison] = survives(worker, installation, crowd, ITEMS[case])
+    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", "events.0", ITEMS[case])
+
+
+@pytest.mark.parametrize("case", ENVELOPES)
+def test_an_envelope_that_is_no_task(worker, installation, crowd, case):
+    envelope = sound(installation, crowd)
+    ENVELOPES[case](envelope)
+    item = json.dumps(envelope, separators=(",", ":")).encode()
+    [poison] = survives(worker, installation, crowd, item)
+    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", "events.0", item)
+
+
+@pytest.mark.parametrize("case", FOR_CELERY)
+def test_a_task_that_celery_cannot_handle(worker, installation, crowd, case):
+    reason, change = FOR_CELERY[case]
+    envelope = sound(installation, crowd)
+    change(envelope)
+    [poison] = survives(worker, installation, crowd, json.dumps(envelope))
+    assert (poison.reason, json.loads(poison.raw)) == (reason, envelope)
+    assert poison.task == envelope["headers"]["task"]
+
+
+def test_what_we_publish_is_sound(installation, crowd):
+    check_envelope("events.3", json.dumps(sound(installation, crowd)).encode())
+
+
+def test_escapes_of_whole_characters_are_sound(installation, crowd):
+    envelope = sound(installation, crowd)
+    envelope["headers"]["origin"] = "gen1@bücher-😀"
+    item = json.dumps(envelope).encode()
+    assert b"\\ud83d\\ude00" in item
+    check_envelope("events.3", item)
+
+
+def test_replies_to_remote_control_are_no_tasks(installation, crowd):
+    envelope = sound(installation, crowd)
+    del envelope["headers"]["task"]
+    item = json.dumps(envelope).encode()
+    check_envelope("5f1.reply.celery.pidbox", item)
+    with pytest.raises(BadEnvelopeError):
+        check_envelope("events.3", item)
+
+
+@pytest.fixture
+def drain(stack):
+    return PoisonDrain(PoisonList(stack.redis), stack.burials, stack.retries, SHARDS)
+
+
+def letters(stack):
+    with stack.engine.connect() as connection:
+        return connection.exec_driver_sql("SELECT * FROM dead_letters ORDER BY id").all()
+
+
+def test_poison_becomes_letters_in_its_order(stack, drain):
+    for number in range(3):
+        drain.poison.add(Poison("undecodable_message", "bad", b"%d\xff" % number, "events.2"))
+    drain.poison.add(Poison("task_failed", "boom\0", b"x", None, "questline.flush", "ValueError", "Traceback"))
+    assert drain.drain() == 4
+    found = letters(stack)
+    assert [bytes(letter.raw) for letter in found] == [b"0\xff", b"1\xff", b"2\xff", b"x"]
+    assert {(letter.kind, letter.reason, letter.shard) for letter in found[:3]} == {
+        ("message", "undecodable_message", 2)
+    }
+    assert (found[3].task, found[3].exception, found[3].traceback) == ("questline.flush", "ValueError", "Traceback")
+    assert stack.redis.llen(POISON) == 0
+    stack.meters.push()
+    assert float(stack.redis.hget(METERS, "questline_dead_letters_total{undecodable_message}")) == 3
+    assert stack.redis.hget(METERS, "challenge_event_handler_events_failed_total") is None  # no event among them
+
+
+@pytest.mark.parametrize("entry", [["a", 1, 2], ["a", "b", "c"], [b"a", "b", b"c"], ["a", "b", b"c", 7], {"a": 1}, 5])
+def test_an_entry_of_wrong_types_is_a_letter_of_its_own_and_holds_up_nothing(stack, drain, entry):
+    stack.redis.lpush(POISON, msgpack.packb(entry))
+    drain.poison.add(Poison("undecodable_message", "bad", b"next"))
+    assert drain.drain() == 2
+    assert [bytes(letter.raw) for letter in letters(stack)] == [msgpack.packb(entry), b"next"]
+    assert {letter.reason for letter in letters(stack)} == {"undecodable_message"}
+
+
+@pytest.mark.parametrize(
+    "queue", ["events.99999", f"events.{SHARDS}", f"events.{2**70}", "events." + 5000 * "9", "events.\u0663", "nobody"]
+)
+def test_a_queue_of_no_shard_holds_up_nothing(stack, drain, queue):
+    drain.poison.add(Poison("unknown_task", "bad", b"x", queue))
+    drain.poison.add(Poison("unknown_task", "bad", b"y", f"events.{SHARDS - 1}"))
+    assert drain.drain() == 2
+    assert [letter.shard for letter in letters(stack)][1:] == [SHARDS - 1]
+    assert letters(stack)[0].shard in {None, 3}
+
+
+def test_a_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
+    with stack.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dead_letters ADD CONSTRAINT ck_test_bad CHECK (task <> 'bad')")
+    try:
+        for task in ("good", "bad", "fine"):
+            drain.poison.add(Poison("unknown_task", task, task.encode(), "events.1", task))
+        assert drain.drain() == 3
+    finally:
+        with stack.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE dead_letters DROP CONSTRAINT ck_test_bad")
+    found = {bytes(letter.raw): letter for letter in letters(stack)}
+    assert set(found) == {b"good", b"bad", b"fine"}
+    assert found[b"bad"].task is None
+    assert "ck_test_bad" in found[b"bad"].error
+
+
+def test_no_text_keeps_poison_from_being_kept(stack, drain):
+    drain.poison.add(Poison("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'"))
+    assert drain.drain() == 1
+    [letter] = letters(stack)
+    assert (letter.error, letter.task, letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
+
+
+def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):
+    drain.poison.add(Poison("undecodable_message", "bad", b"first"))
+
+    def late(self, entries):
+        self.add(Poison("undecodable_message", "bad", b"second"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PoisonList, "remove", late)
+        with pytest.raises(KeyboardInterrupt):  # between the commit and the removal
+            drain.drain()
+    assert stack.redis.llen(POISON) == 2
+    assert drain.drain() == 2
+    assert [(bytes(letter.raw), letter.attempts) for letter in letters(stack)] == [(b"first", 2), (b"second", 1)]
+
+
+def test_poison_is_bounded_and_bytes_of_nobody_become_a_letter_too(stack, drain):
+    stack.redis.lpush(POISON, *[b"x"] * MAX_KEPT)
+    assert drain.poison.add(Poison("undecodable_message", "bad", b"new")) == 1
+    assert stack.redis.llen(POISON) == MAX_KEPT
+    stack.redis.ltrim(POISON, 0, 1)
+    assert drain.drain() == 2
+    assert [bytes(letter.raw) for letter in letters(stack)] == [b"x", b"new"]
+
+
+def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):
+    entry = Poison("undecodable_message", "bad", b"x" * 1_000)
+    size = len(pack_poison(entry))
+    kept = PoisonList(stack.redis, max_bytes=3 * size)
+    assert [kept.add(entry._replace(raw=b"%04d" % n + entry.raw[4:])) for n in range(5)] == [0, 0, 0, 1, 1]
+    assert [unpack_poison(packed).raw[:4] for packed in kept.oldest(10)] == [b"0002", b"0003", b"0004"]
+    assert drain.drain() == 3
+    assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
+    assert kept.add(entry._replace(raw=b"x" * 10_000)) == 3
+    assert len(kept.oldest(10)) == 1
+    stack.redis.delete(POISON)
+    assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
+
+
+def test_a_broker_that_refuses_writes_for_a_while_ends_no_worker(worker, installation, crowd):
+    refused = installation.redis.info("stats")["total_error_replies"]
+    installation.redis.config_set("min-replicas-to-write", 9)
+    wait_until(lambda: installation.redis.info("stats")["total_error_replies"] > refused + 2, message=worker.logs)
+    installation.redis.config_set("min-replicas-to-write", 0)
+    crowd.send(1, shards=[0])
+    wait_until(lambda: installation.journaled([0]) == 0, seconds=40, message=worker.logs)
+    assert worker.status == "running"

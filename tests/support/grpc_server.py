@@ -1,0 +1,82 @@
+"""The gRPC receiver on a free port, over a journal in a real Redis, for tests that speak to it."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Self
+
+import grpc
+import pytest
+from grpc import aio
+
+from cli.client.ports import free_port
+from ingest.accelbyte import AgsReader
+from ingest.group import CommitLimits
+from ingest.group_commit import GroupCommitter
+from ingest.grpc.server import GrpcReceiver
+from ingest.grpc.sockets import GrpcSockets
+from ingest.pipeline import Intake
+from models.events import Event, unpack_batch
+from models.state.keys import shard_keys
+from models.state.metrics import Meters
+from models.state.queue.journal import Journal, JournalBounds
+
+SHARDS = 4
+NOW = 1_762_770_600_000_000
+LOGIN = "/accelbyte.iam.account.v1.UserAuthenticationUserLoggedInService/OnMessage"
+STATISTIC = "/accelbyte.social.statistic.v1.StatisticStatItemUpdatedService/OnMessage"
+
+
+class Server:
+    """A running gRPC receiver and a channel to it."""
+
+    def __init__(
+        self,
+        redis: Any,
+        *,
+        namespace: str | None = None,
+        max_bytes: int = 64 * 1024 * 1024,
+        sockets: GrpcSockets | None = None,
+    ) -> None:
+        self.redis = redis
+        self.meters = Meters(redis)
+        journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
+        limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
+        self.committer = GroupCommitter(journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW)
+        intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
+        self.receiver = GrpcReceiver(intake, AgsReader(namespace), sockets=sockets)
+        self.port = free_port()
+        self.is_ready = True
+        self.readiness_breaks = False
+
+    async def __aenter__(self) -> Self:
+        self.committer.start()
+        await self.receiver.start("127.0.0.1", self.port)
+        self.following = asyncio.create_task(self.receiver.health.follow(self._ready, interval_s=0.01))
+        self.channel: Any = aio.insecure_channel(f"127.0.0.1:{self.port}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.following.cancel()
+        await self.channel.close()
+        await self.receiver.stop(timedelta(seconds=1))
+        self.committer.close()
+
+    def _ready(self) -> bool:
+        if self.readiness_breaks:
+            raise ZeroDivisionError("a bug")
+        return self.is_ready
+
+    async def send(self, method: str, message: Any) -> bytes:
+        """Send a message, or bytes as they are; returns the reply's bytes."""
+        body = message if isinstance(message, bytes) else message.SerializeToString()
+        reply: bytes = await self.channel.unary_unary(method)(body, timeout=10)
+        return reply
+
+    async def refused(self, method: str, message: Any) -> tuple[grpc.StatusCode, str]:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await self.send(method, message)
+        return caught.value.code(), caught.value.details() or ""
+
+    def journaled(self) -> list[Event]:
+        journals = [self.redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
+        return [event for journal in journals for packed in journal for event in unpack_batch(packed)]

@@ -1,0 +1,28 @@
+"""The look-out goes on, whatever a look ends with."""
+
+from models.errors import DatabaseUnavailableError
+from models.pollers import Lookout
+from tests.support.servers import wait_until
+
+
+def test_a_look_that_fails_or_breaks_is_told_and_the_next_one_made():
+    ends = iter(
+        [DatabaseUnavailableError("away"), ZeroDivisionError("same"), ZeroDivisionError("same"), KeyError("other")]
+    )
+    failed: list[Exception] = []
+    broke: list[Exception] = []
+    looks: list[int] = []
+
+    def look():
+        looks.append(1)
+        if (error := next(ends, None)) is not None:
+            raise error
+
+    lookout = Lookout("looking", look, 0.001, failed=failed.append, broke=broke.append)
+    lookout.start()
+    wait_until(lambda: len(looks) > 4)
+    lookout.stop()
+    after = len(looks)
+    assert [str(error) for error in failed] == ["away"]
+    assert [str(error) for error in broke] == ["same", "'other'"]
+    assert len(looks) == after

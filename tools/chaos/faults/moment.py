@@ -1,0 +1,60 @@
+"""Faults at the nasty moments: a failpoint is laid out, and the first process that comes by breaks there."""
+
+from collections.abc import Callable
+from random import Random
+
+from tools.chaos.faults.fault import Fault, Heal, Lane
+from tools.chaos.installation import Installation
+
+_KILL, _PARENT, _PAUSE, _RAISE = "kill", "kill-parent", "pause 2", "raise"
+
+MOMENTS: dict[str, tuple[str, ...]] = {
+    "journal.appended": (_KILL, _PAUSE, _RAISE),
+    "message.received": (_KILL, _PAUSE, _RAISE),
+    "batches.taken": (_KILL, _PARENT, _PAUSE, _RAISE),
+    "batch.applied": (_KILL, _PARENT, _PAUSE, _RAISE),
+    "users.loaded": (_KILL, _PAUSE, _RAISE),
+    "flush.read": (_KILL, _PAUSE, _RAISE),
+    "flush.committed": (_KILL, _PAUSE, _RAISE),
+    "flush.settled": (_KILL, _PAUSE, _RAISE),
+    "sweep.claimed": (_KILL, _RAISE),
+    "sweep.published": (_KILL, _RAISE),
+    "reset.closed": (_KILL,),
+    "reset.emptied": (_KILL,),
+    "reset.committed": (_KILL,),
+}
+"""What may happen at each failpoint. Only a worker's pool has a parent that may be killed."""
+RESET = "reset."
+"""The beginning of those moments that only come after a store went back in time: see ``history_faults.py``."""
+_LEFT_BEHIND = "batches.taken"
+"""Raised here, batches are left without a message: only so has the sweep anything to do."""
+_HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
+
+
+def _at(moment: str, action: str) -> Callable[[Installation, Random], Heal]:
+    def strike(installation: Installation, _random: Random) -> Heal:
+        installation.arm(moment, action)
+        if moment.startswith("sweep."):
+            installation.arm(_LEFT_BEHIND, _RAISE)
+
+        def heal() -> bool:
+            if moment.startswith("sweep."):
+                installation.disarm(_LEFT_BEHIND)
+            return installation.disarm(moment)
+
+        return heal
+
+    return strike
+
+
+MOMENT_FAULTS = tuple(
+    Fault(
+        f"{moment}:{action.partition(' ')[0]}",
+        Lane.PROCESSES,
+        _SWEEP_HOLD if moment.startswith("sweep.") else _HOLD,
+        _at(moment, action),
+    )
+    for moment, actions in MOMENTS.items()
+    for action in actions
+    if not moment.startswith(RESET)
+)

@@ -1,0 +1,141 @@
+"""Every error answer of the HTTP side as RFC 9457 ``application/problem+json``.
+
+In come the exceptions that leave a handler, out goes one shape. ``install_problems`` covers the whole app:
+the receiver's routes, those of other rooms, and what the framework itself refuses (404, 405, a bad
+parameter, a bug).
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from ingest.browser_headers import HEADERS
+from ingest.pipeline import Rejection
+from models.errors import (
+    AccessDeniedError,
+    JournalFullError,
+    NotReadyError,
+    QuotaExceededError,
+    RateLimitedError,
+    RetryableError,
+)
+from web.public_errors import words_for_caller
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+"""When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
+_KINDS: dict[type[Exception], str] = {JournalFullError: "journal-full", NotReadyError: "not-ready"}
+_FAULTS, _PLACE = 10, 200
+"""How many faults of a request are told, and how many characters of the place of each."""
+
+log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    type: str = Field(description="What kind of problem it is; about:blank where the status says it all.")
+    title: str
+    status: int
+    detail: str
+
+
+class RejectedBatch(Problem):
+    """The problem of a request none of whose events was accepted."""
+
+    accepted: int = Field(default=0, description="Always 0.")
+    rejected: list[Rejection]
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    """A problem answer; ``kind`` names a problem of our own, ``more`` are its extension members."""
+    content = {
+        "type": f"urn:questline:problem:{kind}" if kind else "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return Response(_as_json(content), status, dict(headers or {}), PROBLEM_JSON)
+
+
+def _as_json(content: Any) -> bytes:
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:  # what somebody sent is named: half a surrogate pair is not written, but spelled
+        return json.dumps(content).encode()
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make every error answer of the app a problem.
+
+    The handlers are coroutines, though they wait for nothing: others would need a thread, and those of requests may all
+    be waiting for a server that is away.
+    """
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(RetryableError, _try_again)
+    app.add_exception_handler(AccessDeniedError, _denied)
+    app.add_exception_handler(Exception, _broken)
+
+
+async def _http_exception(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = error.errors()
+    faults = [f"{_shortened('.'.join(str(part) for part in one['loc']))}: {one['msg']}" for one in found[:_FAULTS]]
+    if len(found) > _FAULTS:
+        faults.append(f"and {len(found) - _FAULTS} more")
+    return problem(422, "; ".join(faults), kind="invalid-request")
+
+
+def _shortened(place: str) -> str:
+    """A name may be as long as a body."""
+    return place if len(place) <= _PLACE else f"{place[:_PLACE]}…"
+
+
+async def _denied(_request: Request, error: Exception) -> Response:
+    return problem(403, str(error), kind="access-denied")
+
+
+async def _try_again(_request: Request, error: Exception) -> Response:
+    return too_many(error) if isinstance(error, RateLimitedError) else unavailable(error)
+
+
+def too_many(error: RateLimitedError) -> Response:
+    """The 429 of a caller that has used up what it may, with the time to try again."""
+    kind = "quota-exceeded" if isinstance(error, QuotaExceededError) else "rate-limited"
+    return problem(429, str(error), kind=kind, headers={"Retry-After": str(error.retry_after)})
+
+
+def unavailable(error: Exception) -> Response:
+    """The 503 of an error that passes, in words that are fit for callers."""
+    kind = next((name for kind, name in _KINDS.items() if isinstance(error, kind)), "unavailable")
+    return problem(503, words_for_caller(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("request_broke", method=request.method, path=request.url.path, error=repr(error))
+    # This leaves outside of all middleware, which would have added the headers.
+    return problem(500, "The server failed to answer this request; its log says why.", headers=HEADERS)

@@ -1,0 +1,183 @@
+"""The door of a receiver: who is let in, how often, and at which addresses an installation without keys may listen."""
+
+from collections.abc import Callable
+from functools import cache
+from math import ceil
+from time import time
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from config.loopback import is_loopback
+from config.settings import Settings
+from models.access import ANYBODY, Caller, Refused
+from models.api_keys import ApiKey, KeyRing
+from models.database.api_keys import read_ring
+from models.database.connection import connect_database
+from models.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    RateLimitedError,
+    RetryableError,
+    UnauthenticatedError,
+)
+from models.state.api_keys import KeyRingCopy
+from models.state.connection import connect_state
+from models.state.metrics import Meters
+from worker.receiver.key_poller import KeysWatcher
+
+_REFUSED = "questline_requests_refused_total"
+
+
+class Doorkeeper:
+    """Lets callers in by their keys. While the installation has no key, and listens on loopback, lets in anybody."""
+
+    def __init__(self, watcher: KeysWatcher, meters: Meters, settings: Settings, now_us: Callable[[], int]) -> None:
+        self._watcher = watcher
+        self._meters = meters
+        self._open_without_keys = is_loopback(settings.http_host)
+        self._limits = RateLimits(settings.rate_limit)
+        self._now_us = now_us
+
+    def admit(self, shown: str | None) -> Caller:
+        """Who shows this key, or none; raises what ``web.authentication.Door`` says."""
+        ring = self._watcher.ring()
+        if ring.is_empty and self._open_without_keys:
+            return ANYBODY
+        try:
+            key = self._checked(ring, shown)
+        except UnauthenticatedError:
+            self._meters.count(_REFUSED, label=Refused.UNAUTHENTICATED)
+            raise
+        try:
+            self._limits.spend(key)
+        except RateLimitedError:
+            self._meters.count(_REFUSED, label=Refused.RATE_LIMITED)
+            raise
+        return key.caller
+
+    def owner(self, shown: str | None) -> str | None:
+        """Whose share a request is of; counts nothing, for the request is not let in yet."""
+        try:
+            ring = self._watcher.ring()
+        except RetryableError:
+            return ""
+        if ring.is_empty and self._open_without_keys:
+            return None
+        try:
+            return ring.check(shown or "", self._now_us()).tenant_id
+        except UnauthenticatedError:
+            return ""
+
+    def denied(self) -> None:
+        """Count a request that its caller's key did not allow."""
+        self._meters.count(_REFUSED, label=Refused.DENIED)
+
+    def crowded_out(self) -> None:
+        """Count a request that was one too many of its tenant."""
+        self._meters.count(_REFUSED, label=Refused.TENANT_BUSY)
+
+    def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
+        if shown is None:
+            raise UnauthenticatedError("an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key`")
+        now = self._now_us()
+        key = ring.check(shown, now)
+        self._watcher.used(key.key_id, now)
+        return key
+
+
+class RateLimits:
+    """How many requests a second each key may make of this receiver; a sliding window, two counters a key."""
+
+    def __init__(self, per_second: int | None) -> None:
+        """``per_second`` holds for keys without a limit of their own; None does not limit them."""
+        self._per_second = per_second
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def spend(self, key: ApiKey) -> None:
+        """Count one request of a key.
+
+        Raises:
+            RateLimitedError: it has none left for now.
+        """
+        amount = key.rate_limit or self._per_second
+        if amount is None or self._limiter.hit(_limit(amount), key.key_id):
+            return
+        reset = self._limiter.get_window_stats(_limit(amount), key.key_id).reset_time
+        wait = max(1, ceil(reset - time()))
+        raise RateLimitedError(f"this key may make {amount} requests a second; try again in {wait} s", wait)
+
+
+@cache
+def _limit(per_second: int) -> RateLimitItem:
+    return RateLimitItemPerSecond(per_second)
+
+
+def require_keys(settings: Settings, ring: KeyRing) -> None:
+    """Refuse to listen where others can come while there is no key.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+    """
+    if ring.is_empty and not is_loopback(settings.http_host):
+        raise ConfigurationError(
+            f"HTTP_HOST: {settings.http_host} lets others in, and there is no API key: make one with `questline keys "
+            "create --tenant TENANT --scope admin` first (where nothing runs yet: start on 127.0.0.1 and make it), or "
+            "listen on 127.0.0.1"
+        )
+
+
+def watch_keys(settings: Settings, watcher: KeysWatcher) -> None:
+    """The watcher's first look and its start, before a receiver listens.
+
+    On loopback PostgreSQL may be away: until the keys are known, every request is answered 503.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+        DatabaseUnavailableError: ``HTTP_HOST`` is not loopback, and whether there is a key is not known.
+    """
+    try:
+        watcher.refresh()
+    except DatabaseUnavailableError:
+        if not is_loopback(settings.http_host):
+            _require_known(settings, watcher.ring)
+    else:
+        require_keys(settings, watcher.ring())
+    watcher.start()
+
+
+def check_address(settings: Settings) -> None:
+    """``require_keys`` for a process that asks for no keys itself; on loopback it asks no server.
+
+    Raises:
+        ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
+        DatabaseUnavailableError: ``HTTP_HOST`` is not loopback, and whether there is a key is not known.
+    """
+    if not is_loopback(settings.http_host):
+        _require_known(settings, lambda: _ring(settings))
+
+
+def _require_known(settings: Settings, ring: Callable[[], KeyRing]) -> None:
+    try:
+        known = ring()
+    except RetryableError as error:
+        raise DatabaseUnavailableError(
+            f"HTTP_HOST is {settings.http_host}, and whether there is an API key is not known: {error}"
+        ) from error
+    require_keys(settings, known)
+
+
+def _ring(settings: Settings) -> KeyRing:
+    engine = connect_database(settings.database_url, application="questline-keys")
+    redis = connect_state(settings.state)
+    try:
+        return read_ring(engine)
+    except DatabaseUnavailableError:
+        copied = KeyRingCopy(redis).read()
+        if copied is None:
+            raise
+        return copied.ring
+    finally:
+        engine.dispose()
+        redis.close()

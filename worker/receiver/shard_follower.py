@@ -1,0 +1,62 @@
+"""A receiver that goes on while the number of shards changes, so that reading does not pause."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Protocol
+
+import structlog
+from redis import Redis
+
+from config.settings import Settings
+from config.shared_settings import shared_values
+from ingest.group_commit import GroupCommitter
+from models.fleet.installation import InstallationRecord
+from models.state.queue.journal import Journal
+from models.state.server.memory import held_by_tenant, read_memory
+from worker.receiver.health_checks import Backlog
+from worker.receiver.memory_guard import MemoryGuard
+from worker.receiver.path_probe import PathProbe, fingerprint_of
+
+log = structlog.get_logger()
+
+
+class Sharded(Protocol):
+    """A part that finds a user's shard at each call."""
+
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """All parts of a receiver that know how many shards there are."""
+
+    settings: Settings
+    state: Redis
+    journal: Journal
+    committer: GroupCommitter
+    backlog: Backlog
+    guard: MemoryGuard
+    probe: PathProbe
+    services: Sequence[Sharded]
+
+    def take_up(self, record: InstallationRecord) -> bool:
+        """Go on by a changed record, if all that changed is the number of shards; tells whether it was.
+
+        What a part does by the old number in between is refused by the fence in front of the journal.
+        """
+        here = shared_values(self.settings)
+        if any(here.get(name) != value for name, value in record.values.items() if name != "SHARDS"):
+            return False
+        shards = int(record.values["SHARDS"])
+        for part in (self.journal, self.committer, self.backlog):
+            part.resize(shards)
+        for service in self.services:
+            service.shards = shards
+        self.guard.memory = partial(read_memory, self.state, shards)
+        self.guard.held = partial(held_by_tenant, self.state, shards)
+        settings = self.settings.model_copy(update={"shards": shards})
+        self.probe.resize(shards, fingerprint_of(settings, version("questline")))
+        log.info("receiver_resized", shards=shards)
+        return True
