@@ -17,7 +17,10 @@ COPY ingest ingest
 COPY api api
 COPY tasks tasks
 COPY migrations migrations
+COPY web web
 COPY worker worker
+COPY cli cli
+COPY tools tools
 RUN /opt/questline/bin/pip install --no-deps .
 
 

@@ -1,0 +1,1 @@
+"""The domain and its two stores: no Celery, no HTTP."""

@@ -1,0 +1,1 @@
+"""The Celery application, its queues and its wiring."""

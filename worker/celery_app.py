@@ -53,7 +53,7 @@ def _robustness(settings: Settings) -> dict[str, object]:
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         # Of the children that apply batches. Celery ignores both in a pool of threads, as the maintenance worker has
-        # it: a flush is bounded by the time limits of its connections (connection.py in models/cold and models/hot).
+        # it: a flush is bounded by the time limits of its connections (models/database, models/state).
         "task_time_limit": 60,
         "task_soft_time_limit": 45,
         "worker_max_tasks_per_child": 100_000,

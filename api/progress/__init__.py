@@ -1,0 +1,1 @@
+"""Users' progress over HTTP."""

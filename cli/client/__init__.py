@@ -1,0 +1,1 @@
+"""Commands that call a running product, and how they find it and speak to it."""

@@ -1,0 +1,1 @@
+"""Connections of commands that work on PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Commands that change what all processes of an installation share."""

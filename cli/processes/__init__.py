@@ -1,0 +1,1 @@
+"""Commands that are processes of the product."""

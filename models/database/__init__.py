@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, statements and one store a noun."""

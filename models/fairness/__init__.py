@@ -1,0 +1,1 @@
+"""Turns and shares, so that one owner leaves room for others."""

@@ -1,7 +1,8 @@
 """Turns at work of which only so much is done at once: what waits goes round by owners, not by who came first.
 
 A sender with a thousand connections has a thousand requests here at a time. All at once they would make everybody wait
-for all of them at each step of the event loop. So some are worked on, each owner's share of them (``models.fairness.shares``),
+for all of them at each step of the event loop. So some are worked on,
+each owner's share of them (``models.fairness.shares``),
 and the rest waits.
 """
 

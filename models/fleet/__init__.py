@@ -1,0 +1,1 @@
+"""What all processes of an installation agree on."""

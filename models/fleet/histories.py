@@ -39,7 +39,7 @@ class StateHistory(NamedTuple):
     is_behind: bool = False
     """Nothing is accepted, for PostgreSQL was found to be older."""
     fence: int | None = None
-    """The lowest revision of rules that its events may be judged by (``models/state/fleet/fences.py``), where that is known."""
+    """The lowest revision of rules for its events (``models/state/fleet/fences.py``), where that is known."""
 
 
 class DatabaseHistory(NamedTuple):

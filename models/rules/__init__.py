@@ -1,0 +1,1 @@
+"""The rule engine: pure, without any server."""

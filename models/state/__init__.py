@@ -1,0 +1,1 @@
+"""The state Redis: keys, scripts and one store a noun."""

@@ -1,0 +1,1 @@
+"""Comparing stored progress with what the events say."""

@@ -1,0 +1,1 @@
+"""Writing what changed to PostgreSQL."""

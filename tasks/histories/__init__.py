@@ -1,0 +1,1 @@
+"""Redis and PostgreSQL held to one history."""

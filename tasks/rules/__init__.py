@@ -1,0 +1,1 @@
+"""Picking up published rules."""

@@ -12,7 +12,7 @@ from tools.chaos.run import FAULTS, draw_steps
 from tools.chaos.schedule import WIPE, draw_schedule
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ingest", "api", "tasks", "models", "worker")
+ROOMS = ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools")
 
 
 def draw(seed=1, seconds=600.0):

@@ -62,7 +62,8 @@ class Run:
     def go(self, folder: Path, challenges_file: Path, interrupts: Interrupts, progress: Progress) -> dict[str, Any]:
         """Do it in an empty folder; returns what ``tools.chaos.report`` says of it.
 
-        The goals are those of the challenges file and a tally of each kind of event (``tools.loadtest.canary_counter``).
+        The goals are those of the challenges file and a tally of each kind of event
+        (``tools.loadtest.canary_counter``).
 
         Raises:
             ConfigurationError, InvalidChallengesError: the challenges file cannot be read, or has faults.

@@ -13,7 +13,15 @@ from redis.exceptions import NoPermissionError, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import QuestlineError
-from tools.doctor import agreement, fleet, histories, machine, postgres, redis_servers, settings
+from tools.doctor import (  # noqa: F401 - importing registers them
+    agreement,
+    fleet,
+    histories,
+    machine,
+    postgres,
+    redis_servers,
+    settings,
+)
 from tools.doctor.registry import CHECKS, Check, Installation, Level, Remark, error, ok, warning
 
 PATIENCE_SECONDS = 15.0

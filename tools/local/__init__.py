@@ -1,0 +1,1 @@
+"""`questline up`: the product and its servers on this machine."""

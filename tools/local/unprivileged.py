@@ -58,7 +58,7 @@ def server_identity(folder: Path) -> Identity | None:
     return Identity(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def child_command(  # noqa: PLR0913 - each of them by name
+def child_command(
     command: Sequence[str],
     *,
     stop: Signals,

@@ -1,0 +1,1 @@
+"""Flower, guarded and over our connections."""

@@ -1,0 +1,1 @@
+"""Which PostgreSQL can be used, and what each transaction sets."""

@@ -1,0 +1,1 @@
+"""The challenges file's compiler: text to a rulebook, or every error."""

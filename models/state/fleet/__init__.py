@@ -1,0 +1,1 @@
+"""What the installation has agreed on, in Redis."""

@@ -1,0 +1,1 @@
+"""Users' records: apply, hydrate, flush, repair."""

@@ -1,0 +1,1 @@
+"""Accepted batches until they are applied."""

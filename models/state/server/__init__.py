@@ -1,0 +1,1 @@
+"""Which Redis can be used, and what it allows."""

@@ -169,7 +169,7 @@ def test_every_promise_is_explained_and_guarded_by_tests_that_exist():
 def test_every_log_line_in_the_operations_table_is_written_somewhere():
     written = "\n".join(
         path.read_text()
-        for room in ("ingest", "api", "tasks", "models", "worker")
+        for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools")
         for path in (ROOT / room).rglob("*.py")
     )
     for names, *_ in table("docs/operations.md", "Logs"):
@@ -179,7 +179,7 @@ def test_every_log_line_in_the_operations_table_is_written_somewhere():
 
 def test_every_log_line_but_those_for_debugging_is_in_the_operations_table():
     known = {name for names, *_ in table("docs/operations.md", "Logs") for name in re.findall(r"`(\w+)`", names)}
-    for room in ("ingest", "api", "tasks", "models", "worker"):
+    for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools"):
         for path in (ROOT / room).rglob("*.py"):
             written = re.findall(r"\blog\.(?:info|warning|error|exception)\(\s*\"([a-z_]+)\"", path.read_text())
             assert set(written) <= known, path

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: its data folder and its command line.
 
-``initdb`` makes an administrator's role of our own, which makes the product's (``tools/local/servers/database_roles.py``).
+``initdb`` makes an administrator's role of our own, which makes the product's
+(``tools/local/servers/database_roles.py``).
 TCP on the loopback interface only: no unix socket, whose path could grow too long.
 """
 
