@@ -6,7 +6,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from cli import app
+from cli import VERBS, app
 from config.settings import Settings
 from tests.support.environment import database_settings
 from tests.support.stack import SHARDS
@@ -29,9 +29,8 @@ def quietly(engine, redis_url, monkeypatch, tmp_path):
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
 
     def of(verb):
-        monkeypatch.setattr(
-            f"cli.{verb}.configure_logs", lambda *_, **_names: structlog.configure(wrapper_class=silent)
-        )
+        quiet = lambda *_, **_names: structlog.configure(wrapper_class=silent)  # noqa: E731
+        monkeypatch.setattr(f"{VERBS[verb].module}.configure_logs", quiet)
         return lambda *options: CliRunner().invoke(app, [verb, *options])
 
     return of
