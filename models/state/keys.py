@@ -50,6 +50,7 @@ of a dirty user until the flush has settled it.
 """
 
 from datetime import timedelta
+from functools import cache
 from typing import NamedTuple
 
 from models.events import remembered_for
@@ -94,6 +95,7 @@ class ShardKeys(NamedTuple):
     history: str
 
 
+@cache
 def shard_keys(shard: int) -> ShardKeys:
     """The keys of one shard."""
     tag = f"ql:{{s{shard:02d}}}"

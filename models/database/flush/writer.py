@@ -14,22 +14,28 @@ from psycopg2.errors import CheckViolation
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
 
-from models.database import partitions
 from models.database.connection import database_errors, refuses_everything
 from models.database.dead_letters.writer import DeadLetter, insert_dead_letters
 from models.database.fleet.histories import Gate, lock_histories, write_histories
 from models.database.fleet.probes import write_probes
-from models.database.flush import tables as layers
 from models.database.flush.items import Flush
-from models.database.flush.tables import Layer
+from models.database.flush.tables import EVALUATIONS, EVENTS, PROGRESS, UNLOCKS, TableWriter
+from models.database.partitions import ensure_partitions
 from models.errors import DatabaseUnavailableError, RetryableError
 from models.rules.calendar import moment
 
 T = TypeVar("T")
 
 REFUSED = (
-    *(DataError, IntegrityError, InternalError, OperationalError, ProgrammingError),
-    *(ValueError, TypeError, OverflowError, AttributeError),  # a field of an older release may be of any type
+    DataError,
+    IntegrityError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    ValueError,  # these four: a field of an older release may be of any type
+    TypeError,
+    OverflowError,
+    AttributeError,
 )
 """What is raised where PostgreSQL, or the way to it, does not take an item as it is; unless it refuses everything."""
 _REMEMBERED_SECONDS = 600
@@ -66,13 +72,15 @@ class FlushWriter:
             if gate is not None:
                 gate.admit(found)
             refused = [
-                *self._layer(connection, layers.PROGRESS, flush.progress, isolate),
-                *self._layer(connection, layers.EVENTS, flush.events, isolate),
-                *self._layer(connection, layers.UNLOCKS, flush.unlocks, isolate),
-                *self._layer(connection, layers.EVALUATIONS, flush.evaluations, isolate),
+                *self._write_table(connection, PROGRESS, flush.progress, isolate),
+                *self._write_table(connection, EVENTS, flush.events, isolate),
+                *self._write_table(connection, UNLOCKS, flush.unlocks, isolate),
+                *self._write_table(connection, EVALUATIONS, flush.evaluations, isolate),
             ]
-            write_probes(connection, flush.probes)
-            insert_dead_letters(connection, refused)
+            if flush.probes:
+                write_probes(connection, flush.probes)
+            if refused:
+                insert_dead_letters(connection, refused)
             if flush.shards:
                 write_histories(connection, flush.shards)
         return refused
@@ -92,27 +100,27 @@ class FlushWriter:
                     raise
                 _insert_one_by_one(connection, letters)
 
-    def _layer(
-        self, connection: Connection, layer: Layer[T], items: Sequence[T], isolate: "_Isolation"
+    def _write_table(
+        self, connection: Connection, table: TableWriter[T], items: Sequence[T], isolate: "_Isolation"
     ) -> list[DeadLetter]:
-        ordered, refused = _in_order(items, layer), []
+        ordered, refused = table.in_order(items), []
         for at in range(0, len(ordered), self._batch_size):
             chunk = ordered[at : at + self._batch_size]
-            refused += [layer.bury(item, why) for item, why in isolate(connection, chunk, layer)]
+            refused += [table.dead_letter(item, why) for item, why in isolate(connection, chunk, table)]
         return refused
 
     def _make_room(self, flush: Flush) -> bool:
         """Make the partitions that are missing; tells whether PostgreSQL was asked for all that the flush needs."""
         if monotonic() >= self._forget_at:
             self._made, self._forget_at = {}, monotonic() + _REMEMBERED_SECONDS
-        known = self._ensure(partitions.EVENTS, {row.event.occurred_at for row in flush.events})
-        return self._ensure(partitions.EVALUATIONS, {row.evaluated_at for row in flush.evaluations}) and known
+        known = self._ensure(EVENTS, flush.events)
+        return self._ensure(EVALUATIONS, flush.evaluations) and known
 
-    def _ensure(self, table: str, moments: set[int]) -> bool:
-        made, days = self._made.setdefault(table, set()), _days(moments)
+    def _ensure(self, table: TableWriter[T], items: Sequence[T]) -> bool:
+        made, days = self._made.setdefault(table.partitioned, set()), _days({table.at(item) for item in items})
         missing = days - made
         if missing:
-            partitions.ensure_partitions(self._engine, missing, table)
+            ensure_partitions(self._engine, missing, table.partitioned)
             made |= missing
         return missing == days
 
@@ -126,23 +134,16 @@ def _days(moments: set[int]) -> set[date]:
     return days
 
 
-def _in_order(items: Sequence[T], layer: Layer[T]) -> list[T]:
-    try:
-        return sorted(items, key=layer.key)
-    except TypeError:  # an id that is no text: any order will do until it has become a letter
-        return sorted(items, key=lambda item: [str(part) for part in layer.key(item)])
-
-
 class _Isolation:
     """Writes items; those that PostgreSQL refuses are found by halves, and returned with its words."""
 
     def __init__(self, *, partitions_known: bool) -> None:
         self._partitions_known = partitions_known
 
-    def __call__(self, connection: Connection, items: Sequence[T], layer: Layer[T]) -> list[tuple[T, str]]:
+    def __call__(self, connection: Connection, items: Sequence[T], table: TableWriter[T]) -> list[tuple[T, str]]:
         try:
             with connection.begin_nested():
-                layer.write(connection, items)
+                table.write(connection, items)
         except REFUSED as error:
             if refuses_everything(error):
                 raise
@@ -151,7 +152,7 @@ class _Isolation:
             if len(items) == 1:
                 return [(items[0], words_of(error))]
             half = len(items) // 2
-            return self(connection, items[:half], layer) + self(connection, items[half:], layer)
+            return self(connection, items[:half], table) + self(connection, items[half:], table)
         return []
 
 

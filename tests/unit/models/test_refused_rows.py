@@ -1,14 +1,12 @@
 """Rows that PostgreSQL refused come back out of their dead letters as they were."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from models.database.dead_letters.contents import contents_of
 from models.database.dead_letters.refused_rows import ROW_KINDS, read_refused
-from models.database.flush import tables as layers
-from models.database.flush.tables import Layer
+from models.database.flush.tables import TABLES
 from models.errors import MalformedLetterError
 from models.events import Event
 from tests.support.dead_letters import refused_rows
@@ -16,21 +14,15 @@ from tests.support.dead_letters import refused_rows
 EVENT = Event(
     "e1", "login", "t1", "u1", 1_762_770_600_000_000, 1_762_770_600_000_001, 2.5, None, "app", b'{"a":1}', "UTC"
 )
-LAYERS: dict[str, Layer[Any]] = {
-    "row": layers.PROGRESS,
-    "event": layers.EVENTS,
-    "unlock": layers.UNLOCKS,
-    "evaluation": layers.EVALUATIONS,
-}
 
 
 @pytest.mark.parametrize("number", [Decimal("12345678901234567890.000000001"), Decimal(7), 3, 0.5])
 @pytest.mark.parametrize("kind", sorted(ROW_KINDS))
 def test_a_row_survives_its_dead_letter(kind, number):
-    layer, item = LAYERS[kind], refused_rows(EVENT, number)[kind]
-    letter = layer.bury(item, "no")
+    table, item = TABLES[kind], refused_rows(EVENT, number)[kind]
+    letter = table.dead_letter(item, "no")
     assert letter.kind == kind
-    assert layer.values(read_refused(kind, letter.raw)) == layer.values(item)
+    assert table.columns([read_refused(kind, letter.raw)]) == table.columns([item])
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x05", b"\x93\x01\x02\x03", b"\x91\xa1x"])
@@ -42,7 +34,7 @@ def test_bytes_that_are_no_row_are_said_to_be_none(kind, raw):
 
 
 def test_a_row_is_shown_with_names_times_and_payloads():
-    shown = contents_of("event", layers.EVENTS.bury(refused_rows(EVENT, 1)["event"], "no").raw)
+    shown = contents_of("event", TABLES["event"].dead_letter(refused_rows(EVENT, 1)["event"], "no").raw)
     assert (shown["event"]["payload"], shown["event"]["occurred_at"]) == ({"a": 1}, "2025-11-10T10:30:00+00:00")
-    row = contents_of("row", layers.PROGRESS.bury(refused_rows(EVENT, 1)["row"], "no").raw)["row"]
+    row = contents_of("row", TABLES["row"].dead_letter(refused_rows(EVENT, 1)["row"], "no").raw)["row"]
     assert (row["goal_id"], row["completed_at"], row["state"]) == ("logins", None, [2])
