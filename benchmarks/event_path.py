@@ -44,7 +44,9 @@ from worker.receiver.process import build_app
 from worker.wiring import build_runtime, read_challenges
 
 ROOT = Path(__file__).resolve().parent.parent
-_OURS = tuple(f"{ROOT / name}/" for name in ("api", "config", "ingest", "models", "tasks", "web", "worker"))
+_OURS = tuple(
+    f"{ROOT / name}/" for name in ("api", "cli", "config", "ingest", "models", "tasks", "tools", "web", "worker")
+)
 _INLINE = frozenset({"<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"})
 """Code that is part of the function around it, or runs once."""
 _ROUTES = frozenset({"take_events", "read_progress"})
