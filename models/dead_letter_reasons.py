@@ -1,4 +1,7 @@
-"""Why something became a dead letter: codes that do not change. docs/dead-letters.md says what to do about each."""
+"""Why something became a dead letter: codes that do not change.
+
+docs/reference/dead-letters.md says what to do about each.
+"""
 
 from enum import StrEnum
 

@@ -26,7 +26,7 @@ REPLICA_PATIENCE = timedelta(seconds=20)
 _TIMEOUT_S = 2.0
 _PAUSE_S = 0.5
 _FRESH_S = 10.0
-_RULES = "docs/operations.md has all rules that a user needs"
+_RULES = "docs/how-to/use-your-redis.md has all rules that a user needs"
 
 log = structlog.get_logger()
 

@@ -2,7 +2,7 @@
 
 A step is the work of a ``count`` that moves by one: seven to nine microseconds of Redis' processor time.
 Other operators count as several, by what they look through in a state as large as it may become; what hangs on goals
-counts as if all of it moved at once. docs/rules.md has the weights.
+counts as if all of it moved at once. docs/reference/rules.md has the weights.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """The operators as pure Python: the reference that ``models/state/lua/apply/operators.lua`` must agree with (P11).
 
 A state begins with the progress it shows (``sum``: with its two halves). How each stays a function of the set of
-events, what bounds its size, and when it counts as reached, is in docs/rules.md; ``composites.py`` has the
+events, what bounds its size, and when it counts as reached, is in docs/reference/rules.md; ``composites.py`` has the
 operators over other rules.
 
 | operator | state |

@@ -1,4 +1,4 @@
-"""The whole product by a user of Redis that has the rights of docs/operations.md and no others."""
+"""The whole product by a user of Redis that has the rights of docs/how-to/use-your-redis.md and no others."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def server(tmp_path):
     folder = tmp_path / "server"
     folder.mkdir()
     with redis_server(folder) as found:
-        text = Path("docs/operations.md").read_text()
+        text = Path("docs/how-to/use-your-redis.md").read_text()
         rules = re.search(r"^ACL SETUSER questline on >PASSWORD (.+?)```", text, re.DOTALL | re.MULTILINE)
         assert rules
         words = rules[1].replace("\\\n", " ").split()

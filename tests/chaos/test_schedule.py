@@ -78,13 +78,13 @@ def code_failpoints():
 
 
 def test_every_failpoint_of_the_code_is_in_the_schedule_and_in_the_paper():
-    paper = (ROOT / "docs/reliability.md").read_text()
-    documented = set(re.findall(r"(?m)^\| `([a-z]+\.[a-z]+)` \|", paper))
+    page = (ROOT / "docs/explanation/chaos-suite.md").read_text()
+    documented = set(re.findall(r"(?m)^\| `([a-z]+\.[a-z]+)` \|", page))
     assert code_failpoints() == set(MOMENTS) == documented
 
 
 def rows():
-    section = (ROOT / "docs/reliability.md").read_text().split("## Every fault")[1]
+    section = (ROOT / "docs/reference/faults.md").read_text().split("## Every fault")[1]
     tables = re.findall(r"(?m)(?:^\|.*\n)+", section.split("\n## ")[0])
     assert len(tables) == 2, "those that are drawn, and those that have tests of their own"
     lines = [line for table in tables for line in table.splitlines()[2:]]

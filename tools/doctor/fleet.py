@@ -110,7 +110,7 @@ def path(installation: Installation) -> Iterator[Remark]:
         yield ok("a probe is on its way")
     elif report.station:
         said = without_passwords(f"{spelled(report)}: {report.error}" if report.error else spelled(report))
-        yield error(said, "Look at the station: docs/operations.md, Health, has what each of them needs.")
+        yield error(said, "Look at the station: docs/reference/health-checks.md has what each of them needs.")
     else:
         yield ok(f"a probe went the whole way {_seconds(age)} ago")
 

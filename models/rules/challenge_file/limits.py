@@ -2,7 +2,7 @@
 
 These checks follow those of shape and links, so the rules are whole, every goal they name exists, and nothing goes in
 circles. Operators that keep what an event of the accepted lateness may still change grow with that lateness; the bounds
-are those of docs/rules.md.
+are those of docs/reference/rules.md.
 """
 
 import re

@@ -184,11 +184,11 @@ def test_a_postgresql_that_is_away_shows_neither_address_nor_user():
     assert said["checks"] == {"database": AWAY}
 
 
-def test_the_operations_paper_lists_what_readiness_asks(stack):
+def test_the_health_page_lists_what_readiness_asks(stack):
     settings = Settings(journal_replicas=1)
     of_other_parts = {"commit", "keys", "path", "memory"}  # worker/receiver/composition.py
     needed, useful = receiver_checks(settings, stack.engine, {}, make_backlog(settings, stack.records, stack.clock))
-    rows = {code(row[0]) for row in table("docs/operations.md", "Health")}
+    rows = {code(row[0]) for row in table("docs/reference/health-checks.md", "Health checks")}
     assert rows == {*needed, *useful} | of_other_parts
 
 

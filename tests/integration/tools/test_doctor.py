@@ -411,8 +411,8 @@ def test_a_check_that_hangs_or_breaks_holds_up_no_other(away):
     assert "+info" in found[2].advice
 
 
-def test_the_operations_paper_lists_the_checks():
-    rows = [(code(name), looks_at) for name, looks_at, *_ in table("docs/operations.md", "Doctor")]
+def test_the_doctor_page_lists_the_checks():
+    rows = [(code(name), looks_at) for name, looks_at, *_ in table("docs/reference/doctor-checks.md", "Doctor checks")]
     assert rows == [(check.name, check.looks_at) for check in CHECKS.values()]
 
 

@@ -20,8 +20,8 @@ _CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'")
 
 
 def documented_rules():
-    """The rules of docs/operations.md, as ACL SETUSER takes them."""
-    text = Path("docs/operations.md").read_text()
+    """The rules of docs/how-to/use-your-redis.md, as ACL SETUSER takes them."""
+    text = Path("docs/how-to/use-your-redis.md").read_text()
     found = re.search(r"^ACL SETUSER questline on >PASSWORD (.+?)```", text, re.DOTALL | re.MULTILINE)
     assert found
     return found[1].replace("\\\n", " ").split()

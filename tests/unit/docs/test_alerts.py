@@ -131,6 +131,6 @@ def test_the_paper_has_the_same_alerts():
         (rule["alert"], rule["labels"]["severity"], f"`{' '.join(rule['expr'].split())}` for {rule['for']}")
         for rule in RULES
     ]
-    rows = table("docs/operations.md", "Alerts worth having")
+    rows = table("docs/reference/alerts.md", "Alerts")
     assert [(code(name), severity, condition) for name, severity, condition, _ in rows] == shipped
     assert len({name for name, *_ in shipped}) == len(shipped)

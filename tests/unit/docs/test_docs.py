@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from api.metrics import FleetCollector
 from cli import VERBS
@@ -24,7 +25,8 @@ PAPERS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
-    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    "examples/README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 PROMISES = [f"P{number}" for number in (*range(1, 13), 14)]
 UNITS = {"d": timedelta(days=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
@@ -79,7 +81,7 @@ def test_every_setting_says_what_it_means():
 
 
 def test_the_commands_table_is_the_command_line():
-    rows = {code(verb): purpose for verb, purpose in table("README.md", "Commands")}
+    rows = {code(verb): purpose for verb, purpose in table("docs/reference/commands.md", "Commands")}
     assert rows == {name: verb.purpose for name, verb in VERBS.items()}
 
 
@@ -114,11 +116,13 @@ def test_the_codes_of_refusals_are_those_of_the_receiver():
 
 
 def test_the_reasons_of_dead_letters_are_in_their_paper():
-    assert set(re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/dead-letters.md", "What lands there"))) == set(Reason)
+    assert set(
+        re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/reference/dead-letters.md", "What lands there"))
+    ) == set(Reason)
 
 
 def test_every_redis_key_is_in_the_table():
-    known = " ".join(row[0] for row in table("docs/architecture.md", "Redis keys")).replace("{sNN}", "{s07}")
+    known = " ".join(row[0] for row in table("docs/reference/redis-keys.md", "Redis keys")).replace("{sNN}", "{s07}")
     made = {*keys.shard_keys(7), keys.METERS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
     made |= {keys.WORKERS, keys.lease_key(7), keys.TICKS, keys.PROBE, keys.POISON}
     assert {key for key in made if f"`{key}`" not in known} == set()
@@ -137,14 +141,15 @@ def test_every_dependency_has_its_reason(heading, extras):
     wanted = [requirement for extra in extras for requirement in project["optional-dependencies"][extra]]
     wanted += project["dependencies"] if "dev" not in extras else []
     names = {re.split(r"[\[>=<~ ]", requirement)[0] for requirement in wanted}
-    explained = ", ".join(row[0] for row in table("docs/architecture.md", heading))
+    explained = ", ".join(row[0] for row in table("docs/reference/dependencies.md", heading))
     assert names == set(re.sub(r"\(.*?\)", "", explained).replace(" ", "").split(","))
 
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_link_leads_somewhere(paper):
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(paper)) if not link.startswith("https://")]
-    assert [link for link in links if not ((ROOT / paper).parent / link).exists()] == []
+    files = [link.partition("#")[0] for link in links]
+    assert [path for path in files if not ((ROOT / paper).parent / path).exists()] == []
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -156,29 +161,33 @@ def test_every_path_a_paper_names_exists(paper):
 
 
 def test_every_promise_is_explained_and_guarded_by_tests_that_exist():
-    headings = re.findall(r"(?m)^### (P\d+) ", text_of("docs/architecture.md"))
+    headings = re.findall(r"(?m)^## (P\d+) ", text_of("docs/explanation/promises.md"))
     assert headings == sorted(set(headings), key=lambda promise: int(promise[1:]))
     assert set(PROMISES) <= set(headings)
     for promise in headings:
-        guards = re.findall(r"`(tests/[\w/]+\.py)`", section("docs/architecture.md", promise))
+        guards = re.findall(r"`(tests/[\w/]+\.py)`", section("docs/explanation/promises.md", promise))
         assert guards, promise
         for guard in guards:
             assert "def test_" in text_of(guard), guard
 
 
-def test_every_log_line_in_the_operations_table_is_written_somewhere():
+def test_every_log_line_in_the_log_events_table_is_written_somewhere():
     written = "\n".join(
         path.read_text()
         for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools")
         for path in (ROOT / room).rglob("*.py")
     )
-    for names, *_ in table("docs/operations.md", "Logs"):
+    for names, *_ in table("docs/reference/log-events.md", "Log events"):
         for name in re.findall(r"`(\w+)`", names):
             assert f'"{name}"' in written, name
 
 
-def test_every_log_line_but_those_for_debugging_is_in_the_operations_table():
-    known = {name for names, *_ in table("docs/operations.md", "Logs") for name in re.findall(r"`(\w+)`", names)}
+def test_every_log_line_but_those_for_debugging_is_in_the_log_events_table():
+    known = {
+        name
+        for names, *_ in table("docs/reference/log-events.md", "Log events")
+        for name in re.findall(r"`(\w+)`", names)
+    }
     for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools"):
         for path in (ROOT / room).rglob("*.py"):
             written = re.findall(r"\blog\.(?:info|warning|error|exception)\(\s*\"([a-z_]+)\"", path.read_text())
@@ -210,3 +219,29 @@ def test_the_bounds_of_a_503_are_those_that_the_metric_is_labelled_by():
         row[2] for row in table("README.md", "Metrics") if code(row[0]) == "questline_requests_overloaded_total"
     ]
     assert set(re.findall(r"`([a-z_]+)`", meaning)) - {"bound"} == set(Bound)
+
+
+def test_the_site_leads_to_every_page_without_another_site():
+    site = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=_WithNames)  # noqa: S506 - names stay names
+    assert site["theme"]["font"] is False
+    assert all((ROOT / "docs" / script).is_file() for script in site["extra_javascript"])
+    for folder in (ROOT / "docs").iterdir():
+        if (folder / ".nav.yml").is_file():
+            order = yaml.safe_load((folder / ".nav.yml").read_text())["nav"]
+            assert [page for page in order if not (folder / page).is_file()] == []
+
+
+def test_every_decision_has_a_number_of_its_own_and_a_line_in_the_list():
+    records = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "index.md")
+    listed = re.findall(r"\((\d+[\w-]+\.md)\)", text_of("docs/decisions/index.md"))
+    assert [path.name for path in records] == sorted(listed)
+    assert len({path.name[:3] for path in records}) == len(records)
+    for path in records:
+        assert path.read_text().startswith(f"# {int(path.name[:3])}. "), path.name
+
+
+class _WithNames(yaml.SafeLoader):
+    """Reads ``!!python/name:a.b`` as the text ``a.b``."""
+
+
+_WithNames.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda _, name, __: name)

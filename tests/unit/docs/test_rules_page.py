@@ -1,4 +1,4 @@
-"""docs/rules.md, held to the code: every example is read, every limit and every operator is looked up."""
+"""The pages of rules, held to the code: every example is read, every limit and every operator is looked up."""
 
 import json
 import re
@@ -25,7 +25,8 @@ from models.rules.goals import Policy
 from models.rules.graph import compile_network
 from models.rules.rule import Comparison, Operator
 
-TEXT = (Path(__file__).parents[3] / "docs/rules.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+TEXT = "".join((DOCS / page).read_text() for page in ("reference/rules.md", "how-to/change-rules.md"))
 OPERATORS = set(get_args(Operator))
 EXPRESSIONS = [line for line in re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL) for line in line.splitlines()]
 
