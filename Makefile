@@ -23,7 +23,7 @@ PYTEST := $(BIN)/pytest $(SPREAD)
 .DEFAULT_GOAL := help
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
-.PHONY: help up test test-unit test-integration test-integration-setup test-integration-run \
+.PHONY: help up test test-unit test-fast test-integration test-integration-setup test-integration-run \
 	test-integration-teardown test-coverage test-long test-servers fuzz chaos lint docs bench advisories lock protos clean
 
 help: ## Show this list
@@ -37,6 +37,9 @@ test: $(DEV) lint ## Run every check and every test
 
 test-unit: $(DEV) ## Run the tests of single modules
 	$(PYTEST) tests/unit
+
+test-fast: $(DEV) ## Run what tells most in two minutes, and say what is left out
+	$(PYTEST) --fast tests/unit tests/integration
 
 test-integration: $(DEV) ## Run the tests on a Redis and a PostgreSQL, which they start and stop
 	$(PYTEST) tests/integration

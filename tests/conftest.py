@@ -1,6 +1,8 @@
 """Fixtures on real servers. Each test starts on an empty Redis and on empty tables."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 import structlog
@@ -12,6 +14,10 @@ from tests.safety import check_test_database, check_test_redis
 from tests.support.servers import embedded_postgres, embedded_redis, given
 from tests.support.stack import Stack
 from worker.migration import migrate
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SLOW = re.compile(r"(?m)^pytestmark = .*\bpytest\.mark\.slow\b")
 
 # By default a traceback is drawn with every local variable, which takes half a minute where one is a batch.
 structlog.configure(
@@ -28,6 +34,29 @@ def _logs_as_configured():
     """A test may set logs up otherwise; left so, the next one would spend a minute on the locals of a traceback."""
     yield
     structlog.configure(**LOGS)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="leave out the files whose tests are marked slow")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """None where the file is not left out: others may have a reason."""
+    return True if config.getoption("--fast") and is_slow(collection_path) else None
+
+
+def pytest_report_header(config):
+    if not config.getoption("--fast"):
+        return None
+    given = [ROOT / argument for argument in config.args]
+    left_out = sorted(str(path.relative_to(ROOT)) for top in given for path in top.rglob("test_*.py") if is_slow(path))
+    rest = sorted(folder.name for folder in TESTS.iterdir() if any(folder.rglob("test_*.py")) and folder not in given)
+    return [f"left out, see make test: all of {', '.join(rest)}; and {len(left_out)} slow files:", *left_out]
+
+
+def is_slow(path):
+    """Whether a file of tests says so of all its tests."""
+    return path.suffix == ".py" and SLOW.search(path.read_text()) is not None
 
 
 LONG = bool(os.environ.get("TEST_LONG"))

@@ -14,6 +14,8 @@ from tests.support.stack import SHARDS
 from worker.receiver.health_checks import write_probe
 from worker.receiver.memory_guard import MemoryGuard
 
+pytestmark = pytest.mark.slow
+
 ROOM = 12_000_000
 
 

@@ -16,6 +16,8 @@ from tests.support.mixed_rules import RULES, document
 from tests.support.publication import publish
 from tests.support.stack import NOON, Stack
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recover(quietly):

@@ -18,6 +18,8 @@ from models.rules.costs import Cost
 from tests.support.environment import database_settings
 from tests.support.publication import newest_revision
 
+pytestmark = pytest.mark.slow
+
 COUNT = {"op": "count", "event": "login", "target": 3}
 
 

@@ -28,7 +28,7 @@ from models.rules.matcher import Matcher
 from tests.support.stack import SHARDS, Clock, Stack
 from worker.receiver.process import build_app
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 FOLDER = Path(__file__).parents[2] / "streams"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))

@@ -24,6 +24,8 @@ from tests.integration.tasks.test_flush_backlog import differences
 from tests.support.backups import DatabaseBackup, StateBackup
 from tests.support.stack import SHARDS, Stack
 
+pytestmark = pytest.mark.slow
+
 SHARD = shard_for("t1", "u1", SHARDS)
 TALLY = ("logins", "")
 

@@ -22,6 +22,8 @@ from tests.support.publication import publish
 from tests.support.stack import NOON, Stack
 from tools.loadtest.generator import Shape, make_plan
 
+pytestmark = pytest.mark.slow
+
 USERS = 25
 
 

@@ -22,6 +22,8 @@ from tools.loadtest.event_kinds import kinds_of
 from tools.loadtest.generator import Shape, make_plan
 from tools.loadtest.sender import SendReport
 
+pytestmark = pytest.mark.slow
+
 DAMAGE = Damage(1, 1.0, {"redis-killed": 1}, {}, {})
 
 

@@ -26,6 +26,8 @@ from tools.local.unprivileged import SERVER_ENVIRONMENT, Identity, reachable_ser
 from worker.migration import migrate
 from worker.partitions import prepare_database
 
+pytestmark = pytest.mark.slow
+
 
 class Silent:
     def say(self, line):

@@ -14,6 +14,8 @@ from tools.loadtest.report import as_data, as_table, faults
 from tools.loadtest.sender import SendReport
 from tools.loadtest.verification import verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sent():

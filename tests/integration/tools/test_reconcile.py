@@ -23,6 +23,8 @@ from tests.support.stack import NOON, SHARDS, WINDOW, Stack
 from tools.audit.examination import DEAD_EVENTS, Examiner
 from tools.audit.reconciliation import BUSY, NO_STAMP, SURPLUS_UNLOCK, TRIES, Reconciler
 
+pytestmark = pytest.mark.slow
+
 WRONG = "UPDATE user_goal_progress SET state = '[1]', progress = 1 WHERE goal_id = 'lessons'"
 
 

@@ -14,6 +14,8 @@ from tests.support.mixed_rules import RULES, document, plan_of, post, use_databa
 from tests.support.publication import publish
 from tests.support.stack import NOON, Stack
 
+pytestmark = pytest.mark.slow
+
 COMPARED = "tenant_id, user_id, goal_id, period, challenge_id, progress, status, rule_version, state, slots, is_part"
 
 

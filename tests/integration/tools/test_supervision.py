@@ -24,6 +24,8 @@ from tools.local.servers.selection import Question, Servers
 from tools.local.signals import Interrupts, StoppedError
 from tools.local.supervision import stop_leftover
 
+pytestmark = pytest.mark.slow
+
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 

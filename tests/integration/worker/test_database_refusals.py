@@ -23,6 +23,8 @@ from worker.database_check import refuse_unsuitable, require_suitable
 from worker.migration import migrate
 from worker.receiver.health_checks import database_probe
 
+pytestmark = pytest.mark.slow
+
 SAID = "PostgreSQL's database is in SQL_ASCII, and must be in UTF8"
 
 

@@ -15,6 +15,8 @@ from flower.urls import handlers
 from cli.client.ports import free_port
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "a password, with a comma"
 VIEWS = ["/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks", "/api/queues/length", "/metrics"]
 CONTROL = sorted(

@@ -28,6 +28,8 @@ from worker.receiver.history_check import HistoryCheck
 from worker.receiver.process import build_app
 from worker.wiring import read_challenges
 
+pytestmark = pytest.mark.slow
+
 COLD = 80
 
 

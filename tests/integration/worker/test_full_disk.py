@@ -20,6 +20,8 @@ from tests.support.servers import wait_until
 from tools.local.programs import Program
 from worker.scheduler import BoundedScheduler
 
+pytestmark = pytest.mark.slow
+
 NOISY = [
     sys.executable,
     "-c",

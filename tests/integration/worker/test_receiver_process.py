@@ -31,6 +31,8 @@ from tests.support.stack import Clock, Stack
 from web.server.server import listen
 from worker.receiver.process import Receiver, make_committer
 
+pytestmark = pytest.mark.slow
+
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
     from api.health.routes import health_router

@@ -24,6 +24,8 @@ from worker.celery_app import make_app
 from worker.receiver.health_checks import write_probe
 from worker.redis_requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 
+pytestmark = pytest.mark.slow
+
 VERBS = [["receiver"], ["worker", "--shards", "all"], ["worker", "--maintenance"], ["beat"], ["flower"]]
 
 

@@ -22,6 +22,8 @@ from worker.celery_app import SERIALIZER, make_app
 from worker.flower.page import QueueLengths
 from worker.redis_requirements import require_redis
 
+pytestmark = pytest.mark.slow
+
 
 def with_tls(folder):
     """Debian's server, which speaks TLS; that of the wheel does not."""

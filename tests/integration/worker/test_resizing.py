@@ -23,6 +23,8 @@ from tests.support.stack import SHARDS, Stack
 from worker.installation.change import Changer, Drain
 from worker.installation.joining import shared
 
+pytestmark = pytest.mark.slow
+
 USERS = [f"u{number}" for number in range(24)]
 
 

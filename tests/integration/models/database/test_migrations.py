@@ -4,6 +4,7 @@ import os
 import sys
 from subprocess import PIPE, Popen
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,6 +15,8 @@ from models.database.tables import metadata
 from tests.support.environment import database_settings, other_database
 from tests.support.stack import NOON, WINDOW
 from worker.migration import alembic_config, migrate
+
+pytestmark = pytest.mark.slow
 
 
 def _unmanaged(name, kind, _parents):

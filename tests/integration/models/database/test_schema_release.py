@@ -13,6 +13,8 @@ from tests.support.environment import database_settings
 from worker.migration import migrate
 from worker.schema_release import newest_known, refuse_newer_schema, require_tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def newer(engine):

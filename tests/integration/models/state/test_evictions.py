@@ -19,6 +19,8 @@ from tests.conftest import empty_tables, examples
 from tests.support.servers import wait_until
 from tests.support.stack import NOON, SHARDS, Stack
 
+pytestmark = pytest.mark.slow
+
 
 def shard_of(tenant_id, user_id):
     return shard_for(tenant_id, user_id, SHARDS)

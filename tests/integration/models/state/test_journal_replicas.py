@@ -13,6 +13,8 @@ from tests.support.servers import wait_until
 from tests.support.stack import Stack
 from worker.receiver.health_checks import replica_probe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(tmp_path):

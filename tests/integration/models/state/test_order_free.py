@@ -7,6 +7,7 @@ engines must end with the same rows, in Redis and in PostgreSQL.
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from models.rules.engine import apply_all
 from models.rules.operators import progress_of
 from tests.conftest import examples
 from tests.support.stack import GOALS, NOON, SHARDS
+
+pytestmark = pytest.mark.slow
 
 EVENTS = 12
 USERS = ("u1", "u2", "u:3")

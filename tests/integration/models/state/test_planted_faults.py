@@ -16,6 +16,8 @@ from tests.conftest import long_only
 from tests.support.engines import LiveEngine, meanings
 from tests.support.rule_strategies import HOUR, HOURS, START, events, histories, rulebooks
 
+pytestmark = pytest.mark.slow
+
 NOW = START + (HOURS + 1) * HOUR
 
 

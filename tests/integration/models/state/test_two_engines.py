@@ -18,6 +18,8 @@ from tests.support.engines import LiveEngine, meanings
 from tests.support.operator_cases import CASES, events_of, hour_of, rulebook_of
 from tests.support.rule_strategies import HOUR, HOURS, START, events, histories, rulebooks
 
+pytestmark = pytest.mark.slow
+
 NOW = START + (HOURS + 1) * HOUR
 RELAXED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
