@@ -45,13 +45,13 @@ test-integration: $(DEV) ## Run the tests on a Redis and a PostgreSQL, which the
 	$(PYTEST) tests/integration
 
 test-integration-setup: $(DEV) ## Start a Redis and a PostgreSQL that stay up for test-integration-run
-	$(BIN)/python -m tests.standing_servers start
+	$(BIN)/python -m tests.support.standing_servers start
 
 test-integration-run: test-integration-setup ## Run the integration tests on those
 	env $$(cat .test-servers/environment) $(BIN)/pytest tests/integration
 
 test-integration-teardown: $(DEV) ## Stop them and delete their data
-	$(BIN)/python -m tests.standing_servers stop
+	$(BIN)/python -m tests.support.standing_servers stop
 
 test-coverage: $(DEV) ## Run every test and print which lines of the product none has run
 	$(BIN)/coverage erase

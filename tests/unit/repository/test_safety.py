@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.safety import NotATestServerError, check_test_database, check_test_redis
+from tests.support.safety import NotATestServerError, check_test_database, check_test_redis
 
 
 @pytest.mark.parametrize("name", ["challenge_db", "tests", "test_of_life", ""])

@@ -1,4 +1,4 @@
-"""A Redis and a PostgreSQL that stay up between test runs: ``python -m tests.standing_servers start|stop``.
+"""A Redis and a PostgreSQL that stay up between test runs: ``python -m tests.support.standing_servers start|stop``.
 
 ``make test-integration-setup`` starts them, ``make test-integration-run`` uses them as often as is wanted, and
 ``make test-integration-teardown`` stops them. Their addresses are in ``.test-servers/environment``.
@@ -26,7 +26,7 @@ def start() -> None:
     rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     with (FOLDER / "keeper.log").open("wb") as log:
-        command = [sys.executable, "-m", "tests.standing_servers", "keep"]
+        command = [sys.executable, "-m", "tests.support.standing_servers", "keep"]
         keeper = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     PID.write_text(str(keeper.pid))
     wait_until(lambda: ENVIRONMENT.exists() or keeper.poll() is not None, seconds=60)
@@ -59,7 +59,7 @@ def _keeper() -> psutil.Process | None:
     """The process that holds them, if it is still that one."""
     try:
         process = psutil.Process(int(PID.read_text()))
-        return process if "tests.standing_servers" in process.cmdline() else None
+        return process if "tests.support.standing_servers" in process.cmdline() else None
     except (OSError, psutil.Error):
         return None
 
