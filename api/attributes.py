@@ -3,9 +3,8 @@
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from api.database_threads import DatabaseThreads
 from api.parameters import TenantId, UserId
@@ -19,7 +18,9 @@ from models.attributes import (
 )
 from models.errors import InvalidAttributesError
 from models.user_attributes import UserAttributes
+from web.bodies import read_body
 from web.callers import Caller
+from web.problems import ProblemError
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -59,9 +60,9 @@ def attributes_router(users: UserAttributes, threads: DatabaseThreads) -> APIRou
         tenant = tenant_id or caller.own_tenant
         caller.require("admin", tenant)
         try:
-            attributes = read_attributes(await _body(request))
+            attributes = read_attributes(await read_body(request, MAX_ATTRIBUTES_BYTES, "16 KiB"))
         except InvalidAttributesError as error:
-            raise HTTPException(422, str(error)) from error
+            raise ProblemError(422, str(error)) from error
         await threads.of(tenant, partial(users.replace, tenant, user_id, attributes))
         return _answer(attributes)
 
@@ -77,16 +78,3 @@ def attributes_router(users: UserAttributes, threads: DatabaseThreads) -> APIRou
 
 def _answer(attributes: Attributes) -> Response:
     return Response(pack_attributes(attributes), media_type="application/json")
-
-
-async def _body(request: Request) -> bytes:
-    """The body, never more of it in memory than the limit."""
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_ATTRIBUTES_BYTES:
-                raise HTTPException(413, "the body must not be larger than 16 KiB")
-    except ClientDisconnect as error:
-        raise HTTPException(400, "the body ended too early") from error
-    return bytes(body)

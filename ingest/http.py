@@ -4,34 +4,32 @@ In comes a body, which is read and parsed here because one event of a batch may 
 right; out goes the receipt, once the journal has what was accepted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, HTTPException, Request, Response
-from starlette.requests import ClientDisconnect
+from fastapi import APIRouter, Request, Response
 
 from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
 from ingest.json_body import parse_body
+from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.pipeline import Intake, Receipt
-from models.access import caller_noted
-from web.authentication import claim
-from web.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
-from web.problems import problem
+from models.access import ALL_TENANTS, Caller
+from web.bodies import read_body
+from web.callers import caller_of
+from web.problems import ProblemError
 
-MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 1_000
 _ENCODED = "Content-Encoding: send the body as it is, compressed ones are not taken"
-_TOO_LARGE = "the body must not be larger than 1 MiB"
 
 
 def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
-    """The receiver's routes over one intake."""
-    router = APIRouter(prefix="/v1", tags=["events"])
+    """The routes for events, over one intake."""
+    router = APIRouter(tags=["events"])
 
     @router.post(
-        "/events",
+        "/v1/events",
         status_code=202,
         response_model=EventsAnswer,
         responses=ANSWERS,
@@ -40,7 +38,7 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
     )
     async def take_events(request: Request) -> Response:
         """202 once every good event is durable; each refused one is named with its index, field and code."""
-        caller = caller_noted(request.state)
+        caller = caller_of(request)
         caller.require("ingest", caller.own_tenant)  # before a body is read for nothing
         intake.check(caller)
         items, size = await _read_items(request)
@@ -49,7 +47,7 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         return _answer(receipt, {"accepted": receipt.accepted, "rejected": receipt.rejected})
 
     @router.post(
-        "/ags/{topic}",
+        "/v1/ags/{topic}",
         status_code=202,
         response_model=AgsAnswer,
         responses={**ANSWERS, **UNKNOWN_TOPIC},
@@ -60,9 +58,9 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         """Takes what AccelByte publishes, as it stands; `ignored` counts events of other namespaces."""
         known = parse_topic(topic)
         if known is None:
-            raise HTTPException(404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}")
+            raise ProblemError(404, f"the topics are <namespace>.{LOGIN_TOPIC} and <namespace>.{STATISTIC_TOPIC}")
         # An event that names another namespace than its topic is refused by itself.
-        caller = caller_noted(request.state)
+        caller = caller_of(request)
         caller.require("ingest", known.namespace)
         intake.check(caller)
         items, size = await _read_items(request)
@@ -73,11 +71,34 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
     return router
 
 
+def _given(named: Any, otherwise: str) -> Any:
+    return otherwise if named is None else named
+
+
+def claim(items: Iterable[Any], caller: Caller) -> None:
+    """Let events belong to the caller's tenant unless they name one, which must be the caller's.
+
+    One event of another tenant refuses the whole request, before any event is validated: a sender that is not what it
+    says is not worked for in part.
+
+    Raises:
+        AccessDeniedError: an event names a tenant that the caller may not write to.
+    """
+    if caller.tenant_id == ALL_TENANTS:
+        return
+    for item in items:
+        if type(item) is dict:
+            named = item["tenant_id"] = _given(item.get("tenant_id"), caller.tenant_id)
+            # What is no text is no tenant, and is refused as an event.
+            if type(named) is str and named != caller.tenant_id:
+                caller.require("ingest", named)
+
+
 def _answer(receipt: Receipt, body: Mapping[str, Any]) -> Response:
     if receipt.accepted or receipt.ignored:
         return Response(orjson.dumps(body), 202, media_type="application/json")
     detail = "every event of the request was refused" if receipt.rejected else "the request holds no event"
-    return problem(422, detail, kind="nothing-accepted", **body)
+    raise ProblemError(422, detail, kind="nothing-accepted", **body)
 
 
 async def _read_items(request: Request) -> tuple[list[Any], int]:
@@ -86,26 +107,15 @@ async def _read_items(request: Request) -> tuple[list[Any], int]:
     try:
         parsed = parse_body(body)
     except ValueError as error:
-        raise HTTPException(400, f"the body is not JSON: {error}") from error
+        raise ProblemError(400, f"the body is not JSON: {error}") from error
     items = parsed if type(parsed) is list else [parsed]
     if len(items) > MAX_EVENTS:
-        raise HTTPException(413, "a request must not hold more than 1,000 events")
+        raise ProblemError(413, "a request must not hold more than 1,000 events")
     return items, len(body)
 
 
 async def _read_body(request: Request) -> bytes:
-    """The body, never more of it in memory than the limit, whatever its Content-Length says."""
+    """The body as it was sent."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, _ENCODED)  # what it unpacks to would have no bound
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
-        raise HTTPException(413, _TOO_LARGE)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE)
-    except ClientDisconnect as error:
-        raise HTTPException(400, "the body ended too early") from error
-    return bytes(body)
+        raise ProblemError(415, _ENCODED)  # what it unpacks to would have no bound
+    return await read_body(request)

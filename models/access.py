@@ -54,9 +54,3 @@ class Caller(NamedTuple):
 
 ANYBODY = Caller(None, ALL_TENANTS, "admin")
 """Every caller of an installation without keys, which listens on loopback only."""
-
-
-def caller_noted(state: object) -> Caller:
-    """Whoever was noted as ``caller`` in the state of a request; anybody where nothing checks keys."""
-    found: Caller = getattr(state, "caller", ANYBODY)
-    return found

@@ -6,14 +6,14 @@ In comes a request of either transport, out goes its ``Caller``, or a refusal. T
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.loopback import is_loopback
-from models.access import ALL_TENANTS, ANYBODY, Caller
+from models.access import ANYBODY, Caller
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
 from web.problems import problem, too_many, unavailable
 
@@ -98,29 +98,6 @@ def shown_in_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str
         (name.encode(), value.encode("latin-1", "replace") if isinstance(value, str) else value)
         for name, value in metadata or ()
     )
-
-
-def _given(named: Any, otherwise: str) -> Any:
-    return otherwise if named is None else named
-
-
-def claim(items: Iterable[Any], caller: Caller) -> None:
-    """Let events belong to the caller's tenant unless they name one, which must be the caller's.
-
-    One event of another tenant refuses the whole request, before any event is validated: a sender that is not what it
-    says is not worked for in part.
-
-    Raises:
-        AccessDeniedError: an event names a tenant that the caller may not write to.
-    """
-    if caller.tenant_id == ALL_TENANTS:
-        return
-    for item in items:
-        if type(item) is dict:
-            named = item["tenant_id"] = _given(item.get("tenant_id"), caller.tenant_id)
-            # What is no text is no tenant, and is refused as an event.
-            if type(named) is str and named != caller.tenant_id:
-                caller.require("ingest", named)
 
 
 def shown_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

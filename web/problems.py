@@ -1,8 +1,8 @@
 """Every error answer of the HTTP side as RFC 9457 ``application/problem+json``.
 
-In come the exceptions that leave a handler, out goes one shape. ``install_problems`` covers the whole app:
-the receiver's routes, those of other rooms, and what the framework itself refuses (404, 405, a bad
-parameter, a bug).
+In come the exceptions that leave a handler, out goes one shape. ``install_problems`` covers the whole app: what routes
+raise themselves (``ProblemError``), errors of the stores, and what the framework refuses (404, 405, a bad parameter,
+a bug).
 """
 
 import json
@@ -17,8 +17,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from ingest.browser_headers import HEADERS
-from ingest.pipeline import Rejection
 from models.errors import (
     AccessDeniedError,
     JournalFullError,
@@ -27,6 +25,7 @@ from models.errors import (
     RateLimitedError,
     RetryableError,
 )
+from web.browser_headers import HEADERS
 from web.public_errors import words_for_caller
 
 PROBLEM_JSON = "application/problem+json"
@@ -48,11 +47,21 @@ class Problem(BaseModel):
     detail: str
 
 
-class RejectedBatch(Problem):
-    """The problem of a request none of whose events was accepted."""
+class ProblemError(Exception):
+    """A request that cannot be served, with the answer that says so; any route may raise it."""
 
-    accepted: int = Field(default=0, description="Always 0.")
-    rejected: list[Rejection]
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        """The parameters are those of ``problem``."""
+        super().__init__(detail)
+        self.answer = problem(status, detail, kind=kind, headers=headers, **more)
 
 
 def problem(
@@ -87,11 +96,18 @@ def install_problems(app: FastAPI) -> None:
     The handlers are coroutines, though they wait for nothing: others would need a thread, and those of requests may all
     be waiting for a server that is away.
     """
+    app.add_exception_handler(ProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RetryableError, _try_again)
     app.add_exception_handler(AccessDeniedError, _denied)
     app.add_exception_handler(Exception, _broken)
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ProblemError):
+        raise error
+    return error.answer
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import structlog
-from fastapi import APIRouter, Depends, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from api.database_threads import DatabaseThreads
 from api.dead_letters.shapes import (
@@ -29,6 +29,7 @@ from models.database.dead_letters.changes import LetterChanges
 from models.database.dead_letters.filter import LetterFilter
 from models.database.dead_letters.reader import LetterReader
 from web.callers import Caller
+from web.problems import ProblemError
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     403: {"description": "The caller is no operator of that tenant."},
@@ -69,12 +70,10 @@ class DeadLetterService:
 
 def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: DatabaseThreads) -> APIRouter:
     """``/v1/dead-letters`` and what is below it."""
-    router = APIRouter(
-        prefix="/v1/dead-letters", tags=["dead letters"], dependencies=[Depends(_operator)], responses=_ANSWERS
-    )
+    router = APIRouter(tags=["dead letters"], dependencies=[Depends(_operator)], responses=_ANSWERS)
     _add_reading(router, service.reader, threads)
 
-    @router.post("/redrive", summary="Send dead letters their way once more")
+    @router.post("/v1/dead-letters/redrive", summary="Send dead letters their way once more")
     async def redrive_letters(body: WantedLetters, caller: Caller) -> RedriveReport:
         """Events enter the journal with their ids, so none counts twice; rows that PostgreSQL refused are written."""
         wanted = body.as_filter(_tenant(caller, body.tenant_id))
@@ -83,7 +82,7 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: D
             log.info("dead_letters_redriven", redriven=report.redriven, refused=len(report.refused), key=caller.key_id)
         return report
 
-    @router.post("/discard", summary="Delete dead letters")
+    @router.post("/v1/dead-letters/discard", summary="Delete dead letters")
     async def discard_letters(body: WantedLetters, caller: Caller) -> DiscardReport:
         """What they hold is gone for good: export them first."""
         wanted = body.as_filter(_tenant(caller, body.tenant_id))
@@ -96,23 +95,25 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: D
 
 
 def _add_reading(router: APIRouter, reader: LetterReader, threads: DatabaseThreads) -> None:
-    @router.get("", summary="Dead letters, the newest first")
+    @router.get("/v1/dead-letters", summary="Dead letters, the newest first")
     async def list_letters(asked: Annotated[WantedPage, Query()], caller: Caller) -> Letters:
         wanted = asked.as_filter(_tenant(caller, asked.tenant_id))
         found = await threads(reader.newest, wanted, before=asked.cursor, limit=asked.limit)
         following = found[-1].id if len(found) == asked.limit else None
         return Letters(letters=[Letter.of(head) for head in found], next=following)
 
-    @router.get("/groups", summary="Dead letters by their cause")
+    @router.get("/v1/dead-letters/groups", summary="Dead letters by their cause")
     async def list_groups(asked: Annotated[Wanted, Query()], caller: Caller) -> Groups:
         found = await threads(reader.groups, asked.as_filter(_tenant(caller, asked.tenant_id)))
         return Groups(groups=[Group.of(group) for group in found])
 
-    @router.get("/{letter_id}", summary="One dead letter with all that is known of it", responses=_UNKNOWN)
+    @router.get(
+        "/v1/dead-letters/{letter_id}", summary="One dead letter with all that is known of it", responses=_UNKNOWN
+    )
     async def show_letter(letter_id: Annotated[LetterId, Path()], caller: Caller) -> WholeLetter:
         found = await threads(reader.letter, letter_id, LetterFilter(tenant_id=_tenant(caller, None)))
         if found is None:
-            raise HTTPException(404, "there is no such dead letter")
+            raise ProblemError(404, "there is no such dead letter")
         return WholeLetter.of_stored(found)
 
 

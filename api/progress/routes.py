@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Protocol
 
 import structlog
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from api.database_threads import DatabaseThreads
@@ -24,6 +24,7 @@ from models.rules.rows import Row
 from models.state.progress.records import Records
 from models.user_attributes import UserAttributes
 from web.callers import Caller
+from web.problems import ProblemError
 
 log = structlog.get_logger()
 
@@ -182,6 +183,6 @@ def progress_router(service: ProgressService, threads: DatabaseThreads) -> APIRo
         try:
             return await answer(service, threads, tenant, user_id, reveal=reveal)
         except DatabaseUnavailableError as error:
-            raise HTTPException(503, "neither Redis nor PostgreSQL can say now", {"Retry-After": "1"}) from error
+            raise ProblemError(503, "neither Redis nor PostgreSQL can say now", headers={"Retry-After": "1"}) from error
 
     return router

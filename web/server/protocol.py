@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ingest.http import MAX_BODY_BYTES
+from web.bodies import MAX_BODY_BYTES
 from web.server.limits import ConnectionLimits
 from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
 from web.server.slow_readers import ReaderWatch

@@ -3,8 +3,8 @@
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ingest.browser_headers import HEADERS
-from ingest.http import MAX_BODY_BYTES
+from web.bodies import MAX_BODY_BYTES
+from web.browser_headers import HEADERS
 from web.problems import RETRY_AFTER_SECONDS, problem
 
 MAX_URL_BYTES = 8 * 1024

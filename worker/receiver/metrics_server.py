@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from config.settings import Settings
-from ingest.browser_headers import HEADERS
+from web.browser_headers import HEADERS
 from web.server.server import listen
 from web.server.tls import certificate_of
 

@@ -12,28 +12,24 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.metadata import version
 
 import structlog
 import uvloop
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
-from api.docs_page import docs_router
 from config.settings import Settings
 from ingest.accelbyte import AgsReader
-from ingest.addresses import AddressCheck, known_parameters
-from ingest.browser_headers import BrowserHeaders
 from ingest.group import CommitLimits
 from ingest.group_commit import Append, GroupCommitter, Publish
 from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
 from ingest.http import build_router
+from ingest.openapi import BODIES
 from ingest.pipeline import Intake
 from ingest.quotas import Quotas
 from models.state.metrics import Meters
-from web.authentication import Door, install_door
-from web.openapi import install_openapi
-from web.problems import install_problems
+from web.application import make_application
+from web.authentication import Door
 from web.server.server import GRACE, HttpServer, limits_of, listen
 from web.server.tls import certificate_of
 
@@ -48,25 +44,7 @@ log = structlog.get_logger()
 
 def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (), door: Door | None = None) -> FastAPI:
     """The HTTP application: the receiver's routes and those of other rooms. Without a door, it takes anybody."""
-    app = FastAPI(
-        title="Questline",
-        version=version("questline"),
-        description="Events in, exact progress out.",
-        dependencies=[Depends(known_parameters)],
-        docs_url=None,  # its own pages load what they need from elsewhere
-        redoc_url=None,
-    )
-    app.include_router(build_router(intake, ags))
-    app.include_router(docs_router())
-    for router in routers:
-        app.include_router(router)
-    install_problems(app)
-    app.add_middleware(AddressCheck)
-    if door is not None:
-        install_door(app, door)
-    app.add_middleware(BrowserHeaders)  # outermost: refusals have them too
-    install_openapi(app)
-    return app
+    return make_application([build_router(intake, ags), *routers], door, BODIES)
 
 
 class Stopping:

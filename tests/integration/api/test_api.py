@@ -32,6 +32,7 @@ from tasks.broker.publisher import QueuePeek
 from tasks.dead_letters.count import DepthKeeper
 from tests.support.dead_letters import batch_letter, bury, message_letter
 from tests.support.stack import GOALS, NOON, SHARDS, WINDOW, FixedRules
+from web.application import make_application
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
 
@@ -60,9 +61,7 @@ def _client(stack, **changes):
         "shards": SHARDS,
         "now_us": stack.clock,
     }
-    app = FastAPI()
-    app.include_router(progress_router(ProgressService(**(parts | changes)), DatabaseThreads()))
-    return Client(app)
+    return Client(make_application([progress_router(ProgressService(**(parts | changes)), DatabaseThreads())]))
 
 
 def _attributes(stack, engine=None):

@@ -8,7 +8,6 @@ from threading import Event
 import grpc
 import pytest
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from httpx import ASGITransport, AsyncClient
@@ -26,13 +25,12 @@ from models.state.keys import shard_keys
 from tests.support.servers import embedded_redis
 from tests.support.stack import SHARDS
 from tests.unit.docs.test_docs import code, table
-from web.problems import install_problems
+from web.application import make_application
 from worker.receiver.health_checks import Backlog, database_probe, make_backlog, receiver_checks, write_probe
 
 
 def ask(pulse, path="/readyz", **options):
-    app = FastAPI()
-    app.include_router(health_router(pulse, **options))
+    app = make_application([health_router(pulse, **options)])
 
     async def get():
         async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
@@ -61,9 +59,7 @@ def test_readiness_says_what_is_wrong_by_dependency_and_nothing_of_the_inside():
 
 
 def test_readiness_and_errors_are_told_while_all_threads_of_requests_wait():
-    app, waiting, go_on = FastAPI(), [], Event()
-    install_problems(app)
-    app.include_router(health_router(Pulse({"state": fine}, {})))
+    app, waiting, go_on = make_application([health_router(Pulse({"state": fine}, {}))]), [], Event()
 
     @app.get("/wait")
     def wait():

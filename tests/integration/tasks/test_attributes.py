@@ -26,8 +26,7 @@ from models.state.keys import attributes_key, member
 from models.user_attributes import UserAttributes
 from tasks.apply.enrichment import AttributeStamper
 from tests.support.stack import NOON, SHARDS, goal
-from web.openapi import install_openapi
-from web.problems import install_problems
+from web.application import make_application
 
 TTL = timedelta(hours=1)
 ADA = ("t1", "ada")
@@ -211,11 +210,7 @@ class Client:
 
 
 def client_over(users):
-    app = FastAPI()
-    app.include_router(attributes_router(users, DatabaseThreads()))
-    install_problems(app)
-    install_openapi(app)
-    return Client(app)
+    return Client(make_application([attributes_router(users, DatabaseThreads())]))
 
 
 @pytest.mark.parametrize("user", ["ada", "a/b", "a/attributes", "a:b|c", "ü ñ", "50%", "x?y=z"])

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
-from ingest.http import MAX_BODY_BYTES
 from tests.support.http_server import serving
 from tests.support.servers import wait_until
+from web.bodies import MAX_BODY_BYTES
 from web.problems import install_problems
 from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 

@@ -8,11 +8,12 @@ import pytest
 
 from config.loopback import is_loopback
 from config.settings import Settings
+from ingest.http import claim
 from models import api_keys
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.api_keys import ApiKey, KeyRing, draw_key, hash_secret
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
-from web.authentication import claim, shown_in_metadata
+from web.authentication import shown_in_metadata
 from worker.receiver.api_keys import RateLimits, require_keys
 
 NOW = 1_762_770_600_000_000
