@@ -32,7 +32,7 @@ from ingest.accelbyte import AgsReader
 from ingest.pipeline import Intake
 from models.database.connection import connect_database
 from models.state.connection import connect_state
-from models.state.scripts import SCRIPTS, script_source
+from models.state.lua_source import SCRIPTS, script_source, with_parts
 from tasks.runtime import Runtime
 from tests.conftest import empty_tables
 from tests.support.environment import database_settings, remember_path
@@ -170,7 +170,7 @@ def _scripts_run(redis: Redis, trace: Trace) -> Iterator[None]:
                 break
             if words[0].upper() == "EVALSHA" and words[1] in names:
                 trace.scripts.append(names[words[1]])
-    sources = [script_source(name) for name in set(trace.scripts)]
+    sources = [with_parts(name) for name in set(trace.scripts)]
     trace.lua_files = sorted(
         str(path.relative_to(ROOT))
         for path in (ROOT / "models").rglob("*.lua")

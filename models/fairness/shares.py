@@ -1,13 +1,14 @@
 """Shares of something that is bounded, so that whoever takes a lot of it leaves room for others.
 
-An owner may hold at most ``SHARE`` times what is still free ("dynamic thresholds", Choudhury and Hahne 1998). One that
-is alone takes four fifths; several that want all of it come to hold the same; an owner that holds little finds room,
-however many there are. Nothing is reserved for an owner that is not here. ``append_journal.lua`` goes by the same rule.
+An owner may hold at most ``Limit.SHARE`` times what is still free ("dynamic thresholds", Choudhury and Hahne 1998). One
+that is alone takes four fifths; several that want all of it come to hold the same; an owner that holds little finds
+room, however many there are. Nothing is reserved for an owner that is not here. ``append_journal.lua`` goes by the same
+rule.
 """
 
 from collections import Counter
 
-SHARE = 4
+from models.wire import Limit
 
 
 class Shares:
@@ -28,7 +29,7 @@ class Shares:
 
     def is_past_share(self, owner: str, amount: int) -> bool:
         """Whether so much more is more than this owner's share."""
-        return self._held[owner] + amount > SHARE * (self.limit - self.held - amount)
+        return self._held[owner] + amount > Limit.SHARE * (self.limit - self.held - amount)
 
     def take(self, owner: str, amount: int) -> None:
         """Hold so much more, whatever the bounds say."""

@@ -11,9 +11,9 @@ from itertools import count
 
 from config.shards import shard_for
 from models.events import Event
+from models.wire import Text
 
-PROBE_TENANT = "~probe"
-"""No caller's: '~' is in no tenant id. The script that applies events knows it too."""
+PROBE_TENANT = Text.PROBE_TENANT
 _EVENT_TYPE = "\x1fprobe"  # a control character is in no event type, of a caller or of a rule
 _PAYLOAD = b'{"probe":true}'
 

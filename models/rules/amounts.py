@@ -8,7 +8,9 @@ accepted number stay exact.
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-BASE = 10**15
+from models.wire import Limit
+
+BASE = Limit.SUM_BASE
 _PER_UNIT = 10**9
 
 

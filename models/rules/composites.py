@@ -13,9 +13,7 @@ in whatever order events arrive.
 from typing import Any
 
 from models.rules.graph import Node
-
-MAX_STRETCHES = 64
-"""Merged stretches that a part remembers: the newest."""
+from models.wire import Limit
 
 
 def first_composite(node: Node, completed: list[int]) -> list[Any]:
@@ -35,7 +33,7 @@ def add_stretch(stretches: list[int], begin: int, end: int) -> None:
             apart.append((pair_begin, pair_end))
         else:
             begin, end = min(begin, pair_begin), max(end, pair_end)
-    merged = sorted([*apart, (begin, end)])[-MAX_STRETCHES:]
+    merged = sorted([*apart, (begin, end)])[-Limit.MAX_STRETCHES :]
     stretches[:] = [moment for pair in merged for moment in pair]
 
 

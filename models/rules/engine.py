@@ -10,10 +10,11 @@ from models.events import Event
 from models.rules.composites import add_stretch, first_composite, settle
 from models.rules.goals import Rulebook
 from models.rules.graph import Node, Parent
-from models.rules.matcher import GUEST, OWN, Matcher, Step, always
+from models.rules.matcher import Matcher, Step, always
 from models.rules.operators import Outcome, advance, carried, first_state
 from models.rules.rows import Row, Unlock
 from models.rules.version_states import main_slot, open_slot
+from models.wire import Mode
 
 Rows = dict[tuple[str, str], Row]
 """One user's rows by (node id, period)."""
@@ -52,10 +53,16 @@ class UserEngine:
         key = (node.node_id, step.period)
         row = self.rows.get(key)
         if row is None:
-            if step.mode != OWN:  # a user is not in progress by events that would have counted before
+            if step.mode != Mode.CURRENT:  # a user is not in progress by events that would have counted before
                 return
             row = self._new_row(node, step.period, first_state(node))
-        row, slot = open_slot(row, node, step.mode, create=step.mode in (OWN, GUEST), empty=lambda: first_state(node))
+        row, slot = open_slot(
+            row,
+            node,
+            step.mode,
+            create=step.mode in (Mode.CURRENT, Mode.GRANDFATHERED),
+            empty=lambda: first_state(node),
+        )
         if slot is None:
             return
         outcome = advance(slot.state, step, self._event)

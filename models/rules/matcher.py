@@ -15,21 +15,17 @@ from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.graph import Network, Node
 from models.rules.rule import USER_ZONE, Rule
 from models.rules.versions import compile_all
+from models.wire import Mode
 
 DEFAULT_LATENESS_US = 9 * 86_400_000_000
 """The accepted lateness and the margin of waiting batches, where nothing else is said."""
-
-OWN, CARRY, GUEST, LATE_GUEST = 0, 1, 2, 3
-"""What a step is to its row: of the version that its event falls under; for a later version that carries the progress
-on, where the user has come to it; for a version before, in case an event comes that shows the user to be on it; the
-same, when no such event can come any more."""
 
 
 class Step(NamedTuple):
     """One event's move on one node."""
 
     node: Node
-    mode: int
+    mode: Mode
     period: str
     amount: float
     """``sum``: the high half of the amount. ``latest``, ``max``, ``min``: the value. ``distinct``: the value's mark.
@@ -66,12 +62,12 @@ class Matcher:
         steps: list[Step] = []
         fields = EventFields(event)
         for node in network.by_event.get(event.event_type, ()):
-            own = _steps_of(node, event, fields, OWN)
+            own = _steps_of(node, event, fields, Mode.CURRENT)
             steps += own
             for later in node.carries:
-                steps += [step._replace(node=later, mode=CARRY) for step in own]
+                steps += [step._replace(node=later, mode=Mode.MIGRATED) for step in own]
         for guest in network.guests.get(event.event_type, ()):
-            mode = GUEST if event.occurred_at < guest.settled_at else LATE_GUEST
+            mode = Mode.GRANDFATHERED if event.occurred_at < guest.settled_at else Mode.GRANDFATHERED_LATE
             steps += _steps_of(guest.node, event, fields, mode)
         return steps
 
@@ -81,7 +77,7 @@ def always(rulebook: Rulebook) -> Matcher:
     return Matcher(only(rulebook))
 
 
-def _steps_of(node: Node, event: Event, fields: EventFields, mode: int) -> list[Step]:
+def _steps_of(node: Node, event: Event, fields: EventFields, mode: Mode) -> list[Step]:
     rule = node.rule
     if node.is_choosy and not _counts(node.goal, rule, event, fields):
         return []

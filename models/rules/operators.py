@@ -25,15 +25,11 @@ from typing import Any, NamedTuple
 from models.events import Event, identity_hash
 from models.rules.amounts import BASE, join, split
 from models.rules.graph import Node
-from models.rules.matcher import CARRY, Step
+from models.rules.matcher import Step
 from models.rules.rows import Row
 from models.rules.sequences import chain
 from models.rules.streaks import streak_up_to, with_period
-
-MAX_RUNS = 64
-"""Runs that a streak remembers: the newest."""
-MAX_STEP_TIMES = 64
-"""Times that a sequence remembers of a step: the oldest, and the newest others."""
+from models.wire import Limit, Mode
 
 
 class Outcome(NamedTuple):
@@ -81,7 +77,7 @@ def carried(state: list[Any], step: Step, event: Event, outcome: Outcome) -> Out
     known, so only events of the version itself complete a ``latest``.
     """
     rule = step.node.rule
-    if rule.op == "latest" and step.mode == CARRY:
+    if rule.op == "latest" and step.mode == Mode.MIGRATED:
         return outcome._replace(reached_at=0)
     best = rule.op in ("max", "min") and not outcome.reached_at
     if best and (state[0] >= rule.target if rule.op == "max" else state[0] <= rule.target):
@@ -165,7 +161,8 @@ def _distinct(state: list[Any], step: Step, event: Event) -> Outcome:
 
 def _streak(state: list[Any], step: Step, event: Event) -> Outcome:
     rule, period = step.node.rule, int(step.amount)
-    runs = with_period([(state[place], state[place + 1]) for place in range(1, len(state), 2)], period)[-MAX_RUNS:]
+    runs = [(state[place], state[place + 1]) for place in range(1, len(state), 2)]
+    runs = with_period(runs, period)[-Limit.MAX_RUNS :]
     longest = current = 0
     for last in range(len(runs)):
         current = streak_up_to(runs, last, rule.grace)
@@ -182,7 +179,7 @@ def _sequence(state: list[Any], step: Step, event: Event) -> Outcome:
     for times in lists:
         if reached:
             times[:] = [at for at in times if at <= reached]
-        if len(times) > MAX_STEP_TIMES:
+        if len(times) > Limit.MAX_STEP_TIMES:
             del times[1]
     state[0] = length
     return Outcome(reached, contributes=place == len(lists))

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.rules.graph import Node
-from models.rules.matcher import CARRY, OWN
 from models.rules.rows import Row
-
-VERSION, IS_OWN, STATE, OPERATOR = 0, 1, 2, 3
-"""Places in a slot: the version; whether an event fell under it, or under one that it goes on from; the state, and the
-operator it is of."""
+from models.wire import Mode, VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +25,11 @@ class Slot:
 
 def find_slot(row: Row, version: int) -> list[Any] | None:
     """The slot of a version."""
-    return next((slot for slot in row.slots if slot[VERSION] == version), None)
+    return next((slot for slot in row.slots if slot[VersionState.VERSION] == version), None)
 
 
 def open_slot(
-    row: Row, node: Node, mode: int, *, create: bool, empty: Callable[[], list[Any]]
+    row: Row, node: Node, mode: Mode, *, create: bool, empty: Callable[[], list[Any]]
 ) -> tuple[Row, Slot | None]:
     """The state under a node's version, made where ``create`` says so; None where there is none to move."""
     if not row.slots and row.rule_version == node.version:
@@ -47,26 +43,28 @@ def open_slot(
         if not create:
             return row, None
         kept = _kept(row, node)
-        state = deepcopy(kept[STATE]) if kept else empty()
-        slot = [node.version, mode == OWN or kept is not None, state, node.rule.op]
-        row = row._replace(slots=sorted([*row.slots, slot], key=lambda one: int(one[VERSION])))
-    elif mode in (OWN, CARRY):  # progress that is carried on shows as well that the user had come to it
-        slot[IS_OWN] = True
-    elif not slot[IS_OWN] and not create:
+        state = deepcopy(kept[VersionState.STATE]) if kept else empty()
+        slot = [node.version, mode == Mode.CURRENT or kept is not None, state, node.rule.op]
+        row = row._replace(slots=sorted([*row.slots, slot], key=lambda one: int(one[VersionState.VERSION])))
+    elif mode in (Mode.CURRENT, Mode.MIGRATED):  # what is carried on shows as well that the user came to it
+        slot[VersionState.IS_OWN] = True
+    elif not slot[VersionState.IS_OWN] and not create:
         return row, None
-    return row, Slot(slot[STATE], slot[IS_OWN])
+    return row, Slot(slot[VersionState.STATE], slot[VersionState.IS_OWN])
 
 
 def main_slot(row: Row, node: Node) -> Row:
     """The row showing its main state: the newest, or the oldest that its users stay on."""
-    own = [slot for slot in row.slots if slot[IS_OWN]]
+    own = [slot for slot in row.slots if slot[VersionState.IS_OWN]]
     if not own:
         return row
-    main = next((slot for slot in own if slot[VERSION] in node.staying), own[-1])
-    return row._replace(rule_version=main[VERSION], state=main[STATE], operator=main[OPERATOR])
+    main = next((slot for slot in own if slot[VersionState.VERSION] in node.staying), own[-1])
+    version, _, state, operator = main
+    return row._replace(rule_version=version, state=state, operator=operator)
 
 
 def _kept(row: Row, node: Node) -> list[Any] | None:
     """The slot of an earlier version that a new one goes on from."""
     known = range(node.keeps_from, node.version) if node.keeps_from else ()
-    return next((slot for slot in reversed(row.slots) if slot[IS_OWN] and slot[VERSION] in known), None)
+    own = (slot for slot in reversed(row.slots) if slot[VersionState.IS_OWN])
+    return next((slot for slot in own if slot[VersionState.VERSION] in known), None)

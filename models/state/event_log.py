@@ -18,6 +18,7 @@ from models.state.connection import state_errors
 from models.state.keys import shard_keys
 from models.state.progress.flush_reads import ReadTrace
 from models.state.scripts import register
+from models.wire import LoggedEvaluation, LoggedUnlock
 
 
 class LogEntry(NamedTuple):
@@ -101,14 +102,14 @@ class ShardLog:
 def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     batch = unpack_unchecked(fields[b"batch"])
     places: list[int] = msgpack.unpackb(fields[b"places"])
-    unlocks: list[list[Any]] = msgpack.unpackb(fields.get(b"unlocks", b"\x90"))
+    unlocks = [LoggedUnlock(*given) for given in msgpack.unpackb(fields.get(b"unlocks", b"\x90"))]
     return LogEntry(
         entry_id=entry_id,
         shard=shard,
         stamp=int(fields[b"stamp"]),
         applied_at=int(fields[b"at"]),
         events=[batch[place] for place in places],
-        unlocks=[Unlock(batch[place], *rest) for place, *rest in unlocks],
+        unlocks=[Unlock(batch[unlock.event], *unlock[1:]) for unlock in unlocks],
         size=sum(len(fields.get(name, b"")) for name in (b"batch", b"unlocks", b"evaluations")),
         revision=int(fields.get(b"revision", b"0")),
         evaluations=[
@@ -120,18 +121,18 @@ def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
 
 
 def _evaluation(batch: Sequence[Event], given: Sequence[Any], evaluated_at: int) -> Evaluation:
-    place, goal_id, period, challenge_id, version, status_before, status, before, after, decision = given
+    said = LoggedEvaluation(*given)
     return Evaluation(
-        batch[place],
-        goal_id,
-        period,
-        challenge_id,
-        version,
-        status_before,
-        status,
-        _number(before),
-        _number(after),
-        decision,
+        batch[said.event],
+        said.goal_id,
+        said.period,
+        said.challenge_id,
+        said.rule_version,
+        said.status_before,
+        said.status,
+        _number(said.progress_before),
+        _number(said.progress_after),
+        said.decision,
         evaluated_at,
     )
 

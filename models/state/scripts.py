@@ -1,4 +1,4 @@
-"""The Lua scripts by name, read from the package, and the one way to run them.
+"""The one way to run a Lua script.
 
 A script is sent by its digest. A server that does not know it (it was restarted, a replica took over, somebody flushed
 its scripts) has run nothing, so the same call is sent again with the script's text: one command, which nothing can
@@ -6,36 +6,15 @@ come in between. redis-py's own ``Script`` loads first and then calls again, and
 fail where the script goes away in between.
 """
 
-import re
 from collections.abc import Sequence
 from hashlib import sha1
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError
 from redis.lock import Lock
 
-_LUA = Path(str(files("models.state") / "lua"))
-_TEXTS = {path.stem: path for path in sorted(_LUA.rglob("*.lua"))}
-PARTS = tuple(name for name, path in _TEXTS.items() if path.is_relative_to(_LUA / "apply"))
-"""The parts that ``apply_events`` includes."""
-SCRIPTS = tuple(name for name in _TEXTS if name not in PARTS)
-"""The scripts."""
-
-
-_INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
-
-
-def script_source(name: str) -> str:
-    """The text of the script ``<name>.lua``, each line ``-- include: <part>`` replaced by that part's text."""
-    return _INCLUDE.sub(lambda line: part_source(line[1]), _TEXTS[name].read_text(encoding="utf-8"))
-
-
-def part_source(name: str) -> str:
-    """The text of ``lua/apply/<name>.lua``, a part of ``apply_events.lua``."""
-    return _TEXTS[name].read_text(encoding="utf-8")
+from models.state.lua_source import script_source
 
 
 class Script:

@@ -24,7 +24,7 @@ KEYS[15...] for each user of the plan, in its order:
          seen_now           set     of that generation
          seen_after         set     of the next one: another worker's clock may be ahead
 
-ARGV[1]  plan               msgpack see models/state/progress/apply_request.py
+ARGV[1]  plan               msgpack see models/state/progress/apply_request.py, and for its records models/wire.py
 ARGV[2]  packed             bytes   all events, for the log
 ARGV[3]  batch_ids          msgpack the journal entries that these events are
 ARGV[4]  now                int     microseconds since the epoch
@@ -35,7 +35,7 @@ ARGV[8]  revision           int     the newest publication of rules that the cal
 ARGV[9]  evaluation_log     int     which evaluations to log: 0 none, 1 changes of status, 2 every step
 ARGV[10] known_revision     int     the newest publication that the caller knew of, whether it could read it or not
 
-RETURNS {applied events, duplicate events, completed goals, dirty users of the shard, {{user index, token}, ...} cold},
+RETURNS ApplyReply, with a list of Cold;
         or {fence} where the plan was made with a revision below it; '' where there is no fence. Nothing is done then.
 ]]
 assert(#KEYS >= 14 and #KEYS % 4 == 2 and #ARGV == 10)
@@ -53,33 +53,14 @@ local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV
 local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local revision, evaluation_log = ARGV[8], tonumber(ARGV[9])
 
-local CHUNK = 1000 -- arguments of one command; Lua's stack holds about 8,000
-local STAMP_DIGITS = 16 -- in front of every packed row, models/state/progress/records.py
-
-local MARK = '\31' -- between a node's id and its period in a record's field
-local OWN, CARRY, GUEST = 0, 1, 2 -- models/rules/matcher.py
-
--- By position: a node, a user and an event of the plan; a row of a record; the fields of a record read first.
-local ID, CHALLENGE_ID, OPERATOR, KERNEL, VERSION, TARGET, A, B, STEPS = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local IS_PART, EXACT, PERIODIC, TIMED, KEEPS_FROM, STAYING, ENDS_AT = 10, 11, 12, 13, 14, 15, 16
-local LOCK, UNLOCKS, PARTS, PARENTS, HAS_ROW, TOLD = 17, 18, 19, 20, 21, 22
-local PART_SIZE = 3 -- a part: id, whether periodic, whether exact
-local MEMBER, FIELDS, PERIODS, LANES, EVENTS = 1, 2, 3, 4, 5
-local HASH, AT, PLACE, FIRST_STEP, STEP_SIZE = 1, 2, 3, 4, 3
-local R_GOAL, R_PERIOD, R_CHALLENGE, R_OPERATOR, R_VERSION, R_STAMP = 1, 2, 3, 4, 5, 6
-local R_COMPLETED, R_UPDATED, R_STATE, R_REACHED, R_SLOTS, R_PART = 7, 9, 10, 11, 12, 13
-local R_TOLD = 14 -- in Redis only: the composites that were told all they need of a completed part
-local LOADED, DIRTY, SEEN, SEEN_BEFORE, META = 1, 2, 3, 4, 4
-local PROBE = '~probe:' -- begins the member of models/fleet/probes.py, whose events count nowhere
-
 -- One command with a list of arguments of any length; the replies of a reading command are joined.
 local function call(command, key, arguments)
-  if #arguments <= CHUNK then
+  if #arguments <= Limit.CHUNK then
     return redis.call(command, key, unpack(arguments))
   end
   local replies = {}
-  for first = 1, #arguments, CHUNK do
-    local reply = redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+  for first = 1, #arguments, Limit.CHUNK do
+    local reply = redis.call(command, key, unpack(arguments, first, math.min(first + Limit.CHUNK - 1, #arguments)))
     for index = 1, type(reply) == 'table' and #reply or 0 do
       replies[#replies + 1] = reply[index]
     end
@@ -126,14 +107,14 @@ local function new_events(user, base, seen, seen_before)
   local now_key, before_key = KEYS[base + 2 + at - generation], KEYS[base + 1 + at - generation]
   local before = at == seen and seen_before or seen
   local hashes, fresh, added = {}, {}, {}
-  for index, event in ipairs(user[EVENTS]) do
-    hashes[index] = event[HASH]
+  for index, event in ipairs(user[User.events]) do
+    hashes[index] = event[Event.identity_hash]
   end
   local known_now = of_user('SMISMEMBER', now_key, hashes)
   local known_before = before == at - 1 and of_user('SMISMEMBER', before_key, hashes) or {}
   local taken = {}
-  for index, event in ipairs(user[EVENTS]) do
-    local hash = event[HASH]
+  for index, event in ipairs(user[User.events]) do
+    local hash = event[Event.identity_hash]
     if known_now[index] == 1 or known_before[index] == 1 or taken[hash] then
       duplicates = duplicates + 1
     else
@@ -150,14 +131,15 @@ end
 
 -- The fields of a user that the events change, each followed by its row.
 local function advance_rows(record, user, read, events)
-  local periods, lanes = user[PERIODS], user[LANES]
-  begin_user(record, user[FIELDS], read)
+  local periods, lanes = user[User.periods], user[User.lanes]
+  begin_user(record, user[User.fields], read)
   for _, event in ipairs(events) do
-    applied[#applied + 1] = event[PLACE]
-    for step = FIRST_STEP, #event, STEP_SIZE do
-      local lane = event[step]
-      local node, row, mode = nodes[lanes[lane]], lanes[lane + 1], lanes[lane + 2]
-      apply_step(event, node, mode, META + row, periods[row], event[step + 1], event[step + 2])
+    applied[#applied + 1] = event[Event.position]
+    for before = Event.SIZE, #event - 1, Step.SIZE do
+      local lane = event[before + Step.lane] - 1
+      local node, row, mode = nodes[lanes[lane + Lane.node]], lanes[lane + Lane.row], lanes[lane + Lane.mode]
+      local amount, low = event[before + Step.amount], event[before + Step.low]
+      apply_step(event, node, mode, Meta.SIZE + row, periods[row], amount, low)
     end
   end
   return changed_rows()
@@ -165,18 +147,21 @@ end
 
 -- First everything is read and computed, and only then written: a fault in a plan must leave nothing half done, for
 -- Redis does not undo what a failing script has written.
-local changes = {}
+local changes, loading = {}, {}
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record = KEYS[base]
-  local read = of_user('HMGET', record, user[FIELDS])
-  if read[LOADED] ~= epoch then
-    local is_loading = read[LOADED] and string.sub(read[LOADED], 1, #token_start) == token_start
-    cold[#cold + 1] = { index - 1, is_loading and read[LOADED] or (token_start .. stamp_text), record }
+  local read = of_user('HMGET', record, user[User.fields])
+  if read[Meta.loaded] ~= epoch then
+    local is_loading = read[Meta.loaded] and string.sub(read[Meta.loaded], 1, #token_start) == token_start
+    local token = is_loading and read[Meta.loaded] or (token_start .. stamp_text)
+    cold[#cold + 1] = Cold{ user = index - 1, token = token }
+    loading[#loading + 1] = record
   else
     local known = duplicates
-    local events, ids = new_events(user, base, tonumber(read[SEEN] or nil), tonumber(read[SEEN_BEFORE] or nil))
-    if user[MEMBER]:sub(1, #PROBE) == PROBE then
+    local seen, seen_before = tonumber(read[Meta.seen] or nil), tonumber(read[Meta.seen_before] or nil)
+    local events, ids = new_events(user, base, seen, seen_before)
+    if string.sub(user[User.member], 1, #Text.PROBE) == Text.PROBE then
       probes, duplicates = probes + #events, known
     end
     if #events > 0 then
@@ -187,9 +172,9 @@ for index, user in ipairs(users) do
       end
       local touched = #rows > 0
       if touched then
-        marks[#marks + 1], marks[#marks + 2] = stamp_text, user[MEMBER]
+        marks[#marks + 1], marks[#marks + 2] = stamp_text, user[User.member]
       end
-      changes[#changes + 1] = { record = record, ids = ids, fields = fields, touched = touched, dirty = read[DIRTY] }
+      changes[#changes + 1] = { record = record, ids = ids, fields = fields, touched = touched, dirty = read[Meta.dirty] }
     end
   end
 end
@@ -213,10 +198,9 @@ for at = 1, #tenants, 2 do
 end
 log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'tenants', cmsgpack.pack(shares)
 
-for _, user in ipairs(cold) do
-  local record = table.remove(user)
-  redis.call('HSET', record, '@loaded', user[2])
-  redis.call('PEXPIRE', record, record_ttl)
+for index, user in ipairs(cold) do
+  redis.call('HSET', loading[index], '@loaded', user[Cold.token])
+  redis.call('PEXPIRE', loading[index], record_ttl)
 end
 for _, change in ipairs(changes) do
   call('SADD', change.ids.key, change.ids.hashes)
@@ -267,4 +251,10 @@ for _, batch_id in ipairs(#cold == 0 and batch_ids or {}) do
     let_go(held, tenant_of(taken), #taken)
   end
 end
-return { #applied, duplicates, #unlocks, redis.call('ZCARD', dirty), cold }
+return ApplyReply{
+  events = #applied,
+  duplicates = duplicates,
+  unlocks = #unlocks,
+  dirty_users = redis.call('ZCARD', dirty),
+  cold = cold,
+}

@@ -3,26 +3,24 @@
 Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
 ``[nodes, users, tenants]`` in msgpack, where
 
-* node = a rule under one version, by the positions of ``_wire``; others are named by their places in the list
-* user = [member, fields, periods, lanes, events]: the fields of the record to read, those of ``META`` first and then
-  one for each row, with the row's period at the same place in the next; a lane is three numbers: the node, the row,
-  and the mode of a step (``matching.py``)
+* a node is a rule under one version; others are named by their places in the list
 * tenants = [tenant, weight, ...]: about what part of the batch's bytes each tenant has
-* event = [identity hash, occurred_at, place in the batch, and for each step: lane, amount, low]
 
-Indexes count from 1, as Lua does, those of lanes in steps of three. It is flat because every table costs Lua an
-allocation.
+and all records are those of ``models/wire.py``. Indexes count from 1, as Lua does, those of lanes in steps of three.
+It is flat because every table costs Lua an allocation.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from zlib import crc32
 
 import msgpack
 
+from models import wire
 from models.errors import RulesUnreadableError
 from models.events import Event, identity_hash, pack_batch
 from models.rules.amounts import split
@@ -31,16 +29,14 @@ from models.rules.graph import NEVER, Node
 from models.rules.matcher import Matcher, Step
 from models.rules.rule import COMPOSITES
 from models.state.keys import member
+from models.wire import Meta, Text
 
-META = ("@loaded", "@dirty", "@seen", "@seen_before")
-"""The record's own fields that the script reads, in its order; see ``records.py``."""
 CALL_LIMIT = Cost(steps=1_000, size=1 << 20)
 """What one call of the script may cost, so that it holds Redis for some milliseconds only: a step takes seven to
 nine microseconds. An event that costs more has a call of its own; RULES_MAX_STEPS and RULES_MAX_BYTES bound it."""
 _EVENT_BYTES = 100
 """About what an event takes in a batch without its payload."""
-FIELD_MARK = b"\x1f"
-"""Stands between a goal's id and its period in a record's field; no id can hold it."""
+FIELD_MARK = Text.MARK.encode()
 
 
 @dataclass(slots=True)
@@ -50,7 +46,7 @@ class UserPlan:
     tenant_id: str
     user_id: str
     member: str
-    fields: list[str] = field(default_factory=lambda: list(META))
+    fields: list[str] = field(default_factory=lambda: list(Meta()))
     periods: list[str] = field(default_factory=list)
     lanes: list[int] = field(default_factory=list)
     events: list[list[Any]] = field(default_factory=list)
@@ -61,7 +57,7 @@ class UserPlan:
 
     def wire(self) -> tuple[Any, ...]:
         """The wire form above."""
-        return self.member, self.fields, self.periods, self.lanes, self.events
+        return wire.User(self.member, self.fields, self.periods, self.lanes, self.events)
 
 
 @dataclass(slots=True)
@@ -100,7 +96,7 @@ def _weights(events: Sequence[Event]) -> list[str | int]:
 
 def field_of(goal_id: str, period: str) -> str:
     """The record's field of a row. Ids hold no control character, so no two rows share a field."""
-    return f"{goal_id}\x1f{period}"
+    return f"{goal_id}{Text.MARK}{period}"
 
 
 def make_plans(matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT) -> list[Plan]:
@@ -153,10 +149,10 @@ class _Planner:
 
     def _add(self, event: Event, steps: Sequence[Step]) -> None:
         user = self._user(event)
-        entry: list[Any] = [identity_hash(event.event_id), event.occurred_at, len(self.events)]
+        entry: list[Any] = [*wire.Event(identity_hash(event.event_id), event.occurred_at, len(self.events))]
         for step in steps:
             lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
-            entry += (lane, step.amount, step.low)
+            entry += wire.Step(lane, step.amount, step.low)
         user.events.append(entry)
         self.events.append(event)
 
@@ -186,7 +182,7 @@ class _Planner:
             if parent.node.rule.within is not None:  # every step will ask for it: read it with the others
                 _row(user, parent.node.node_id, "")
         place = user.lane_places[step.node, step.mode, step.period] = len(user.lanes) + 1
-        user.lanes += (self._place_of(step.node), row, step.mode)
+        user.lanes += wire.Lane(self._place_of(step.node), row, step.mode)
         return place
 
     def _place_of(self, node: Node) -> int:
@@ -199,19 +195,34 @@ class _Planner:
             wire += self._wire(node)  # only now: nodes lead to each other in circles
         return place
 
-    def _wire(self, node: Node) -> list[Any]:
-        target, low, other = _numbers(node)
-        links = [
-            self._place_of(node.lock) if node.lock else 0,
-            self._place_of(node.unlocks) if node.unlocks else 0,
-            [part for name in node.parts for part in (name, name in node.periodic_parts, name in node.exact_parts)],
-            [part for up in node.parents for part in (self._place_of(up.node), up.place, up.own)],
-        ]
-        return [
-            *(node.node_id, node.goal.challenge_id, node.rule.op, node.kernel, node.version, target, low, other),
-            *(len(node.rule.events), node.is_part, node.is_exact, node.periodic, node.timed, node.keeps_from),
-            *(node.staying, min(node.ends_at, NEVER), *links, node.has_row, _told(node)),
-        ]
+    def _wire(self, node: Node) -> wire.Node:
+        target, a, b = _numbers(node)
+        parts = [wire.Part(name, name in node.periodic_parts, name in node.exact_parts) for name in node.parts]
+        parents = [wire.Parent(self._place_of(up.node), up.place, up.own) for up in node.parents]
+        return wire.Node(
+            node_id=node.node_id,
+            challenge_id=node.goal.challenge_id,
+            operator=node.rule.op,
+            kernel=node.kernel,
+            version=node.version,
+            target=target,
+            a=a,
+            b=b,
+            steps=len(node.rule.events),
+            is_part=node.is_part,
+            exact=node.is_exact,
+            periodic=node.periodic,
+            timed=node.timed,
+            keeps_from=node.keeps_from,
+            staying=node.staying,
+            ends_at=min(node.ends_at, NEVER),
+            lock=self._place_of(node.lock) if node.lock else 0,
+            unlocks=self._place_of(node.unlocks) if node.unlocks else 0,
+            parts=list(chain.from_iterable(parts)),
+            parents=list(chain.from_iterable(parents)),
+            has_row=node.has_row,
+            told=_told(node),
+        )
 
 
 def _told(node: Node) -> int:

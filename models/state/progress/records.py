@@ -31,16 +31,15 @@ from models.state.progress.apply_request import FIELD_MARK, Plan, UserPlan, fiel
 from models.state.progress.flush_reads import ReadTrace
 from models.state.queue.call_parts import USER_WEIGHT, in_parts
 from models.state.scripts import register
+from models.wire import ApplyReply, Flushed, Hydrated, Limit
 
 EvaluationLog = Literal["off", "transitions", "all"]
 """Which evaluations are written down: none, changes of status, or every step."""
 
 PAST_FIELDS = 1_000
 """Rows of past periods that leave a record at a time; the others leave with a later flush, or with the record."""
-_STAMP_DIGITS = 16
 _READ_TOGETHER = 100
 """Records of a flush that are read in one transaction, so that Redis is not busy with it for long."""
-_SLOTS = Row._fields.index("slots")
 _EVALUATION_MODES: tuple[EvaluationLog, ...] = ("off", "transitions", "all")
 
 
@@ -129,8 +128,9 @@ class Records:
             reply = self._apply(keys=keys, args=args)
         if len(reply) == 1:
             raise RulesOutdatedError(revision_of(reply[0]))
-        events, duplicates, unlocks, dirty, cold = reply
-        return Applied(events, duplicates, unlocks, dirty, [ColdUser(plan.users[i], token) for i, token in cold])
+        done = ApplyReply(*reply)
+        cold = [ColdUser(plan.users[index], token) for index, token in done.cold]
+        return Applied(done.events, done.duplicates, done.unlocks, done.dirty_users, cold)
 
     def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
         """Fill cold records with what PostgreSQL knows; returns how many were still waiting for it."""
@@ -144,7 +144,7 @@ class Records:
             keys += [record_key(shard, name), *(seen_key(shard, name, generation + shift) for shift in (-1, 0, 1))]
             rows = [part for row in known.rows for part in (field_of(row.goal_id, row.period), pack_row(row))]
             floor = max((row.stamp for row in known.rows), default=0)
-            users.append((token, known.tenant_id, known.user_id, floor, known.hashes, rows))
+            users.append(Hydrated(token, known.tenant_id, known.user_id, floor, known.hashes, rows))
         # Lua's msgpack has one type for texts and bytes.
         packed = msgpack.packb(users, use_bin_type=False)
         with state_errors():
@@ -249,7 +249,7 @@ class Records:
         return sum(self._settle_part(shard, part, read_us=read_us, token=token) for part in parts)
 
     def _settle_part(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
-        users = [(record.member, record.stamp, record.past_fields[:PAST_FIELDS]) for record in records]
+        users = [Flushed(record.member, record.stamp, record.past_fields[:PAST_FIELDS]) for record in records]
         with state_errors():
             settled: int = self._settle(
                 keys=[
@@ -286,14 +286,13 @@ def _weight_of_load(load: tuple[bytes, Snapshot]) -> int:
 
 def pack_row(row: Row) -> bytes:
     """The stored form of a row; see the module's text."""
-    packed: bytes = msgpack.packb([*row[:_SLOTS], row.slots or False, *row[_SLOTS + 1 :]])
+    packed: bytes = msgpack.packb(row.packed_fields())
     return b"%016d" % row.stamp + packed
 
 
 def unpack_row(packed: bytes) -> Row:
     """Read the stored form of a row."""
-    row = Row(*msgpack.unpackb(packed[_STAMP_DIGITS:])[: len(Row._fields)])  # the script keeps a mark of its own behind
-    return row if row.slots else row._replace(slots=())  # the script writes false where there are none
+    return Row.of_packed(msgpack.unpackb(packed[Limit.STAMP_DIGITS :]))
 
 
 def _is_loaded(fields: Mapping[bytes, bytes] | None, epoch: str) -> bool:
@@ -309,7 +308,7 @@ def _dirty_record(
 ) -> DirtyRecord:
     flushed = int(fields.get(b"@flushed", b"0"))
     rows = _packed_rows(fields)
-    stamps = {field: int(packed[:_STAMP_DIGITS]) for field, packed in rows.items()}
+    stamps = {field: int(packed[: Limit.STAMP_DIGITS]) for field, packed in rows.items()}
     return DirtyRecord(
         shard=shard,
         member=name,

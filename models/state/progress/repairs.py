@@ -6,7 +6,7 @@ counts adds its id to the user's sets of ids, every load and every flush changes
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgpack
 from redis import Redis
@@ -18,8 +18,8 @@ from models.state.keys import epoch_of, generation_at, member, record_key, seen_
 from models.state.progress.apply_request import FIELD_MARK, field_of
 from models.state.progress.records import unpack_row
 from models.state.scripts import register
+from models.wire import Repaired
 
-_SLOTS = Row._fields.index("slots")
 _STAMP_LIMIT = 2**53 - 2**20
 """Stamps are numbers that Lua knows exactly; one this high was never drawn."""
 
@@ -92,8 +92,8 @@ class RecordRepairs:
         if replacement.floor >= _STAMP_LIMIT:
             raise ValueError(f"a stamp of {replacement.floor} was never drawn")
         name = member(sighting.tenant_id, sighting.user_id)
-        fields = [part for row in replacement.rows for part in (field_of(row.goal_id, row.period), _values(row))]
-        user = (sighting.tenant_id, sighting.user_id, name, replacement.floor, replacement.hashes, fields)
+        fields = [part for row in replacement.rows for part in (field_of(row.goal_id, row.period), row.packed_fields())]
+        user = Repaired(sighting.tenant_id, sighting.user_id, name, replacement.floor, replacement.hashes, fields)
         keys = shard_keys(shard)
         with state_errors():
             done: int = self._repair(
@@ -131,8 +131,3 @@ def _sighting(
         int(flushed or 0),
         is_dirty=score is not None,
     )
-
-
-def _values(row: Row) -> list[Any]:
-    """A row as the scripts know it: false where there are no slots."""
-    return [*row[:_SLOTS], row.slots or False, *row[_SLOTS + 1 :]]

@@ -10,7 +10,7 @@ from cli.client.ports import LOOPBACK
 from config.settings import Settings
 from models.errors import ConfigurationError
 from models.state.connection import connect_state
-from models.state.scripts import PARTS, SCRIPTS, part_source, script_source
+from models.state.lua_source import PARTS, SCRIPTS, script_source, source_of
 from models.state.server.rights import ON_A_KEY, STATE_COMMANDS, broker_commands, missing_rights
 from tests.support.redis_servers import redis_server
 from worker.redis_requirements import require_redis
@@ -84,7 +84,7 @@ def test_asking_for_rights_changes_nothing(server, url_of):
 
 
 def test_every_command_of_the_scripts_is_asked_for():
-    sources = [script_source(name) for name in SCRIPTS] + [part_source(name) for name in PARTS]
+    sources = [script_source(name) for name in SCRIPTS] + [source_of(name) for name in PARTS]
     called = {name.upper() for source in sources for name in _CALL.findall(source)}
     assert len(called) > 25
     assert called - {"TIME"} - ON_A_KEY == set()  # a new command belongs into models/state/server/rights.py

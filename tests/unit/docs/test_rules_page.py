@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from cli import app
 from cli.rules.commands import rules
 from models.errors import ConfigurationError
-from models.rules import composites, operators
 from models.rules.challenge_file import limits as rule_limits
 from models.rules.challenge_file import rule_json, rule_shapes
 from models.rules.challenge_file import shapes as challenge_shapes
@@ -24,6 +23,7 @@ from models.rules.challenge_file.rule_text import expression_of, json_of
 from models.rules.goals import Policy
 from models.rules.graph import compile_network
 from models.rules.rule import Comparison, Operator
+from models.wire import Limit
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = "".join((DOCS / page).read_text() for page in ("reference/rules.md", "how-to/change-rules.md"))
@@ -128,9 +128,9 @@ def test_the_limits_are_those_of_the_code():
         )
     ]
     bounds = {row[0]: row[2] for row in table("State, bounds, classes")}
-    assert bounds["`streak`"].startswith(f"{operators.MAX_RUNS} runs")
-    assert bounds["`sequence`"].startswith(f"{operators.MAX_STEP_TIMES} times")
-    assert bounds["the same with `within`"].startswith(f"{composites.MAX_STRETCHES} pairs")
+    assert bounds["`streak`"].startswith(f"{Limit.MAX_RUNS} runs")
+    assert bounds["`sequence`"].startswith(f"{Limit.MAX_STEP_TIMES} times")
+    assert bounds["the same with `within`"].startswith(f"{Limit.MAX_STRETCHES} pairs")
     assert f"at most {rule_limits.MAX_TIMES} times" in bounds["`count` with `last`"]
 
 

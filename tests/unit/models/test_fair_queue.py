@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fairness.fair_queue import FairQueue
-from models.fairness.shares import SHARE, Shares
+from models.fairness.shares import Shares
+from models.wire import Limit
 
 
 def taken(queue):
@@ -76,7 +77,7 @@ def test_however_many_owners_want_all_of_it_a_newcomer_finds_room(owners):
             shares.give_back(f"loud {owner}", shares.of(f"loud {owner}") // 5)
     for owner in range(owners):
         fill(shares, f"loud {owner}")
-    room = 10_000 // (1 + SHARE * owners)
+    room = 10_000 // (1 + Limit.SHARE * owners)
     assert not shares.is_past_share("quiet", room // 2)
     assert not shares.is_full(room // 2)
 

@@ -3,17 +3,15 @@ Part of apply_events.lua: the state of all, any and at_least. It must agree with
 describes it.
 
 DEFINES first_composite, add_stretch, settle
-USES    TARGET, A, EXACT, PARTS, PART_SIZE
 ]]
-local MAX_STRETCHES = 64 -- models/rules/composites.py
 
 -- completed: the completion time of each part, 0 while it is not.
 local function first_composite(node, completed)
   local state, count = { 0 }, #completed
   for place, at in ipairs(completed) do
     state[1 + place] = at
-    if node[A] > 0 then
-      state[1 + count + place] = at > 0 and { at - node[A], at } or {}
+    if node[Node.a] > 0 then
+      state[1 + count + place] = at > 0 and { at - node[Node.a], at } or {}
     end
   end
   return state
@@ -35,7 +33,7 @@ local function add_stretch(stretches, begin, stop)
   end
   table.insert(stretches, place, begin)
   table.insert(stretches, place + 1, stop)
-  if #stretches > 2 * MAX_STRETCHES then
+  if #stretches > 2 * Limit.MAX_STRETCHES then
     table.remove(stretches, 1)
     table.remove(stretches, 1)
   end
@@ -68,8 +66,8 @@ end
 
 -- Brings the progress up to date; returns when the composite was reached, 0 while it is not.
 local function settle(node, state, event_at)
-  local target, parts = node[TARGET], #node[PARTS] / PART_SIZE
-  if node[A] == 0 then
+  local target, parts = node[Node.target], #node[Node.parts] / Part.SIZE
+  if node[Node.a] == 0 then
     local done = {}
     for place = 2, parts + 1 do
       if state[place] > 0 then
@@ -81,14 +79,14 @@ local function settle(node, state, event_at)
     if #done < target then
       return 0
     end
-    return node[EXACT] and done[target] or event_at
+    return node[Node.exact] and done[target] or event_at
   end
   local complete = 0
   for place = 2, parts + 1 do
     complete = complete + (state[place] > 0 and 1 or 0)
   end
   if math.min(complete, target) > state[1] then -- no stretch can find more parts complete than there are
-    state[1] = math.max(state[1], math.min(overlap(node[A], state, parts), target))
+    state[1] = math.max(state[1], math.min(overlap(node[Node.a], state, parts), target))
   end
   if state[1] < target then
     return 0

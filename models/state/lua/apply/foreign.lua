@@ -3,7 +3,6 @@ Part of apply_events.lua: keys that hold another application's value. Those of t
 is written; of a user's keys the first command tells, which only reads. Nothing of it is ever replaced.
 
 DEFINES expect, of_user
-USES    call
 ]]
 -- Raises unless each key is missing or of its type; 'int' is a string that holds a whole number.
 local function expect(types)

@@ -3,7 +3,6 @@ Part of every script that trusts users' records: a record is loaded only if its 
 a shard is closed, which a reset does for a moment, nothing is applied or loaded (models/state/fleet/histories.py).
 
 DEFINES epoch
-USES    history
 ]]
 local epoch, closed_by = unpack(redis.call('HMGET', history, 'epoch', 'closed'))
 epoch = epoch or '1' -- of a shard that was never reset

@@ -4,10 +4,7 @@ when (event time) the target was reached, 0 while it is not, and whether the eve
 agree with models/rules/operators.py, which describes the states.
 
 DEFINES advance, carried, first_state
-USES    KERNEL, TARGET, A, B, STEPS, CARRY
 ]]
-local SUM_BASE = 1e15 -- models/rules/amounts.py
-local MAX_RUNS, MAX_STEP_TIMES = 64, 64 -- models/rules/operators.py
 
 local advance, first_state = {}, {}
 
@@ -29,17 +26,17 @@ end
 -- A: whether it shows no more than the target.
 function advance.count(state, node, _, _, at)
   local count = state[#state] + 1
-  if node[A] == 1 then
-    state[1], state[2] = math.min(count, node[TARGET]), count
+  if node[Node.a] == 1 then
+    state[1], state[2] = math.min(count, node[Node.target]), count
   else
     state[1] = count
     cut(state, 1)
   end
-  return count >= node[TARGET] and at or 0, true
+  return count >= node[Node.target] and at or 0, true
 end
 
 function advance.timed(state, node, _, _, at)
-  local target, count = node[TARGET], state[1] + 1
+  local target, count = node[Node.target], state[1] + 1
   insert_time(state, 2, at)
   cut(state, target + 1)
   state[1] = count
@@ -51,14 +48,14 @@ end
 
 -- A: the window, B: how many times it keeps.
 function advance.last(state, node, _, _, at)
-  local target, best = node[TARGET], state[1]
+  local target, best = node[Node.target], state[1]
   if best >= target and at >= state[#state] then
     return state[#state], true
   end
   insert_time(state, 2, at)
   local first, reached = 2, 0
   for place = 2, #state do
-    while state[place] - state[first] > node[A] do
+    while state[place] - state[first] > node[Node.a] do
       first = first + 1
     end
     best = math.max(best, place - first + 1)
@@ -68,7 +65,7 @@ function advance.last(state, node, _, _, at)
       break
     end
   end
-  local surplus = #state - 1 - node[B]
+  local surplus = #state - 1 - node[Node.b]
   if surplus > 0 then
     for place = 2, #state do
       state[place] = state[place + surplus]
@@ -81,9 +78,9 @@ end
 -- A: the low half of the target.
 function advance.sum(state, node, high, low, at)
   local total_low = state[2] + low
-  local carry = math.floor(total_low / SUM_BASE)
-  state[1], state[2] = state[1] + high + carry, total_low - carry * SUM_BASE
-  local reached = state[1] > node[TARGET] or (state[1] == node[TARGET] and state[2] >= node[A])
+  local carry = math.floor(total_low / Limit.SUM_BASE)
+  state[1], state[2] = state[1] + high + carry, total_low - carry * Limit.SUM_BASE
+  local reached = state[1] > node[Node.target] or (state[1] == node[Node.target] and state[2] >= node[Node.a])
   return reached and at or 0, true
 end
 
@@ -91,24 +88,24 @@ function advance.latest(state, node, value, _, at, hash)
   if #state == 0 or at > state[2] or (at == state[2] and hash > state[3]) then
     state[1], state[2], state[3] = value, at, hash
   end
-  local reached = value >= node[TARGET]
+  local reached = value >= node[Node.target]
   return reached and at or 0, reached
 end
 
 function advance.max(state, node, value, _, at)
   state[1] = math.max(state[1] or value, value)
-  local reached = value >= node[TARGET]
+  local reached = value >= node[Node.target]
   return reached and at or 0, reached
 end
 
 function advance.min(state, node, value, _, at)
   state[1] = math.min(state[1] or value, value)
-  local reached = value <= node[TARGET]
+  local reached = value <= node[Node.target]
   return reached and at or 0, reached
 end
 
 function advance.distinct(state, node, mark, _, at)
-  local target, place = node[TARGET], 2
+  local target, place = node[Node.target], 2
   while place <= #state and state[place] ~= mark do
     place = place + 2
   end
@@ -148,7 +145,7 @@ local function add_period(state, period)
     table.insert(state, place + 2, period)
     table.insert(state, place + 3, 1)
   end
-  if #state > 2 * MAX_RUNS + 1 then
+  if #state > 2 * Limit.MAX_RUNS + 1 then
     table.remove(state, 2)
     table.remove(state, 2)
   end
@@ -163,7 +160,7 @@ function advance.streak(state, node, period, _, at)
     current = state[last + 1]
     for place = last - 2, 2, -2 do
       missed = missed + state[place + 2] - state[place] - state[place + 1]
-      if missed > node[A] then
+      if missed > node[Node.a] then
         break
       end
       current = current + state[place + 1]
@@ -171,7 +168,7 @@ function advance.streak(state, node, period, _, at)
     longest = math.max(longest, current)
   end
   state[1] = current
-  return longest >= node[TARGET] and at or 0, true
+  return longest >= node[Node.target] and at or 0, true
 end
 
 -- Takes the earliest possible time of each step in turn; how many steps that makes, and the time of the last.
@@ -196,10 +193,10 @@ end
 -- A: within which duration, 0 without one; B: whether a step must come after the one before.
 function advance.sequence(state, node, step, _, at)
   insert_time(state[step + 1], 1, at)
-  local within, longest, reached = node[A] > 0, 0, 0
+  local within, longest, reached = node[Node.a] > 0, 0, 0
   for place = 1, within and #state[2] or math.min(1, #state[2]) do
     local start = state[2][place]
-    local length, stop = follow(state, start, within and start + node[A], node[B] == 1)
+    local length, stop = follow(state, start, within and start + node[Node.a], node[Node.b] == 1)
     longest = math.max(longest, length)
     if length == #state - 1 and (reached == 0 or stop < reached) then
       reached = stop
@@ -210,7 +207,7 @@ function advance.sequence(state, node, step, _, at)
     while reached > 0 and #times > 0 and times[#times] > reached do
       times[#times] = nil
     end
-    if #times > MAX_STEP_TIMES then
+    if #times > Limit.MAX_STEP_TIMES then
       table.remove(times, 2)
     end
   end
@@ -220,13 +217,14 @@ end
 
 -- When a step reaches the target of a row under several versions, whose state may hold progress from another one.
 local function carried(state, node, mode, at, reached_at)
-  local kernel = node[KERNEL]
-  if kernel == 'latest' and mode == CARRY then
+  local kernel = node[Node.kernel]
+  if kernel == 'latest' and mode == Mode.MIGRATED then
     return 0
   elseif reached_at > 0 then
     return reached_at
   end
-  local meets = (kernel == 'max' and state[1] >= node[TARGET]) or (kernel == 'min' and state[1] <= node[TARGET])
+  local best, target = state[1], node[Node.target]
+  local meets = (kernel == 'max' and best >= target) or (kernel == 'min' and best <= target)
   return meets and at or 0
 end
 
@@ -241,7 +239,7 @@ end
 function first_state.sum() return { 0, 0 } end
 function first_state.sequence(node)
   local state = { 0 }
-  for step = 1, node[STEPS] do
+  for step = 1, node[Node.steps] do
     state[step + 1] = {}
   end
   return state

@@ -5,12 +5,7 @@ models/rules/version_states.py and models/rules/engine.py.
 A row is known by its place: that of its field among those read with the record, or one behind them.
 
 DEFINES begin_user, row_at, place_of, places_of, put_row, new_row, open_slot, show_main, changed_rows
-USES    first_state, now, stamp, R_OPERATOR, R_VERSION, R_STATE, R_SLOTS, R_CHALLENGE, R_STAMP, R_UPDATED,
-        R_COMPLETED, R_REACHED, R_PART, ID,
-        CHALLENGE_ID, OPERATOR, KERNEL, VERSION, IS_PART, KEEPS_FROM, STAYING, MARK, META, STAMP_DIGITS, OWN, CARRY,
-        GUEST
 ]]
-local S_VERSION, S_OWN, S_STATE, S_OPERATOR = 1, 2, 3, 4 -- models/rules/version_states.py
 
 local record, fields, packed_rows, rows, changed, places, all_fields -- of the user at hand
 
@@ -26,14 +21,14 @@ local function row_at(place)
     local packed = packed_rows[place]
     row = false
     if packed then
-      local _, unpacked = cmsgpack.unpack_one(packed, STAMP_DIGITS)
+      local _, unpacked = cmsgpack.unpack_one(packed, Limit.STAMP_DIGITS)
       row = unpacked
-      if row[R_PART] == nil then -- written before rows had these fields; a hole would turn the row into a map
-        row[R_REACHED], row[R_SLOTS], row[R_PART] = row[R_COMPLETED], false, false
+      if row[Row.part] == nil then -- written before rows had these fields; a hole would turn the row into a map
+        row[Row.reached_at], row[Row.slots], row[Row.part] = row[Row.completed_at], false, false
       end
-      for _, slot in ipairs(row[R_SLOTS] or {}) do -- one state, which its slot and the row share
-        if slot[S_VERSION] == row[R_VERSION] then
-          slot[S_STATE] = row[R_STATE]
+      for _, slot in ipairs(row[Row.slots] or {}) do -- one state, which its slot and the row share
+        if slot[VersionState.VERSION] == row[Row.rule_version] then
+          slot[VersionState.STATE] = row[Row.state]
         end
       end
     end
@@ -46,7 +41,7 @@ end
 local function place_of(field)
   if not places then
     places = {}
-    for place = META + 1, #fields do
+    for place = Meta.SIZE + 1, #fields do
       places[fields[place]] = place
     end
   end
@@ -64,7 +59,7 @@ local function read_fields()
   all_fields = {}
   for _, names in ipairs({ redis.call('HKEYS', record), fields }) do
     for _, field in ipairs(names) do
-      local mark = not seen[field] and string.find(field, MARK, 1, true)
+      local mark = not seen[field] and string.find(field, Text.MARK, 1, true)
       if mark then
         local id = string.sub(field, 1, mark - 1)
         seen[field], all_fields[id] = true, all_fields[id] or {}
@@ -90,13 +85,26 @@ local function places_of(id)
 end
 
 local function new_row(node, period, state)
-  local operator = node[OPERATOR]
-  return { node[ID], period, node[CHALLENGE_ID], operator, node[VERSION], 0, 0, now, now, state, 0, false, node[IS_PART] }
+  return Row{
+    goal_id = node[Node.node_id],
+    period = period,
+    challenge_id = node[Node.challenge_id],
+    operator = node[Node.operator],
+    rule_version = node[Node.version],
+    stamp = 0,
+    completed_at = 0,
+    created_at = now,
+    updated_at = now,
+    state = state,
+    reached_at = 0,
+    slots = false,
+    part = node[Node.is_part],
+  }
 end
 
 -- Keeps a row, as changed by this call.
 local function put_row(place, row, node)
-  row[R_CHALLENGE], row[R_STAMP], row[R_UPDATED] = node[CHALLENGE_ID], stamp, now
+  row[Row.challenge_id], row[Row.stamp], row[Row.updated_at] = node[Node.challenge_id], stamp, now
   if not changed[place] then
     rows[place], changed[place] = row, true
   end
@@ -114,8 +122,10 @@ end
 -- The slot of an earlier version that a new one goes on from.
 local function kept_slot(slots, node)
   local kept
-  for _, slot in ipairs(node[KEEPS_FROM] > 0 and slots or {}) do
-    if slot[S_OWN] and slot[S_VERSION] >= node[KEEPS_FROM] and slot[S_VERSION] < node[VERSION] then
+  local oldest, own = node[Node.keeps_from], node[Node.version]
+  for _, slot in ipairs(oldest > 0 and slots or {}) do
+    local version = slot[VersionState.VERSION]
+    if slot[VersionState.IS_OWN] and version >= oldest and version < own then
       kept = slot
     end
   end
@@ -124,50 +134,62 @@ end
 
 -- The state under a node's version and whether an event fell under that; nil where there is none to move.
 local function open_slot(row, node, mode)
-  local slots, version = row[R_SLOTS], node[VERSION]
-  local create = mode == OWN or mode == GUEST
+  local slots, version = row[Row.slots], node[Node.version]
+  local create = mode == Mode.CURRENT or mode == Mode.GRANDFATHERED
   if not slots then
-    if row[R_VERSION] == version then
-      return row[R_STATE], true
+    if row[Row.rule_version] == version then
+      return row[Row.state], true
     elseif not create then
       return nil
     end
-    slots = { { row[R_VERSION], true, row[R_STATE], row[R_OPERATOR] } }
-    row[R_SLOTS] = slots
+    slots = { VersionState{
+      VERSION = row[Row.rule_version],
+      IS_OWN = true,
+      STATE = row[Row.state],
+      OPERATOR = row[Row.operator],
+    } }
+    row[Row.slots] = slots
   end
   local place = 1
-  while slots[place] and slots[place][S_VERSION] < version do
+  while slots[place] and slots[place][VersionState.VERSION] < version do
     place = place + 1
   end
   local slot = slots[place]
-  if not slot or slot[S_VERSION] ~= version then
+  if not slot or slot[VersionState.VERSION] ~= version then
     if not create then
       return nil
     end
     local kept = kept_slot(slots, node)
-    local state = kept and cmsgpack.unpack(cmsgpack.pack(kept[S_STATE])) or first_state[node[KERNEL]](node)
-    slot = { version, mode == OWN or kept ~= nil, state, node[OPERATOR] }
+    local copy = kept and cmsgpack.unpack(cmsgpack.pack(kept[VersionState.STATE]))
+    local state = copy or first_state[node[Node.kernel]](node)
+    slot = VersionState{
+      VERSION = version,
+      IS_OWN = mode == Mode.CURRENT or kept ~= nil,
+      STATE = state,
+      OPERATOR = node[Node.operator],
+    }
     table.insert(slots, place, slot)
-  elseif mode == OWN or mode == CARRY then -- progress carried on shows as well that the user had come to it
-    slot[S_OWN] = true
-  elseif not slot[S_OWN] and not create then
+  elseif mode == Mode.CURRENT or mode == Mode.MIGRATED then -- what is carried on shows as well that the user came to it
+    slot[VersionState.IS_OWN] = true
+  elseif not slot[VersionState.IS_OWN] and not create then
     return nil
   end
-  return slot[S_STATE], slot[S_OWN]
+  return slot[VersionState.STATE], slot[VersionState.IS_OWN]
 end
 
 -- Lets a row show its main state: the newest, or the oldest that its users stay on.
 local function show_main(row, node)
   local main, stays
-  for _, slot in ipairs(row[R_SLOTS]) do
-    if slot[S_OWN] and not stays then
+  for _, slot in ipairs(row[Row.slots]) do
+    if slot[VersionState.IS_OWN] and not stays then
       main = slot
-      for _, version in ipairs(node[STAYING]) do
-        stays = stays or version == slot[S_VERSION]
+      for _, version in ipairs(node[Node.staying]) do
+        stays = stays or version == slot[VersionState.VERSION]
       end
     end
   end
   if main then
-    row[R_VERSION], row[R_STATE], row[R_OPERATOR] = main[S_VERSION], main[S_STATE], main[S_OPERATOR]
+    row[Row.rule_version], row[Row.state] = main[VersionState.VERSION], main[VersionState.STATE]
+    row[Row.operator] = main[VersionState.OPERATOR]
   end
 end

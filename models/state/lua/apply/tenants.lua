@@ -3,7 +3,6 @@ Part of apply_events.lua and of other scripts: whose a batch is, and how much ea
 one tenant; one that a former release accepted may be mixed, and counts as its first event's.
 
 DEFINES tenant_of, let_go
-USES    nothing
 ]]
 -- The text that msgpack has at a position, and the position after it; nil where there is no text.
 local function text_at(packed, at)

@@ -8,7 +8,7 @@ KEYS[3...] record    hash    for each user
 
 ARGV[1] record_ttl   int     milliseconds a clean record is kept
 ARGV[2] read_at      int     microseconds since the epoch; what a user changed later is unflushed since then
-ARGV[3] users        msgpack array of {member, stamp read, {field of a past period, ...}}, in the order of KEYS
+ARGV[3] users        msgpack array of Flushed (models/wire.py), in the order of KEYS
 ARGV[4] token        string  of the flush that committed it; a Redis that does not know it went back in time
 
 RETURNS number of users that are clean now
@@ -26,7 +26,7 @@ end
 
 local settled = 0
 for index, user in ipairs(users) do
-  local record, member, stamp, past = KEYS[FIRST + index - 1], user[1], user[2], user[3]
+  local record, member, stamp = KEYS[FIRST + index - 1], user[Flushed.member], user[Flushed.stamp]
   local current = tonumber(redis.call('ZSCORE', dirty, member) or '0')
   -- An evicted record must not come to be again by halves; a key that holds something else is left as it is.
   local is_loaded = redis.pcall('HGET', record, '@loaded') == epoch
@@ -34,7 +34,7 @@ for index, user in ipairs(users) do
     redis.call('ZREM', dirty, member)
     settled = settled + 1
     if is_loaded then
-      redis.call('HDEL', record, '@dirty', unpack(past))
+      redis.call('HDEL', record, '@dirty', unpack(user[Flushed.past_fields]))
       redis.call('PEXPIRE', record, record_ttl)
     end
   elseif current > stamp and is_loaded then

@@ -13,7 +13,7 @@ that want all of it share it evenly, and there is always room for one that holds
 
 Batches become ready in a fair order (start-time fair queueing): the score of a batch is where its tenant's turn begins
 in the shard's virtual time. That time stands at the score of the last batch that was taken, and each batch puts its tenant's
-next turn off by its cost, in bytes; EVENT_COST stands for what an event costs beside its bytes.
+next turn off by its cost, in bytes; EVENT_COST stands for what an event costs beside its bytes. Both numbers are in models/wire.py.
 
 Rings the shard's bell: only who finds it silent must publish a message, for the worker that comes takes all that is
 ready. Where many batches of others wait, one of a tenant that waits for nothing asks for a message all the same: workers
@@ -55,8 +55,6 @@ local batch_id, packed, now, due = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_bytes, bell_ttl = tonumber(ARGV[5]), ARGV[6]
 local max_age, max_dirty = tonumber(ARGV[7]), tonumber(ARGV[8])
 local layout, shards = KEYS[12], ARGV[9]
-local SHARE = 4 -- models/fairness/shares.py
-local EVENT_COST = 1024 -- take_batches.lua
 local SAMPLE = 100
 local MANY_BATCHES = 16
 
@@ -70,7 +68,7 @@ local function cost_of(batch)
   if head == 0xdc and #batch > 3 then
     events = string.byte(batch, 2) * 256 + string.byte(batch, 3)
   end
-  return #batch + EVENT_COST * math.max(events, 1)
+  return #batch + Limit.EVENT_COST * math.max(events, 1)
 end
 
 -- Whether batches are ready and no worker has taken any for too long. A name without a batch, which nothing would ever
@@ -119,7 +117,7 @@ end
 if bytes + #packed > max_bytes then
   return -1
 end
-if tonumber(redis.call('HGET', held, tenant) or '0') + #packed > SHARE * (max_bytes - bytes - #packed) then
+if tonumber(redis.call('HGET', held, tenant) or '0') + #packed > Limit.SHARE * (max_bytes - bytes - #packed) then
   return -4
 end
 if waits_too_long() then
@@ -129,7 +127,7 @@ local users = redis.call('ZCARD', dirty)
 if users >= max_dirty then
   return -3
 end
-if users >= SHARE * (max_dirty - users) and users_of(users) >= SHARE * (max_dirty - users) then
+if users >= Limit.SHARE * (max_dirty - users) and users_of(users) >= Limit.SHARE * (max_dirty - users) then
   return -5
 end
 if redis.call('HSETNX', journal, batch_id, packed) == 0 then

@@ -19,7 +19,6 @@ RETURNS {batches left, {batch_id, packed, batch_id, packed, ...}}
 assert(#KEYS == 5 and #ARGV == 4)
 local journal, ready, bell, journal_due, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local max_batches, max_cost, due, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local EVENT_COST = 1024 -- append_journal.lua
 local MANY_TURNS, LOOKED_AT = 64, 20
 
 -- The events of a packed batch, by the head of its msgpack array.
@@ -45,7 +44,7 @@ while #taken < 2 * max_batches and cost < max_cost do
   if packed then
     taken[#taken + 1], taken[#taken + 2] = popped[1], packed
     redis.call('ZADD', journal_due, due, popped[1])
-    cost = cost + #packed + EVENT_COST * events_in(packed)
+    cost = cost + #packed + Limit.EVENT_COST * events_in(packed)
   end
 end
 

@@ -11,8 +11,7 @@ KEYS[3...] for each user:
         seen_now      set      of this one
         seen_after    set      of the next one: another worker's clock may be ahead
 
-ARGV[1] users         msgpack  array of {token, tenant_id, user_id, stamp_floor, {hash, ...}, {field, packed row, ...}}:
-                               the highest stamp among the rows, and the identity hashes of the user's recent events
+ARGV[1] users         msgpack  array of Hydrated (models/wire.py)
 ARGV[2] generation    int      the dedup generation of seen_now
 ARGV[3] seen_ttl      int      milliseconds
 
@@ -21,14 +20,14 @@ RETURNS number of records loaded; the others have moved on
 assert(#KEYS >= 6 and #KEYS % 4 == 2 and #ARGV == 3)
 local stamp, history = KEYS[1], KEYS[2]
 local users, generation, seen_ttl = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
-local FIRST_USER_KEY, KEYS_PER_USER, CHUNK = 3, 4, 1000
+local FIRST_USER_KEY, KEYS_PER_USER = 3, 4
 assert(#users == (#KEYS - FIRST_USER_KEY + 1) / KEYS_PER_USER)
 
 -- include: history
 
 local function in_chunks(command, key, arguments)
-  for first = 1, #arguments, CHUNK do
-    redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+  for first = 1, #arguments, Limit.CHUNK do
+    redis.call(command, key, unpack(arguments, first, math.min(first + Limit.CHUNK - 1, #arguments)))
   end
 end
 
@@ -37,19 +36,20 @@ local loaded, highest = 0, 0
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
   local record, seen_before, seen_now, seen_after = unpack(KEYS, base, base + KEYS_PER_USER - 1)
-  local token, tenant_id, user_id, stamp_floor, hashes, rows = unpack(user)
+  local token, floor, hashes = user[Hydrated.token], user[Hydrated.floor], user[Hydrated.hashes]
   local is_of_epoch = string.sub(token, 1, #token_start) == token_start
   -- An error where the key holds something else now.
   if is_of_epoch and redis.pcall('HGET', record, '@loaded') == token then
-    local lives_ms, flushed = redis.call('PTTL', record), string.format('%.0f', stamp_floor)
+    local lives_ms, flushed = redis.call('PTTL', record), string.format('%.0f', floor)
     redis.call('DEL', record)
     for _, seen in ipairs({ seen_before, seen_now, seen_after }) do
       if redis.call('TYPE', seen).ok == 'set' then -- another application's value is left as it is
         redis.call('DEL', seen)
       end
     end
-    redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id, '@flushed', flushed)
-    in_chunks('HSET', record, rows)
+    redis.call('HSET', record, '@loaded', epoch, '@flushed', flushed)
+    redis.call('HSET', record, '@tenant', user[Hydrated.tenant_id], '@user', user[Hydrated.user_id])
+    in_chunks('HSET', record, user[Hydrated.rows])
     if lives_ms > 0 then -- as apply_events.lua set it
       redis.call('PEXPIRE', record, lives_ms)
     end
@@ -58,7 +58,7 @@ for index, user in ipairs(users) do
       redis.call('PEXPIRE', seen_now, seen_ttl)
       redis.call('HSET', record, '@seen', generation)
     end
-    loaded, highest = loaded + 1, math.max(highest, stamp_floor)
+    loaded, highest = loaded + 1, math.max(highest, floor)
   end
 end
 -- A shard whose counter is missing or behind (SHARDS was changed) must not draw stamps that PostgreSQL would refuse.

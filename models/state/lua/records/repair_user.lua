@@ -12,8 +12,7 @@ KEYS[6] seen_after     set      of the next one
 KEYS[7] history        hash     see models/state/fleet/histories.py
 
 ARGV[1] looked_like    msgpack  {epoch, @loaded, @flushed, score among the dirty, sizes of the three sets of ids}, as texts
-ARGV[2] user           msgpack  {tenant_id, user_id, member, stamp_floor, {hash, ...}, {field, row, ...}}: the highest
-                                stamp known of the user, the identity hashes of its recent events, and all its rows
+ARGV[2] user           msgpack  Repaired (models/wire.py)
 ARGV[3] generation     int      the dedup generation of now
 ARGV[4] seen_ttl       int      milliseconds
 ARGV[5] record_ttl     int      milliseconds, for a user who is to have no rows, so nothing to flush
@@ -25,14 +24,14 @@ assert(#KEYS == 7 and #ARGV == 6)
 local stamp_key, dirty, record, sets, history = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }, KEYS[7]
 local looked_like, user = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local generation, seen_ttl, record_ttl, now = tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local tenant_id, user_id, member, floor, hashes, rows = unpack(user)
-local CHUNK, MARK, R_STAMP = 1000, '\31', 6 -- as in apply_events.lua
+local member, floor = user[Repaired.member], user[Repaired.floor]
+local hashes, rows = user[Repaired.hashes], user[Repaired.rows]
 
 -- include: history
 
 local function in_chunks(command, key, arguments)
-  for first = 1, #arguments, CHUNK do
-    redis.call(command, key, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+  for first = 1, #arguments, Limit.CHUNK do
+    redis.call(command, key, unpack(arguments, first, math.min(first + Limit.CHUNK - 1, #arguments)))
   end
 end
 
@@ -73,17 +72,17 @@ redis.call('SET', stamp_key, string.format('%.0f', stamp))
 
 local stale = {}
 for _, field in ipairs(redis.call('HKEYS', record)) do
-  if string.find(field, MARK, 1, true) then
+  if string.find(field, Text.MARK, 1, true) then
     stale[#stale + 1] = field
   end
 end
 in_chunks('HDEL', record, stale)
 for place = 2, #rows, 2 do
-  rows[place][R_STAMP] = stamp
+  rows[place][Row.stamp] = stamp
   rows[place] = stamp_text .. cmsgpack.pack(rows[place])
 end
 in_chunks('HSET', record, rows)
-redis.call('HSET', record, '@loaded', epoch, '@tenant', tenant_id, '@user', user_id)
+redis.call('HSET', record, '@loaded', epoch, '@tenant', user[Repaired.tenant_id], '@user', user[Repaired.user_id])
 redis.call('HSETNX', record, '@flushed', string.format('%.0f', floor))
 if #rows > 0 then
   redis.call('HSETNX', record, '@dirty', now)

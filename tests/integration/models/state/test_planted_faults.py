@@ -11,7 +11,7 @@ from hypothesis.errors import NoSuchExample
 from models.rules.engine import apply_all
 from models.rules.goals import Publications, only
 from models.rules.matcher import Matcher
-from models.state.scripts import script_source
+from models.state.lua_source import in_lua, script_source, with_parts
 from tests.conftest import long_only
 from tests.support.engines import LiveEngine, meanings
 from tests.support.rule_strategies import HOUR, HOURS, START, events, histories, rulebooks
@@ -37,20 +37,20 @@ FAULTS = {
     "a count within a duration that forgets a time": (OVER, "  cut(state, target + 1)\n", "  cut(state, target)\n"),
     "a sum without its carry": (SUM, "state[1] + high + carry, total_low", "state[1] + high, total_low"),
     "a newest value by arrival": (LATEST, "#state == 0 or at > state[2] or", "#state == 0 or at ~= state[2] or"),
-    "a maximum that must be passed": (BEST, "local reached = value >= node[TARGET]\n  return reached and at or 0, reached\nend\n\nfunction advance.min", "local reached = value > node[TARGET]\n  return reached and at or 0, reached\nend\n\nfunction advance.min"),
+    "a maximum that must be passed": (BEST, "local reached = value >= node[Node.target]\n  return reached and at or 0, reached\nend\n\nfunction advance.min", "local reached = value > node[Node.target]\n  return reached and at or 0, reached\nend\n\nfunction advance.min"),
     "a minimum that takes the larger": (BEST, "math.min(state[1] or value, value)", "math.max(state[1] or value, value)"),
     "a distinct value that keeps its last time": (DISTINCT, "or state[place + 1] > at then", "or state[place + 1] < at then"),
     "a streak that a late day does not join": (STREAK, "if joins_before and joins_after then", "if false then"),
-    "a streak that one more missed day does not break": (STREAK, "if missed > node[A] then", "if missed > node[A] + 1 then"),
+    "a streak that one more missed day does not break": (STREAK, "if missed > node[Node.a] then", "if missed > node[Node.a] + 1 then"),
     "a sequence in order of arrival": (SEQUENCE, "if time > at or (time == at and not strict) then", "if true then"),
     "a sequence that ends one step early": (SEQUENCE, "if length == #state - 1 and", "if length >= #state - 2 and"),
     "a composite that needs one part less": (OVER, "if #done < target then", "if #done < target - 1 then"),
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
-    "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[UNLOCKS]])\n      end\n", ""),
-    "a part that forgets its composite": (OVER, "local parents, completed = node[PARENTS],", "local parents, completed = {},"),
-    "a version that carries nothing on": (MANY, "node[KEEPS_FROM] > 0 and slots or {}", "{}"),
-    "a late event that the next version does not hear of": (MANY, "local create = mode == OWN or mode == GUEST", "local create = mode == OWN"),
-    "users who all move to the next version": (MANY, "if slot[S_OWN] and not stays then", "if slot[S_OWN] then"),
+    "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[Node.unlocks]])\n      end\n", ""),
+    "a part that forgets its composite": (OVER, "local parents, completed = node[Node.parents],", "local parents, completed = {},"),
+    "a version that carries nothing on": (MANY, "node[Node.keeps_from] > 0 and slots or {}", "{}"),
+    "a late event that the next version does not hear of": (MANY, "local create = mode == Mode.CURRENT or mode == Mode.GRANDFATHERED", "local create = mode == Mode.CURRENT"),
+    "users who all move to the next version": (MANY, "if slot[VersionState.IS_OWN] and not stays then", "if slot[VersionState.IS_OWN] then"),
 }  # fmt: skip
 
 
@@ -90,9 +90,9 @@ def _searching(examples):
 )
 def test_a_planted_fault_is_found(redis, name):
     rules, right, wrong = FAULTS[name]
-    source = script_source("apply_events")
+    source = with_parts("apply_events")
     assert source.count(right) == 1, "the code has changed: plant the fault anew"
-    publications, drawn = _search(redis, source.replace(right, wrong), rules)
+    publications, drawn = _search(redis, in_lua(source.replace(right, wrong)), rules)
     assert isinstance(publications, Publications)
     assert drawn
 
