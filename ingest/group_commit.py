@@ -28,6 +28,7 @@ from models.events import Event
 from models.failpoints import failpoint, now_us
 from models.fairness.fair_queue import FairQueue
 from models.fairness.shares import Shares
+from models.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
 from models.state.metrics import Meters
 from models.state.queue.batches import Appended, Batch
 
@@ -223,7 +224,7 @@ class GroupCommitter:
         except Exception as error:
             log.exception("group_commit_broke", batches=len(batches))
             failure = StateUnavailableError(f"the group commit failed: {error!r}")
-        self._meters.observe("questline_commit_seconds", time.monotonic() - group.since)
+        self._meters.observe(COMMIT_SECONDS, time.monotonic() - group.since)
         self._note("journal", failure or (JournalFullError(appended.full) if appended.refused else None))
         for refusal in group.resolve(failure, appended.refused):
             self._count_overload(refusal)
@@ -241,12 +242,12 @@ class GroupCommitter:
             log.exception("publish_broke", batches=len(batches))
             failure = error
         if failure is not None:
-            self._meters.count("questline_publish_failures_total", len(batches))
+            self._meters.count(PUBLISH_FAILURES, len(batches))
         self._note("publish", failure)
 
     def _count_overload(self, refusal: JournalFullError) -> None:
         for bound in refusal.bounds:
-            self._meters.count("questline_requests_overloaded_total", label=bound)
+            self._meters.count(REQUESTS_OVERLOADED, label=bound)
 
     def _note(self, step: str, failure: Exception | None) -> None:
         """Log when a step begins to fail and when it works again, not every group between."""

@@ -18,6 +18,7 @@ from models.access import ANYBODY, Caller
 from models.events import Event
 from models.failpoints import now_us
 from models.fairness.turns import Turns
+from models.metrics import EVENTS, EVENTS_ACCEPTED, EVENTS_IGNORED, EVENTS_REDRIVEN, EVENTS_REJECTED
 from models.quotas import Sent
 from models.state.metrics import Meters
 
@@ -115,7 +116,7 @@ class Intake:
             NotReadyError: nothing is accepted yet.
         """
         self._gate()
-        self._meters.count("challenge_event_handler_events_total", len(items))
+        self._meters.count(EVENTS, len(items))
         async with self._turns.turn(caller.tenant_id):
             receipt, events = await self._read(items, read, id_field)
             if self._quotas is not None and events:
@@ -158,17 +159,17 @@ class Intake:
         good = [event for event, fault in zip(events, faults, strict=True) if fault is None]
         if not dry_run:
             await self._committer.commit(good)
-            self._meters.count("questline_events_redriven_total", len(good))
+            self._meters.count(EVENTS_REDRIVEN, len(good))
         return faults
 
     def _count(self, receipt: Receipt) -> None:
         if receipt.accepted:
-            self._meters.count("questline_events_accepted_total", receipt.accepted)
+            self._meters.count(EVENTS_ACCEPTED, receipt.accepted)
         if receipt.ignored:
-            self._meters.count("questline_events_ignored_total", receipt.ignored)
+            self._meters.count(EVENTS_IGNORED, receipt.ignored)
         firsts = {rejection.index: rejection.code for rejection in reversed(receipt.rejected)}
         for code, times in Counter(firsts.values()).items():
-            self._meters.count("questline_events_rejected_total", times, label=code)
+            self._meters.count(EVENTS_REJECTED, times, label=code)
 
 
 def _by_tenant(events: Sequence[Event], size: int) -> dict[str, Sent]:

@@ -18,6 +18,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from models.access import ALL_TENANTS, Caller, Refused
 from models.errors import QuotaExceededError, StateUnavailableError
+from models.metrics import REQUESTS_REFUSED
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.state.metrics import Meters
 from models.state.quota_usage import DailyUsage
@@ -113,7 +114,7 @@ class Quotas:
             self._refuse(owner, f"{size:,} bytes a day (of UTC)", self._left_of_day_s())
 
     def _refuse(self, owner: str, bound: str, wait: int) -> None:
-        self._meters.count("questline_requests_refused_total", label=Refused.QUOTA_EXCEEDED)
+        self._meters.count(REQUESTS_REFUSED, label=Refused.QUOTA_EXCEEDED)
         kind = owner.partition(":")[0]
         raise QuotaExceededError(
             f"this {kind} may send {bound}: nothing of the request was accepted, try again in {wait} s", wait

@@ -14,6 +14,7 @@ from models.database.dead_letters.writer import DeadLetter
 from models.errors import BrokerUnavailableError, MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
+from models.metrics import BATCHES_REPUBLISHED
 from models.state.metrics import Meters
 from models.state.queue.attempts import Record, Tries
 from models.state.queue.batches import Batch, WaitingBatch
@@ -93,7 +94,7 @@ class Sweeper:
         if again:
             self.retries(self.publish, again)
             failpoint("sweep.published", BrokerUnavailableError)
-            self.meters.count("questline_batches_republished_total", len(again))
+            self.meters.count(BATCHES_REPUBLISHED, len(again))
             log.warning("batches_republished", shard=shard, batches=len(again))
 
     def _bury(self, given_up: Sequence[tuple[int, WaitingBatch, Record]]) -> None:

@@ -18,6 +18,7 @@ from tenacity import (
 )
 
 from models.errors import SERVER_AWAY
+from models.metrics import RETRIES
 from models.state.metrics import Meters
 
 ATTEMPTS = 4
@@ -51,4 +52,4 @@ class Retries:
 
     def _count(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self.meters.count("questline_retries_total", label=type(error).__name__)
+        self.meters.count(RETRIES, label=type(error).__name__)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from api.attributes import attributes_router
 from api.health.routes import health_router
-from api.metrics import fleet_registry
+from api.metrics.collector import fleet_registry
 from api.progress.routes import progress_router
 from cli.processes.worker import process_settings
 from models.errors import StateUnavailableError

@@ -28,6 +28,7 @@ from models.errors import (
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import Station
+from models.metrics import BATCHES_POSTPONED
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Meters
 from models.state.queue.attempts import FINISHED, GONE, READY, Tries
@@ -212,7 +213,7 @@ class BatchApplier:
         self.retries(self.journal.drop, shard, batch.batch_id)
 
     def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
-        self.meters.count("questline_batches_postponed_total", len(merged.batches), label=type(error).__name__)
+        self.meters.count(BATCHES_POSTPONED, len(merged.batches), label=type(error).__name__)
         log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
         self.path.note_fault(Station.APPLY, error, self.now_us())
         self.retries(self.journal.postpone, shard, merged.batch_ids, now_ms=self.now_us() // 1000)

@@ -18,6 +18,7 @@ from models.errors import (
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import PROBE_TENANT
+from models.metrics import PLANS_REFUSED, USERS_LOADED
 from models.rules.matcher import Matcher
 from models.rules.rows import Snapshot
 from models.state.metrics import Meters
@@ -97,7 +98,7 @@ class Evaluator:
 
     def _catch_up(self, outdated: RulesOutdatedError, *, may_ask: bool) -> None:
         """Read the rules that the fence asks for; without ``may_ask`` only another thread may have done so."""
-        self.meters.count("questline_plans_refused_total")
+        self.meters.count(PLANS_REFUSED)
         if may_ask:
             self.retries(self.rules.catch_up, outdated.revision)
         elif not self.rules.knows(outdated.revision):
@@ -159,7 +160,7 @@ class Evaluator:
         self.retries(self.records.load, shard, loads, now_us=now_us)
         real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
         if real:
-            self.meters.count("questline_users_loaded_total", real)
+            self.meters.count(USERS_LOADED, real)
         self._count_new(known, now_us)
 
     def _count_new(self, known: Sequence[Snapshot], now_us: int) -> None:

@@ -9,6 +9,7 @@ import structlog
 
 from models.events import Event
 from models.fleet.probes import is_probe
+from models.metrics import APPLY_LATENCY, PROCESSING_SECONDS, UNLOCKS
 from models.rules.matcher import Matcher
 from models.state.metrics import Meters
 from models.state.progress.records import Applied
@@ -33,14 +34,12 @@ class Reporter:
             return
         now = self.now_us()
         for accepted_at, times in Counter(event.accepted_at for event in events).items():
-            self.meters.observe("questline_apply_latency_seconds", (now - accepted_at) / 1e6, times=times)
+            self.meters.observe(APPLY_LATENCY, (now - accepted_at) / 1e6, times=times)
         spent = (now - started) / 1e6
-        self.meters.observe(
-            "challenge_event_handler_event_processing_duration_seconds", spent / len(events), times=len(events)
-        )
+        self.meters.observe(PROCESSING_SECONDS, spent / len(events), times=len(events))
         unlocks = sum(call.unlocks for call in calls)
         if unlocks:
-            self.meters.count("questline_unlocks_total", unlocks)
+            self.meters.count(UNLOCKS, unlocks)
         _log(events, matcher, spent, calls)
 
 

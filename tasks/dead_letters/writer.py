@@ -11,6 +11,7 @@ from models.dead_letter_reasons import Reason
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.fleet.probes import PROBE_TENANT
+from models.metrics import DEAD_LETTERS, EVENTS_FAILED
 from models.state.metrics import Meters
 from models.state.queue.attempts import Record
 from models.state.queue.batches import TakenBatch, WaitingBatch
@@ -46,9 +47,9 @@ class Burials:
         if letters:
             self.retries(self.write, letters)
         for letter in letters:
-            self.meters.count("questline_dead_letters_total", label=letter.reason)
+            self.meters.count(DEAD_LETTERS, label=letter.reason)
             if letter.kind != "message":
-                self.meters.count("challenge_event_handler_events_failed_total", max(len(letter.event_ids), 1))
+                self.meters.count(EVENTS_FAILED, max(len(letter.event_ids), 1))
             log.error(
                 "dead_lettered",
                 kind=letter.kind,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
+from models.metrics import USERS_EVICTED
 from models.state.metrics import Meters
 from models.state.progress.evictions import Evictions
 from models.state.server.memory import StateMemory
@@ -52,6 +53,6 @@ class Evictor:
             total += evicted
             fruitless = 0 if evicted else fruitless + 1
         if total:
-            self.meters.count("questline_users_evicted_total", total)
+            self.meters.count(USERS_EVICTED, total)
             log.info("records_evicted", users=total, used=round(self.memory().part_used, 3))
         return total

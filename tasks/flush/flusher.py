@@ -23,10 +23,19 @@ from models.database.flush.writer import FlushWriter
 from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import failpoint
 from models.fleet.probes import is_probe
+from models.metrics import (
+    DEAD_LETTERS,
+    EVENTS_FAILED,
+    FLUSH_LAG,
+    FLUSH_ROWS,
+    FLUSH_SECONDS,
+    FLUSHED_EVENTS,
+    FLUSHED_ROWS,
+)
 from models.state.connection import state_errors
 from models.state.event_log import ShardLog
 from models.state.keys import FLUSH_ASKED, FLUSH_LOCK
-from models.state.metrics import SIZE_BUCKETS, Meters
+from models.state.metrics import Meters
 from models.state.progress.records import Records
 from models.state.scripts import StateLock
 from tasks.flush.eviction import Evictor
@@ -204,13 +213,13 @@ class Flusher:
         refused = self.writer.write(_flush_of(group.works), FlushGate(self.watch.histories, group.works))
         failpoint("flush.committed")
         if group.rows or group.events:  # probes alone are no news
-            self.meters.observe("challenge_event_handler_flush_duration_seconds", perf_counter() - started)
+            self.meters.observe(FLUSH_SECONDS, perf_counter() - started)
             self._observe(group)
         settled = self._settle(group.works)
         failpoint("flush.settled")
         for letter in refused:
-            self.meters.count("challenge_event_handler_events_failed_total")
-            self.meters.count("questline_dead_letters_total", label=letter.reason)
+            self.meters.count(EVENTS_FAILED)
+            self.meters.count(DEAD_LETTERS, label=letter.reason)
             log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
         more = any(work.more for work in group.works)
         return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
@@ -229,13 +238,13 @@ class Flusher:
         return settled
 
     def _observe(self, group: _Group) -> None:
-        self.meters.count("questline_flushed_rows_total", group.rows)
-        self.meters.count("questline_flushed_events_total", group.events)
-        self.meters.observe("challenge_event_handler_db_batch_size", group.rows, buckets=SIZE_BUCKETS)
+        self.meters.count(FLUSHED_ROWS, group.rows)
+        self.meters.count(FLUSHED_EVENTS, group.events)
+        self.meters.observe(FLUSH_ROWS, group.rows)
         now = self.now_us()
         waits = [now - record.dirty_since for work in group.works for record in work.records if record.dirty_since]
         if waits:
-            self.meters.observe("questline_flush_lag_seconds", max(waits) / 1e6)
+            self.meters.observe(FLUSH_LAG, max(waits) / 1e6)
 
 
 def _flush_of(works: list[ShardWork]) -> Flush:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from models.errors import DatabaseBehindError
 from models.fleet.histories import DatabaseHistory, Standing
+from models.metrics import HISTORY_RESETS
 from models.state.fleet.histories import Beginning, ShardHistories
 from models.state.metrics import Meters
 from tasks.flush.reader import ShardWork
@@ -78,7 +79,7 @@ class HistoryWatch:
         """Reset those of these shards that stand so, or whose reset was cut off; raises as ``check`` does."""
         report = self.resetter.reset(shards, standings)
         if report.shards:
-            self.meters.count("questline_state_history_resets_total", len(report.shards))
+            self.meters.count(HISTORY_RESETS, len(report.shards))
             log.warning("shards_reset", **report._asdict())
         return report
 

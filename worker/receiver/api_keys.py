@@ -22,12 +22,11 @@ from models.errors import (
     RetryableError,
     UnauthenticatedError,
 )
+from models.metrics import REQUESTS_REFUSED
 from models.state.api_keys import KeyRingCopy
 from models.state.connection import connect_state
 from models.state.metrics import Meters
 from worker.receiver.key_poller import KeysWatcher
-
-_REFUSED = "questline_requests_refused_total"
 
 
 class Doorkeeper:
@@ -48,12 +47,12 @@ class Doorkeeper:
         try:
             key = self._checked(ring, shown)
         except UnauthenticatedError:
-            self._meters.count(_REFUSED, label=Refused.UNAUTHENTICATED)
+            self._meters.count(REQUESTS_REFUSED, label=Refused.UNAUTHENTICATED)
             raise
         try:
             self._limits.spend(key)
         except RateLimitedError:
-            self._meters.count(_REFUSED, label=Refused.RATE_LIMITED)
+            self._meters.count(REQUESTS_REFUSED, label=Refused.RATE_LIMITED)
             raise
         return key.caller
 
@@ -72,11 +71,11 @@ class Doorkeeper:
 
     def denied(self) -> None:
         """Count a request that its caller's key did not allow."""
-        self._meters.count(_REFUSED, label=Refused.DENIED)
+        self._meters.count(REQUESTS_REFUSED, label=Refused.DENIED)
 
     def crowded_out(self) -> None:
         """Count a request that was one too many of its tenant."""
-        self._meters.count(_REFUSED, label=Refused.TENANT_BUSY)
+        self._meters.count(REQUESTS_REFUSED, label=Refused.TENANT_BUSY)
 
     def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
         if shown is None:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from api.database_threads import DatabaseThreads
 from api.dead_letters.routes import DeadLetterService, dead_letters_router
 from api.health.readiness import Check, Pulse
-from api.metrics import FleetCollector
+from api.metrics.collector import FleetCollector
 from api.progress.routes import ProgressService
 from config.settings import Settings
 from ingest.group_commit import GroupCommitter

@@ -13,13 +13,24 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.database_threads import DatabaseThreads
-from api.metrics import COUNTERS, HISTOGRAMS, KNOWN_LABELS, FleetCollector, fleet_registry
+from api.metrics.collector import FleetCollector, fleet_registry
 from api.progress.routes import ProgressService, progress_router
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.database.dead_letters.changes import LetterChanges
 from models.database.dead_letters.reader import LetterReader
 from models.database.progress import ProgressReader
+from models.metrics import (
+    COMMIT_SECONDS,
+    COUNTED,
+    DEAD_LETTERS,
+    DECLARED,
+    EVENTS_ACCEPTED,
+    EVENTS_REJECTED,
+    PUBLISH_FAILURES,
+    Counter,
+    Histogram,
+)
 from models.rules.challenge_file.rule_text import expression_of
 from models.rules.goals import Goal, Rulebook
 from models.rules.rule import Rule
@@ -211,9 +222,9 @@ def _scrape(stack, redis=None, queue_lengths=lambda shards: [0] * shards):
 def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
     for _ in range(3):  # three processes
         meters = Meters(connect_state(redis_url))
-        meters.count("questline_events_accepted_total", 5)
-        meters.count("questline_events_rejected_total", 2, label="too_old")
-        meters.observe("questline_commit_seconds", 0.004)
+        meters.count(EVENTS_ACCEPTED, 5)
+        meters.count(EVENTS_REJECTED, 2, label="too_old")
+        meters.observe(COMMIT_SECONDS, 0.004)
         meters.push()
     scraped = _scrape(stack)
     assert scraped[("questline_events_accepted_total",)] == 15
@@ -266,16 +277,18 @@ def test_metrics_show_what_waits_and_since_when(stack):
 
 def test_every_metric_has_a_sample_before_anything_happened(stack):
     names = {name for name, *_ in _scrape(stack)}
-    unlabelled = {name for name, (_, label) in COUNTERS.items() if label is None}
-    assert unlabelled | {f"{name}_count" for name in HISTOGRAMS} <= names
+    assert {metric.name for metric in DECLARED if isinstance(metric, Counter) and metric.label is None} <= names
+    assert {f"{metric.name}_count" for metric in DECLARED if isinstance(metric, Histogram)} <= names
 
 
 def test_a_counter_whose_labels_are_known_has_them_all_before_anything_happened(stack):
     scraped = _scrape(stack)
-    for name, labels in KNOWN_LABELS.items():
-        assert {key[1]: value for key, value in scraped.items() if key[0] == name} == dict.fromkeys(labels, 0), name
-    stack.meters.count("questline_dead_letters_total", 2, label="task_failed")
-    stack.meters.count("questline_dead_letters_total", label="of_a_newer_version")
+    for counter in COUNTED:
+        if isinstance(counter, Counter) and counter.known:
+            found = {key[1]: value for key, value in scraped.items() if key[0] == counter.name}
+            assert found == dict.fromkeys(counter.known, 0), counter.name
+    stack.meters.count(DEAD_LETTERS, 2, label="task_failed")
+    stack.meters.count(DEAD_LETTERS, label="of_a_newer_version")
     stack.meters.push()
     changed = {key: value for key, value in _scrape(stack).items() if scraped.get(key) != value}
     assert changed == {
@@ -293,7 +306,7 @@ def test_redis_away_is_a_metric_too(stack):
 
 def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(stack, redis_url):
     stack.accept(stack.event("login"))
-    stack.meters.count("questline_publish_failures_total", 3)
+    stack.meters.count(PUBLISH_FAILURES, 3)
     stack.meters.push()
     whole = _scrape(stack)
     assert whole[("questline_publish_failures_total",)] == 3
@@ -310,7 +323,7 @@ def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(s
 
 def test_what_could_not_be_pushed_is_pushed_later(redis_url, redis):
     meters = Meters(connect_state("redis://127.0.0.1:1/0"))
-    meters.count("questline_events_accepted_total", 3)
+    meters.count(EVENTS_ACCEPTED, 3)
     meters.push()
     meters._redis = redis
     meters.push()

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.metrics import FleetCollector, fleet_registry
+from api.metrics.collector import FleetCollector, fleet_registry
 from config.settings import Settings
 from config.shared_settings import shared_values
 from models.database.fleet.installation import InstallationTable

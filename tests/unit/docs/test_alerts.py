@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metrics import COUNTERS, KNOWN_LABELS, FleetCollector
+from api.metrics.collector import FleetCollector
+from models.metrics import DECLARED, Counter
 from models.state.connection import connect_state
 from models.state.dead_letter_count import write_depth
 from models.state.progress.records import Records
@@ -100,9 +101,9 @@ def test_a_rule_on_increase_has_every_series_it_could_miss(redis):
     names = [name for rule in RULES for name in re.findall(r"increase\((\w+)\[", rule["expr"])]
     assert names
     for name in names:
-        _, label = COUNTERS[name]
-        have = {labels[label] for labels, _ in found[name]}
-        assert have == set(KNOWN_LABELS[name])
+        [counter] = [metric for metric in DECLARED if isinstance(metric, Counter) and metric.name == name]
+        have = {labels[counter.label] for labels, _ in found[name]}
+        assert have == set(counter.known)
 
 
 def firing(redis, queue_lengths):

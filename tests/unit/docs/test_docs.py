@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metrics import FleetCollector
+from api.metrics.collector import FleetCollector
 from cli import VERBS
 from config.settings import Settings
 from ingest import validation

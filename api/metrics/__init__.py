@@ -1,0 +1,1 @@
+"""The metrics of the whole fleet as a Prometheus scrape reads them."""
