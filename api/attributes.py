@@ -17,7 +17,7 @@ from models.attributes import (
     read_attributes,
 )
 from models.errors import InvalidAttributesError
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from web.bodies import read_body
 from web.callers import Caller
 from web.problems import ProblemError

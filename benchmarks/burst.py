@@ -16,11 +16,11 @@ from benchmarks.memory import over_limit, watched_memory
 from benchmarks.product import Product, running_product
 from benchmarks.slowness import slow_postgres
 from benchmarks.throughput import HTTP_BATCHED, IncompleteError, Load, draw, measure
-from cli.client.messages import http_requests
 from models.rules.goals import Rulebook
 from models.state.connection import connect_state
 from tools.loadtest.generator import Plan
 from tools.loadtest.report import latency_percentiles
+from tools.loadtest.requests import http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import HttpTarget
 from worker.wiring import load_rulebook

@@ -30,6 +30,7 @@ from config.settings import Settings
 from config.shards import shard_for
 from ingest.accelbyte import AgsReader
 from ingest.pipeline import Intake
+from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.state.connection import connect_state
 from models.state.lua_source import SCRIPTS, script_source, with_parts
@@ -38,7 +39,6 @@ from tests.conftest import empty_tables
 from tests.support.environment import database_settings, remember_path
 from tests.support.servers import embedded_postgres, embedded_redis, given
 from worker.celery_app import make_app
-from worker.migration import migrate
 from worker.receiver.composition import ReceiverParts, make_receiver_parts
 from worker.receiver.process import build_app
 from worker.wiring import build_runtime, read_challenges

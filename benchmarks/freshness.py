@@ -21,11 +21,12 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import USERS, IncompleteError
-from cli.client.messages import EVENTS_PATH, http_requests
+from cli.client.messages import EVENTS_PATH
 from config.shards import shard_for
 from models.rules.goals import Rulebook
 from tools.loadtest.event_kinds import Kind, kinds_of
 from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.requests import http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import HttpTarget
 

@@ -13,12 +13,13 @@ import orjson
 import uvloop
 
 from benchmarks.product import Product, running_product
-from cli.client.messages import EVENTS_PATH, LOGIN_METHOD, Request
+from cli.client.messages import EVENTS_PATH, LOGIN_METHOD
 from ingest.protos import account_pb2
 from models.database.api_keys import Rights, create_key
 from models.database.connection import connect_database
 from tools.loadtest.event_kinds import Kind, kinds_of
 from tools.loadtest.report import latency_percentiles
+from tools.loadtest.requests import Request
 from tools.loadtest.targets import BusyError, GrpcTarget, HttpTarget, UnreachableError
 from worker.wiring import load_rulebook
 

@@ -15,7 +15,6 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
-from cli.client.messages import http_requests
 from cli.database.event_log import log_database
 from config.settings import Settings
 from models.rules.goals import Rulebook
@@ -23,6 +22,7 @@ from models.state.connection import connect_state
 from tasks.audit.audit import Auditor, Scope
 from tasks.audit.published_rules import published_rules
 from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.requests import http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import HttpTarget
 from tools.loadtest.verification import verify

@@ -15,8 +15,8 @@ from benchmarks.exactness import drain, prove
 from benchmarks.product import Product, running_product
 from benchmarks.slowness import slow_postgres
 from benchmarks.throughput import HTTP_BATCHED, IncompleteError, Load, draw, measure
-from cli.client.messages import Request, http_requests
 from tools.loadtest.report import latency_percentiles
+from tools.loadtest.requests import Request, http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import BusyError, HttpTarget, Outcome
 from worker.wiring import load_rulebook

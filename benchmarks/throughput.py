@@ -10,9 +10,9 @@ import uvloop
 
 from benchmarks.cpu import CpuReading, read_cpu
 from benchmarks.product import Product
-from cli.client.messages import grpc_requests, http_requests
 from models.rules.goals import Rulebook
 from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.requests import grpc_requests, http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import GrpcTarget, HttpTarget, Target
 

@@ -1,4 +1,4 @@
-"""Alembic's environment; ``worker/migration.py`` hands in a connection, and holds the transaction and the lock."""
+"""Alembic's environment; ``migrations/runner.py`` hands in a connection, and holds the transaction and the lock."""
 
 from alembic import context
 from sqlalchemy import Connection

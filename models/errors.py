@@ -67,6 +67,8 @@ class BrokerUnavailableError(RetryableError):
     """The Celery broker did not take the message; the journal keeps the batch."""
 
 
+AWAY = "does not answer"
+"""Of a server, in words that are fit for everybody."""
 SERVER_AWAY = (StateUnavailableError, DatabaseUnavailableError, BrokerUnavailableError)
 """A server did not answer. Other retryable errors mean that something must change first."""
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.database.tables import metadata
 from models.state.connection import connect_state
 from tests.support.safety import check_test_database, check_test_redis
 from tests.support.servers import embedded_postgres, embedded_redis, given
 from tests.support.stack import Stack
-from worker.migration import migrate
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

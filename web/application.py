@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel
 
 from web.addresses import AddressCheck, known_parameters
-from web.authentication import Door, install_door
+from web.authentication.middleware import Door, install_door
 from web.browser_headers import BrowserHeaders
 from web.docs_page import docs_router
 from web.openapi import install_openapi

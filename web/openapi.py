@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from web.authentication import FREE_PATHS
+from web.authentication.middleware import FREE_PATHS
 from web.problems import PROBLEM_JSON, Problem
 
 REFERENCE = "#/components/schemas/"

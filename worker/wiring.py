@@ -15,6 +15,7 @@ from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.database.dead_letters.reader import LetterReader
 from models.database.flush.writer import FlushWriter
+from models.database.partitions import drop_old_partitions, prepare_database
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document
 from models.errors import BrokerUnavailableError, StateUnavailableError
@@ -34,7 +35,7 @@ from models.state.queue.attempts import Tries
 from models.state.queue.journal import Journal, JournalBounds
 from models.state.queue.undeliverable import PoisonList
 from models.state.server.memory import NewUsers, read_memory
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
 from tasks.apply.enrichment import AttributeStamper
 from tasks.apply.evaluator import Evaluator
@@ -56,7 +57,6 @@ from tasks.rules.publications import CurrentRules, PublicationsWatcher, reach_us
 from tasks.rules.source import rule_source
 from tasks.runtime import Runtime
 from worker.early_flush import flush_trigger
-from worker.partitions import drop_old_partitions, prepare_database
 
 log = structlog.get_logger()
 

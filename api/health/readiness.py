@@ -10,13 +10,12 @@ from time import monotonic
 
 import structlog
 
-from models.errors import NotReadyError, RetryableError
+from models.errors import AWAY, NotReadyError, RetryableError
 
 Check = Callable[[], None]
 """Returns when the dependency can be used, else raises a RetryableError."""
 
 OK = "ok"
-AWAY = "does not answer"
 FRESH_SECONDS = 1.0
 """How long an answer counts."""
 PATIENCE_SECONDS = 1.5

@@ -22,7 +22,7 @@ from models.fairness.turns import Turns
 from models.rules.goals import Publications, Rulebook, only
 from models.rules.rows import Row
 from models.state.progress.records import Records
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from web.callers import Caller
 from web.problems import ProblemError
 

@@ -3,10 +3,9 @@
 import grpc
 
 from cli.client.channels import Channel
-from cli.client.messages import grpc_message
+from cli.client.messages import grpc_message, key_metadata
 from models.errors import PermanentError, ReceiverUnavailableError
 from models.events import Event
-from tools.loadtest.targets import key_metadata
 
 _TIMEOUT_SECONDS = 10
 _RETRYABLE = {

@@ -11,10 +11,10 @@ from cli.client.running import require_servers, running_settings
 from cli.database.connection import open_database
 from config.settings import Settings
 from models.database.rules.publisher import Document
+from models.installation.joining import shared
 from models.state.connection import connect_state
 from models.state.fleet.fences import Fences
 from tasks.rules.publications import read_file
-from worker.installation.joining import shared
 
 
 def rules_database() -> AbstractContextManager[Engine]:

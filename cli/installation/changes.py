@@ -14,14 +14,14 @@ from config.shards import queue_for
 from models.database.fleet.installation import InstallationTable
 from models.database.fleet.installation_lock import change_lock
 from models.database.flush.writer import FlushWriter
+from models.installation.change import Changer, Drain
+from models.installation.joining import bring_up, shared
 from models.state.connection import connect_state
 from models.state.event_log import ShardLog
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.fleet.presence import Presence
 from models.state.metrics import Meters
-from worker.installation.change import Changer, Drain
-from worker.installation.joining import bring_up, shared
 from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
 
 

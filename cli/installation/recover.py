@@ -12,12 +12,12 @@ from cli.client.running import require_servers, running_settings
 from cli.database.event_log import log_database
 from config.settings import Settings
 from models.fleet.histories import Standing
+from models.installation.joining import bring_up, shared_to_write
 from models.state.connection import connect_state
 from models.state.metrics import Meters
+from models.stores.standings import Comparison, Difference
 from tasks.histories.reset import ResetReport
-from tasks.histories.standings import Comparison, Difference
 from tasks.histories.watch import HistoryWatch
-from worker.installation.joining import bring_up, shared_to_write
 from worker.logs import configure_logs
 from worker.wiring import make_history_watch
 

@@ -12,9 +12,9 @@ from config.durations import parse_duration
 from config.settings import Settings
 from config.shared_settings import NOT_SET, SHARED, shared_values, with_shared_values
 from models.errors import PermanentError
-from worker.installation.agreement import shown
-from worker.installation.change import Changer
-from worker.installation.joining import known_record
+from models.installation.agreement import shown
+from models.installation.change import Changer
+from models.installation.joining import known_record
 from worker.logs import configure_logs
 
 settings = typer.Typer(

@@ -9,7 +9,7 @@ import typer
 from cli.client.running import running_settings
 from cli.installation.changes import changer
 from config.settings import Settings
-from worker.installation.change import ChangeReport
+from models.installation.change import ChangeReport
 from worker.logs import configure_logs
 
 shards = typer.Typer(help="Change how many shards users are spread over.", no_args_is_help=True, add_completion=False)

@@ -8,12 +8,12 @@ from api.metrics.collector import fleet_registry
 from api.progress.routes import progress_router
 from cli.processes.worker import process_settings
 from models.errors import StateUnavailableError
+from models.installation.joining import join
+from models.installation.member import Member, membership
+from web.authentication.authenticator import watch_keys
+from web.server.metrics import serve_metrics
 from worker.celery_app import make_app
-from worker.installation.joining import join
-from worker.installation.member import Member, membership
-from worker.receiver.api_keys import watch_keys
 from worker.receiver.composition import make_receiver_parts
-from worker.receiver.metrics_server import serve_metrics
 from worker.receiver.process import Receiver, Stopping
 from worker.wiring import read_challenges
 

@@ -16,26 +16,26 @@ from cli.client.running import running_settings
 from config.redis_urls import celery_address
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
+from migrations.runner import migrate as migrate_database
 from models.database.connection import connect_database
+from models.database.partitions import prepare_database
+from models.database.server.suitability import require_suitable
 from models.errors import ConfigurationError, RetryableError
 from models.failpoints import arm, now_us
+from models.installation.joining import join
+from models.installation.member import Member, membership
 from models.state.connection import connect_state
 from models.state.fleet.beat_lease import BeatLease
 from models.state.fleet.heartbeats import Ticks
+from models.state.server.requirements import require_redis
 from tasks import runtime
+from web.authentication.authenticator import check_address
 from web.server.tls import certificate_of
 from worker.celery_app import make_app
-from worker.database_check import require_suitable
-from worker.installation.joining import join
-from worker.installation.member import Member, membership
-from worker.installation.membership import join_as_worker
 from worker.leases import AUTO, lease_shards
 from worker.logs import configure_logs
+from worker.membership import join_as_worker
 from worker.memory_watch import memory_watch
-from worker.migration import migrate as migrate_database
-from worker.partitions import prepare_database
-from worker.receiver.api_keys import check_address
-from worker.redis_requirements import require_redis
 from worker.scheduler import leased_scheduler
 from worker.task_failures import watch_casualties
 from worker.wiring import build_runtime, read_challenges

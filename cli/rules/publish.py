@@ -13,9 +13,9 @@ from cli.output.times import read_moment
 from config.settings import Settings
 from models.database.rules.publisher import Document, Published, PublishedGoal, Publisher, preview
 from models.failpoints import now_us
+from models.installation.joining import shared
 from models.rules.calendar import microseconds, moment
 from tasks.rules.costs import EventCosts, cost_bound, cost_data, cost_lines
-from worker.installation.joining import shared
 
 
 def publish(

@@ -35,7 +35,7 @@ from models.errors import (
 )
 from models.events import Event
 from models.fairness.shares import Shares
-from web.authentication import Door, shown_in_metadata
+from web.authentication.middleware import Door, shown_in_metadata
 from web.public_errors import words_for_caller
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name

@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
+import structlog
 from sqlalchemy import Engine
 
+from config.settings import Settings
 from models.database.connection import database_errors
 
 EVENTS, EVALUATIONS = "events", "evaluations"
 """The partitioned tables: by the day of ``occurred_at``, and of ``evaluated_at``."""
 _LOCK = 7_305_116_274_001  # any number, the same for all who make partitions
+
+log = structlog.get_logger()
 
 
 def partition_name(day: date, table: str = EVENTS) -> str:
@@ -73,6 +77,30 @@ def drop_partition(engine: Engine, name: str) -> None:
     with database_errors(), engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '4s'")
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+
+
+def prepare_database(engine: Engine, settings: Settings) -> None:
+    """Make the partitions for every day that events may be accepted for, and evaluated on.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    now = datetime.now(UTC)
+    ensure_partitions(engine, days_around(now, settings.max_lateness))
+    ensure_partitions(engine, days_around(now, timedelta()), EVALUATIONS)
+
+
+def drop_old_partitions(engine: Engine, settings: Settings) -> None:
+    """Drop what is older than ``EVENT_RETENTION``, one partition at a time.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    if settings.event_retention is None:
+        return
+    for name in partitions_before(engine, datetime.now(UTC) - settings.event_retention):
+        drop_partition(engine, name)
+        log.info("partition_dropped", partition=name)
 
 
 def _is_before(first_kept: date, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from models.attributes import Attributes, pack_attributes, zone_of
 from models.events import Event
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 
 
 class Stamp(Protocol):

@@ -38,9 +38,9 @@ from models.state.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.state.metrics import Meters
 from models.state.progress.records import Records
 from models.state.scripts import StateLock
+from models.stores.standings import compare
 from tasks.flush.eviction import Evictor
 from tasks.flush.reader import ShardReader, ShardWork
-from tasks.histories.standings import compare
 from tasks.histories.watch import FlushGate, HistoryWatch
 
 LOCK_SECONDS = 10

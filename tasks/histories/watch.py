@@ -12,9 +12,9 @@ from models.fleet.histories import DatabaseHistory, Standing
 from models.metrics import HISTORY_RESETS
 from models.state.fleet.histories import Beginning, ShardHistories
 from models.state.metrics import Meters
+from models.stores.standings import Comparison, Difference, compare
 from tasks.flush.reader import ShardWork
 from tasks.histories.reset import ResetReport, ShardResetter
-from tasks.histories.standings import Comparison, Difference, compare
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class HistoryWatch:
     shards: int
 
     def compare(self) -> Comparison:
-        """How the stores stand; raises what ``tasks.histories.standings.compare`` does."""
+        """How the stores stand; raises what ``models.stores.standings.compare`` does."""
         return compare(self.redis, self.engine, self.shards)
 
     def check(self) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 from array import array
 
-from cli.client.messages import Request
 from tools.chaos.load import HeldTarget
+from tools.loadtest.requests import Request
 from tools.loadtest.targets import Outcome
 
 FIRST, SECOND = (Request("/", body, array("L", [0])) for body in (b"first", b"second"))

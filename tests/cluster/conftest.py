@@ -14,6 +14,8 @@ import pytest
 from docker.errors import DockerException  # type: ignore[import-untyped]
 from pytest_celery import CeleryBrokerCluster, CeleryTestNode, CeleryWorkerCluster, RedisTestBroker
 
+from migrations.runner import migrate
+from models.database.partitions import prepare_database
 from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by their names here
     beat_container,
     container_database_url,
@@ -34,8 +36,6 @@ from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by 
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker, QuestlineWorker
-from worker.migration import migrate
-from worker.partitions import prepare_database
 
 SHARE_OF_LOW, SHARE_OF_HIGH = ("worker", "--shards", "0-1"), ("worker", "--shards", "2-3")
 

@@ -6,10 +6,10 @@ from time import time_ns
 
 from sqlalchemy import URL, make_url
 
+from api.health.path_probe import fingerprint_of
 from config.settings import Settings
 from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState
-from worker.receiver.path_probe import fingerprint_of
 
 
 def database_settings(database: str | URL) -> dict[str, str]:

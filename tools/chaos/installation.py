@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 from cli.client.data_folder import DataFolder
 from cli.client.ports import free_port
 from config.settings import Settings
+from migrations.runner import migrate
 from models.database.connection import connect_database
+from models.database.partitions import prepare_database
 from models.errors import ServiceFailedError
 from models.failpoints import TAKEN
 from models.state.connection import connect_state
@@ -30,8 +32,6 @@ from tools.local.readiness import WorkerRoll, http_fault
 from tools.local.servers.selection import Servers
 from tools.local.signals import Interrupts
 from tools.local.supervision import State, Supervisor
-from worker.migration import migrate
-from worker.partitions import prepare_database
 
 _READY_S = 90.0
 _POLL_S = 0.1

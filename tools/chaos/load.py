@@ -8,9 +8,9 @@ from threading import Thread
 from time import time_ns
 from typing import Self
 
-from cli.client.messages import Request, http_requests
 from models.rules.goals import Rulebook
 from tools.loadtest.generator import Plan, Shape, make_plan
+from tools.loadtest.requests import Request, http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import HttpTarget, Outcome, Target
 

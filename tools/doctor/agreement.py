@@ -7,12 +7,12 @@ from datetime import timedelta
 from config.shared_settings import SHARED, is_explicit, shared_values
 from models.database.fleet.installation import InstallationTable
 from models.fleet.installation import InstallationRecord
+from models.installation.agreement import how_to_change, shown
+from models.installation.clocks import MAX_SKEW
 from models.state.fleet.beat_lease import BeatLease
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.presence import Presence, ProcessFacts
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.installation.agreement import how_to_change, shown
-from worker.installation.clocks import MAX_SKEW
 
 _SKEW_WARNING = timedelta(seconds=2)
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from api.health.path_texts import spelled
 from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.secrets import without_passwords
 from models.state.fleet.heartbeats import Ticks
 from models.state.fleet.path_state import PathState
 from tasks.definitions import FLUSH, SWEEP
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.receiver.path_texts import spelled
 from worker.wiring import make_journal, make_records
 
 _INSPECT_SECONDS = 3.0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from models.fleet.histories import Standing
-from tasks.histories.standings import Difference, compare
+from models.stores.standings import Difference, compare
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
 
 

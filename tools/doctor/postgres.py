@@ -9,15 +9,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from config.loopback import is_loopback
+from migrations.runner import alembic_config
 from models.database.connection import database_errors
 from models.database.partitions import EVALUATIONS, EVENTS, days_around, partition_name
 from models.database.rules.publications import load
 from models.database.server.servers import OLDEST
+from models.database.server.suitability import database_probe
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from tasks.rules.publications import parse_stored
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.migration import alembic_config
-from worker.receiver.health_checks import database_probe
 
 _UNUSED = timedelta(days=90)
 _EXPIRES_SOON = timedelta(days=14)

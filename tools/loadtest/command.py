@@ -14,7 +14,6 @@ from rich.progress import Progress
 
 from cli.client.channels import channel_to
 from cli.client.http import call, in_path
-from cli.client.messages import Request, grpc_requests, http_requests
 from cli.client.running import addresses, require_servers, running_settings
 from cli.client.trust import client_context
 from cli.database.event_log import log_database
@@ -22,13 +21,14 @@ from cli.output.progress_bars import progress_bars
 from config.settings import Settings
 from ingest.accelbyte import LOGIN_TOPIC
 from models.errors import ConfigurationError, ReceiverUnavailableError
+from models.installation.joining import shared
 from tasks.audit.published_rules import published_rules
 from tools.loadtest.generator import Plan, Shape, make_plan
 from tools.loadtest.report import as_data, as_table
+from tools.loadtest.requests import Request, grpc_requests, http_requests
 from tools.loadtest.sender import Pace, SendReport, send
 from tools.loadtest.targets import GrpcTarget, HttpTarget, Target
 from tools.loadtest.verification import VerifyReport, verify
-from worker.installation.joining import shared
 
 _MADE_BEFOREHAND = 1_000_000
 """Up to so many events are encoded before the clock starts; more are encoded on the way, to spare memory."""

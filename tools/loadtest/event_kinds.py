@@ -4,12 +4,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from cli.client.messages import LOGIN, STATISTIC
 from models.events import MAX_EXACT
 from models.rules.goals import Rulebook
 from models.rules.rule import Condition, Operator, Rule, Scalar, leaves
-
-LOGIN = "login"
-STATISTIC = "statistic:"
 
 GROWING = frozenset({"latest", "max", "min"})
 """Operators whose events carry a value that grows with time."""

@@ -11,9 +11,10 @@ from datetime import timedelta
 from math import isnan, nan
 from random import Random
 
+from cli.client.messages import STATISTIC
 from models.events import Event
 from models.rules.goals import Rulebook
-from tools.loadtest.event_kinds import GROWING, STATISTIC, Kind, kinds_of
+from tools.loadtest.event_kinds import GROWING, Kind, kinds_of
 
 _GAINS = (nan, 1.0, 1.0, 2.0, 5.0, 12.5, 30.0, 0.1)
 """Amounts for ``sum`` goals. None at all counts 1; a tenth shows whether sums are exact."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-from cli.client.messages import Request
 from tools.loadtest.generator import Plan
+from tools.loadtest.requests import Request
 from tools.loadtest.targets import BusyError, Outcome, Target, UnreachableError
 
 _FIRST_PAUSE = 0.1

@@ -9,7 +9,8 @@ import grpc
 import orjson
 
 from cli.client.channels import Channel
-from cli.client.messages import Request
+from cli.client.messages import key_metadata
+from tools.loadtest.requests import Request
 
 _CALL_SECONDS = 30.0
 _BUSY_SECONDS = 1.0
@@ -113,11 +114,6 @@ class GrpcTarget:
         except grpc.aio.AioRpcError as error:
             return _read_status(error)
         return Outcome({})
-
-
-def key_metadata(key: str | None) -> tuple[tuple[str, str], ...]:
-    """The metadata that shows an API key to gRPC, where there is one."""
-    return () if key is None else (("authorization", f"Bearer {key}"),)
 
 
 def _read_answer(status: int, headers: Mapping[str, str], body: bytes, events: int) -> Outcome:

@@ -22,7 +22,7 @@ def up() -> None:
     Flower. Ports come from HTTP_PORT, GRPC_PORT, METRICS_PORT and FLOWER_PORT; data and logs are in
     QUESTLINE_DATA_DIR.
     """
-    from worker.receiver.api_keys import check_address  # noqa: PLC0415 - brings what --help does not need
+    from web.authentication.authenticator import check_address  # noqa: PLC0415 - brings what --help does not need
     from worker.wiring import backlog, load_rulebook  # noqa: PLC0415 - brings what --help does not need
 
     settings = Settings()

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from web.authentication import Door, shown_in_headers
+from web.authentication.middleware import Door, shown_in_headers
 from web.server.limits import ConnectionLimits
 from web.server.protocol import LINGER_S, LimitedProtocol
 

@@ -1,1 +1,1 @@
-"""The receiver as a process: its parts, its sockets and their limits, who is let in, what its readiness is made of."""
+"""The receiver as a process: its parts put together, and its start and stop."""

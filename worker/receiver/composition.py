@@ -13,12 +13,16 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from api.database_threads import DatabaseThreads
+from api.dead_letters.redriver import Redriver
 from api.dead_letters.routes import DeadLetterService, dead_letters_router
+from api.health.checks import FLUSH_PATIENCE, make_backlog, receiver_checks
+from api.health.path_probe import PathParts, PathProbe, fingerprint_of
 from api.health.readiness import Check, Pulse
 from api.metrics.collector import FleetCollector
 from api.progress.routes import ProgressService
 from config.settings import Settings
 from ingest.group_commit import GroupCommitter
+from ingest.memory_guard import MemoryGuard
 from ingest.pipeline import Intake
 from ingest.quotas import Quotas
 from models.database.connection import connect_database, with_access
@@ -43,18 +47,14 @@ from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
 from models.state.quota_usage import DailyUsage
 from models.state.server.memory import NewUsers, held_by_tenant, read_memory
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.rules.publications import PublicationsWatcher
 from tasks.rules.source import rule_source
-from worker.receiver.api_keys import Doorkeeper
-from worker.receiver.health_checks import FLUSH_PATIENCE, make_backlog, receiver_checks
-from worker.receiver.key_poller import KeysWatcher
-from worker.receiver.memory_guard import MemoryGuard
-from worker.receiver.path_probe import PathParts, PathProbe, fingerprint_of
+from web.authentication.authenticator import Doorkeeper
+from web.authentication.key_poller import KeysWatcher
 from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
-from worker.receiver.redriver import Redriver
 from worker.receiver.shard_follower import Follower
 from worker.wiring import make_journal, make_records, make_user_attributes
 

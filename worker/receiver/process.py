@@ -29,7 +29,7 @@ from ingest.pipeline import Intake
 from ingest.quotas import Quotas
 from models.state.metrics import Meters
 from web.application import make_application
-from web.authentication import Door
+from web.authentication.middleware import Door
 from web.server.server import GRACE, HttpServer, limits_of, listen
 from web.server.tls import certificate_of
 

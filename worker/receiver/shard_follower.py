@@ -9,15 +9,15 @@ from typing import Protocol
 import structlog
 from redis import Redis
 
+from api.health.checks import Backlog
+from api.health.path_probe import PathProbe, fingerprint_of
 from config.settings import Settings
 from config.shared_settings import shared_values
 from ingest.group_commit import GroupCommitter
+from ingest.memory_guard import MemoryGuard
 from models.fleet.installation import InstallationRecord
 from models.state.queue.journal import Journal
 from models.state.server.memory import held_by_tenant, read_memory
-from worker.receiver.health_checks import Backlog
-from worker.receiver.memory_guard import MemoryGuard
-from worker.receiver.path_probe import PathProbe, fingerprint_of
 
 log = structlog.get_logger()
 

@@ -38,7 +38,7 @@ from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.metrics import Meters
 from models.state.progress.records import Records
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tasks.broker.publisher import QueuePeek
 from tasks.dead_letters.count import DepthKeeper
 from tests.support.dead_letters import batch_letter, bury, message_letter

@@ -12,21 +12,23 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from httpx import ASGITransport, AsyncClient
 
-from api.health.readiness import AWAY, FRESH_SECONDS, OK, Pulse
+from api.health.checks import Backlog, make_backlog, receiver_checks
+from api.health.readiness import FRESH_SECONDS, OK, Pulse
 from api.health.routes import health_router
 from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.grpc.health import GrpcHealth
 from ingest.grpc.unauthenticated import Seats
 from models.database.connection import connect_database
-from models.errors import NotReadyError, StateUnavailableError
+from models.database.server.suitability import database_probe
+from models.errors import AWAY, NotReadyError, StateUnavailableError
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
+from models.state.server.checks import write_probe
 from tests.support.servers import embedded_redis
 from tests.support.stack import SHARDS
 from tests.unit.docs.test_docs import code, table
 from web.application import make_application
-from worker.receiver.health_checks import Backlog, database_probe, make_backlog, receiver_checks, write_probe
 
 
 def ask(pulse, path="/readyz", **options):

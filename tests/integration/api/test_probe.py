@@ -11,6 +11,7 @@ import grpc
 import httpx
 import pytest
 
+from api.health.path_probe import Pace, PathParts, PathProbe, fingerprint_of
 from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.accelbyte import AgsReader
@@ -30,7 +31,6 @@ from tests.support.environment import database_settings
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS, Stack
 from worker.celery_app import make_app
-from worker.receiver.path_probe import Pace, PathParts, PathProbe, fingerprint_of
 from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.usefixtures("engine")

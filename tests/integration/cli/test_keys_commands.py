@@ -17,8 +17,8 @@ from models.rules.calendar import microseconds
 from models.state.connection import connect_state
 from models.state.keys import API_KEYS
 from tests.support.stack import NOON
-from worker.receiver.api_keys import check_address, watch_keys
-from worker.receiver.key_poller import KeysWatcher
+from web.authentication.authenticator import check_address, watch_keys
+from web.authentication.key_poller import KeysWatcher
 
 AWAY = "postgresql://nobody:x@127.0.0.1:1/none"
 

@@ -19,7 +19,7 @@ from api.database_threads import DatabaseThreads
 from api.health.readiness import Pulse
 from api.health.routes import health_router
 from api.progress.routes import ProgressService, progress_router
-from cli.client.messages import LOGIN_METHOD, Request
+from cli.client.messages import LOGIN_METHOD
 from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.accelbyte import LOGIN_TOPIC, AgsReader
@@ -38,11 +38,12 @@ from models.rules.calendar import microseconds, moment
 from models.state.attributes import AttributeCache
 from models.state.keys import METERS, shard_keys
 from models.state.quota_usage import DailyUsage
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tests.support.stack import GOALS, SHARDS, Clock, FixedRules, Stack
+from tools.loadtest.requests import Request
 from tools.loadtest.targets import BusyError, GrpcTarget
-from worker.receiver.api_keys import Doorkeeper
-from worker.receiver.key_poller import KeysWatcher
+from web.authentication.authenticator import Doorkeeper
+from web.authentication.key_poller import KeysWatcher
 from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.anyio
@@ -300,7 +301,7 @@ async def test_a_key_is_rotated_without_a_moment_in_which_none_is_valid(house):
 async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, monkeypatch):
     seconds = [1000.0]
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: seconds[0]))
-    monkeypatch.setattr("worker.receiver.api_keys.time", lambda: seconds[0])
+    monkeypatch.setattr("web.authentication.authenticator.time", lambda: seconds[0])
     house = await house_of(rate_limit=2)
     key, roomy = house.key("t1", "ingest"), house.key("t1", "ingest", rate_limit=500)
     answers = [await house.post(key, EVENT) for _ in range(3)]
@@ -315,7 +316,7 @@ async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, 
 
 async def test_the_load_tests_grpc_side_shows_its_key_and_waits_when_it_is_told_to(house_of, monkeypatch):
     monkeypatch.setattr("limits.storage.memory.time", SimpleNamespace(time=lambda: 1000.0))
-    monkeypatch.setattr("worker.receiver.api_keys.time", lambda: 999.0)
+    monkeypatch.setattr("web.authentication.authenticator.time", lambda: 999.0)
     house = await house_of()
     key = house.key("t1", "ingest", rate_limit=1)
     message = UserLoggedIn(id="g1", namespace="t1", user_id="ada").SerializeToString()

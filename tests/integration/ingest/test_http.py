@@ -21,7 +21,7 @@ from models.state.connection import connect_state
 from models.state.keys import METERS, shard_keys
 from models.state.metrics import Meters
 from models.state.queue.journal import Journal, JournalBounds
-from web.authentication import FREE_PATHS
+from web.authentication.middleware import FREE_PATHS
 from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.anyio

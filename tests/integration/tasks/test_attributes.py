@@ -23,7 +23,7 @@ from models.rules.goals import Rulebook
 from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.keys import attributes_key, member
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tasks.apply.enrichment import AttributeStamper
 from tests.support.stack import NOON, SHARDS, goal
 from web.application import make_application

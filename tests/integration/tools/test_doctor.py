@@ -17,6 +17,7 @@ from config.shards import MAINTENANCE_QUEUE
 from models.database.api_keys import Rights, create_key, rotate_key
 from models.database.connection import connect_database
 from models.database.dead_letters.writer import DeadLetter
+from models.database.partitions import prepare_database
 from models.failpoints import now_us
 from models.state.connection import connect_state
 from models.state.fleet.heartbeats import Ticks
@@ -27,7 +28,6 @@ from tests.unit.docs.test_docs import code, table
 from tools.doctor.examination import examine
 from tools.doctor.registry import CHECKS, Check, Installation, ok
 from worker.celery_app import make_app
-from worker.partitions import prepare_database
 from worker.wiring import read_challenges
 
 

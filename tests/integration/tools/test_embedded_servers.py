@@ -14,7 +14,9 @@ from sqlalchemy import make_url
 
 from cli.client.data_folder import DataFolder
 from config.settings import Settings
+from migrations.runner import migrate
 from models.database.connection import connect_database
+from models.database.partitions import prepare_database
 from models.errors import ConfigurationError
 from tools.local.launcher import Product, Run
 from tools.local.servers.discovery import find_postgres_servers
@@ -23,8 +25,6 @@ from tools.local.servers.embedded_redis import LEAST_MEMORY
 from tools.local.servers.selection import Servers
 from tools.local.signals import Interrupts
 from tools.local.unprivileged import SERVER_ENVIRONMENT, Identity, reachable_server, server_identity
-from worker.migration import migrate
-from worker.partitions import prepare_database
 
 pytestmark = pytest.mark.slow
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.attributes import attributes_router
+from api.health.history_check import HistoryCheck
 from api.progress.routes import progress_router
 from config.settings import Settings
 from ingest.accelbyte import AgsReader
@@ -24,7 +25,6 @@ from tests.support.stack import SHARDS, Stack
 from tools.chaos.processes import freeze, thaw
 from worker.celery_app import make_app
 from worker.receiver.composition import make_receiver_parts
-from worker.receiver.history_check import HistoryCheck
 from worker.receiver.process import build_app
 from worker.wiring import read_challenges
 

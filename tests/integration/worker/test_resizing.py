@@ -13,6 +13,8 @@ from models.database.fleet.installation import InstallationTable
 from models.database.fleet.installation_lock import change_lock
 from models.errors import Bound, DatabaseUnavailableError, JournalFullError, PermanentError
 from models.fleet.installation import Change, Step, new_record
+from models.installation.change import Changer, Drain
+from models.installation.joining import shared
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.fleet.presence import Presence, ProcessFacts
@@ -20,8 +22,6 @@ from models.state.keys import layout_key, record_key, shard_keys
 from models.state.queue.batches import Batch
 from tests.support.backups import StateBackup
 from tests.support.stack import SHARDS, Stack
-from worker.installation.change import Changer, Drain
-from worker.installation.joining import shared
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from models import api_keys
 from models.access import ALL_TENANTS, ANYBODY, Caller
 from models.api_keys import ApiKey, KeyRing, draw_key, hash_secret
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
-from web.authentication import shown_in_metadata
-from worker.receiver.api_keys import RateLimits, require_keys
+from web.authentication.authenticator import RateLimits, require_keys
+from web.authentication.middleware import shown_in_metadata
 
 NOW = 1_762_770_600_000_000
 
@@ -152,7 +152,7 @@ class Seconds:
 def test_a_key_may_make_so_many_requests_a_second_and_others_are_not_its_business(monkeypatch):
     clock = Seconds(1000.0)
     monkeypatch.setattr("limits.storage.memory.time", clock)
-    monkeypatch.setattr("worker.receiver.api_keys.time", clock.time)
+    monkeypatch.setattr("web.authentication.authenticator.time", clock.time)
     limits = RateLimits(3)
     key, own, free = (ApiKey(name, "t1", "ingest", b"", rate) for name, rate in (("a", None), ("b", 1), ("c", None)))
     for _ in range(3):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import orjson
 import pytest
 
-from cli.client.messages import LOGIN_METHOD, STATISTIC_METHOD, grpc_message, grpc_requests, http_requests
+from cli.client.messages import LOGIN_METHOD, STATISTIC_METHOD, grpc_message
 from config.settings import Settings
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.protos.statistic_pb2 import StatItemUpdated
@@ -20,6 +20,7 @@ from models.rules.rule import Condition, Rule
 from tests.support.stack import goal
 from tools.loadtest.event_kinds import kinds_of
 from tools.loadtest.generator import Shape, make_plan
+from tools.loadtest.requests import grpc_requests, http_requests
 
 NOW = microseconds(datetime.fromisoformat("2026-11-21T12:00:00+00:00"))
 

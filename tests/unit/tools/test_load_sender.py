@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from google.protobuf.empty_pb2 import Empty
 
-from cli.client.messages import LOGIN_METHOD, grpc_requests, http_requests
+from cli.client.messages import LOGIN_METHOD
 from models.rules.goals import Rulebook
 from tests.support.stack import goal
 from tools.loadtest.generator import Shape, make_plan
+from tools.loadtest.requests import grpc_requests, http_requests
 from tools.loadtest.sender import Pace, send
 from tools.loadtest.targets import GrpcTarget, HttpTarget
 

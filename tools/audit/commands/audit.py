@@ -13,12 +13,12 @@ from cli.output.progress_bars import progress_bars
 from cli.output.text import escaped
 from config.durations import parse_duration
 from config.settings import Settings
+from models.installation.joining import shared
 from tasks.audit.audit import Auditor, AuditReport
 from tasks.audit.comparison import MISSING, Difference
 from tasks.audit.judgement import Judgements
 from tasks.audit.published_rules import late_by, published_rules
 from tools.audit.commands.scope import Everyone, Sample, Tenant, User, scope_of
-from worker.installation.joining import shared
 
 
 def audit(

@@ -15,6 +15,7 @@ from cli.output.progress_bars import progress_bars
 from cli.output.text import escaped
 from config.settings import Settings
 from models.database.flush.writer import FlushWriter
+from models.installation.joining import shared_to_write
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.event_log import ShardLog
@@ -27,7 +28,6 @@ from tools.audit.commands.scope import Everyone, Sample, Tenant, User, scope_of
 from tools.audit.examination import Examiner
 from tools.audit.reconcile_report import ReconcileReport
 from tools.audit.reconciliation import Reconciler
-from worker.installation.joining import shared_to_write
 from worker.logs import configure_logs
 from worker.wiring import make_flusher, make_history_watch
 

@@ -14,11 +14,11 @@ from cli.database.rules import read_document
 from cli.output.progress_bars import progress_bars
 from cli.output.times import read_moment
 from config.settings import Settings
+from models.installation.joining import shared
 from models.rules.goals import only
 from tasks.audit.published_rules import matcher_of, published_rules
 from tools.audit.recomputation import Recomputer
 from tools.audit.sandbox import Sandbox, check_name
-from worker.installation.joining import shared
 
 
 def replay(

@@ -4,15 +4,11 @@ supervisor.
 
 import json
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-
-from redis.exceptions import RedisError
 
 from cli.client.data_folder import DataFolder, read_json, write_private
 from cli.client.ports import LOOPBACK
-from models.errors import ConfigurationError
-from models.state.connection import connect_state
 from tools.local.servers.discovery import Server, choose_redis, find_redis_servers
 
 _CONFIG = """\
@@ -76,20 +72,3 @@ def _default_memory() -> int:
     with suppress(OSError, ValueError):  # no group of processes, or one without a limit ("max")
         machine = min(machine, int(_GROUP_LIMIT.read_text()))
     return min(max(machine // 4, LEAST_MEMORY), _MOST_MEMORY)
-
-
-def redis_fault(url: str, *, setting: str = "STATE_URL") -> str | None:
-    """Why the Redis at this URL cannot be used now; ``None`` where it answers.
-
-    Raises:
-        ConfigurationError: the URL, of this setting, cannot be read.
-    """
-    try:
-        with closing(connect_state(url, socket_timeout=2)) as client:
-            client.ping()
-    except (RedisError, OSError) as error:  # also while it still loads its data
-        return str(error)
-    except ValueError:
-        # From None: the URL holds a password, and the error may show a part of it.
-        raise ConfigurationError(f"{setting}: is no Redis URL") from None
-    return None

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from cli.client.data_folder import DataFolder
 from cli.client.ports import LOOPBACK, listening_ports
 from config.settings import Settings
+from models.database.server.suitability import require_suitable
 from models.errors import ConfigurationError
+from models.state.server.requirements import redis_fault, redis_uses, waiting_for
 from tools.local.programs import Program
 from tools.local.servers.database_roles import ensure_database, postgres_fault
 from tools.local.servers.embedded_postgres import EmbeddedPostgres, administrator_url, prepare_postgres
-from tools.local.servers.embedded_redis import EmbeddedRedis, prepare_redis, redis_fault
+from tools.local.servers.embedded_redis import EmbeddedRedis, prepare_redis
 from tools.local.unprivileged import SERVER_ENVIRONMENT
-from worker.database_check import require_suitable
-from worker.redis_requirements import redis_uses, waiting_for
 
 
 class Question(NamedTuple):

@@ -9,12 +9,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from migrations.runner import alembic_config, migrate
 from models.database.connection import connect_database
 from models.database.partitions import days_around, ensure_partitions, partition_name
 from models.database.tables import metadata
 from tests.support.environment import database_settings, other_database
 from tests.support.stack import NOON, WINDOW
-from worker.migration import alembic_config, migrate
 
 pytestmark = pytest.mark.slow
 

@@ -15,16 +15,15 @@ import trustme
 from sqlalchemy import Engine, make_url
 
 from config.settings import Settings
+from migrations.runner import migrate
 from models.database.api_keys import Rights, create_key, note_uses, read_ring
 from models.database.connection import connect_database, database_errors
 from models.database.event_log import open_log
+from models.database.server.suitability import database_probe, require_suitable
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from tests.support.environment import database_settings
 from tests.support.poolers import needs_pgbouncer, pooled
 from tests.support.stack import Stack
-from worker.database_check import require_suitable
-from worker.migration import migrate
-from worker.receiver.health_checks import database_probe
 
 pytestmark = needs_pgbouncer
 _names = count()

@@ -9,6 +9,7 @@ from config.settings import Settings
 from models.database.partitions import (
     EVALUATIONS,
     days_around,
+    drop_old_partitions,
     drop_partition,
     ensure_partitions,
     partition_name,
@@ -17,7 +18,6 @@ from models.database.partitions import (
 from models.failpoints import now_us
 from models.rules.calendar import moment
 from worker.celery_app import make_app
-from worker.partitions import drop_old_partitions
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ import sys
 import pytest
 
 from cli.client.ports import free_port
+from migrations.runner import migrate
 from models.database.connection import connect_database
+from models.database.server.schema_release import refuse_newer_schema, require_tables
+from models.database.tables import NEWEST_MIGRATION
 from models.errors import ConfigurationError, NotReadyError
 from tests.support.environment import database_settings
-from worker.migration import migrate
-from worker.schema_release import newest_known, refuse_newer_schema, require_tables
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +24,12 @@ def newer(engine):
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
     yield engine
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (newest_known(),))
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (NEWEST_MIGRATION,))
 
 
 def test_the_newest_migration_is_that_of_the_tables(engine):
     with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == newest_known()
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == NEWEST_MIGRATION
     refuse_newer_schema(engine)
 
 
@@ -39,7 +40,7 @@ def test_tables_of_an_earlier_release_or_none_are_no_reason_to_refuse(engine):
         refuse_newer_schema(engine)
     finally:
         with engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (newest_known(),))
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = %s", (NEWEST_MIGRATION,))
     refuse_newer_schema(connect_database(f"postgresql://nobody:x@127.0.0.1:{free_port()}/none"))
 
 

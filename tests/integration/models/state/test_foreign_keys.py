@@ -20,10 +20,10 @@ from models.state.keys import (
     record_key,
     shard_keys,
 )
+from models.state.server.checks import own_keys
 from models.state.server.key_types import SHARD_TYPES, foreign_keys_of_broker, foreign_keys_of_state
-from models.user_attributes import UserAttributes
+from models.stores.user_attributes import UserAttributes
 from tests.support.stack import SHARDS
-from worker.receiver.health_checks import own_keys
 
 SHARD = shard_for("t1", "u1", SHARDS)
 NEIGHBOUR = next(f"n{n}" for n in range(100) if shard_for("t1", f"n{n}", SHARDS) == SHARD)

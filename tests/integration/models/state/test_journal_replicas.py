@@ -8,10 +8,10 @@ from cli.client.ports import LOOPBACK
 from models.errors import NotReadyError
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
+from models.state.server.checks import replica_probe
 from tests.support.redis_servers import PASSWORD, redis_server
 from tests.support.servers import wait_until
 from tests.support.stack import Stack
-from worker.receiver.health_checks import replica_probe
 
 pytestmark = pytest.mark.slow
 

@@ -10,16 +10,16 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.database.connection import connect_database
 from models.database.fleet.installation import InstallationTable
+from models.database.server.schema_release import refuse_newer_schema
+from models.database.server.suitability import refuse_unsuitable
 from models.errors import DatabaseUnavailableError, PermanentError, StateUnavailableError
 from models.fleet.installation import InstallationRecord
+from models.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled
+from models.installation.clocks import check_clocks
+from models.installation.evidence import check_shards
 from models.state.connection import connect_state
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
-from worker.database_check import refuse_unsuitable
-from worker.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled
-from worker.installation.clocks import check_clocks
-from worker.installation.evidence import check_shards
-from worker.schema_release import refuse_newer_schema
 
 _PATIENCE = timedelta(seconds=3)
 """How long a PostgreSQL that hangs may hold up a process that starts: the copy in Redis decides then."""

@@ -2,38 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from redis import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.sentinel import MasterNotFoundError
 from sqlalchemy import Engine
 
-from api.health.readiness import AWAY, Check
+from api.health.history_check import HistoryCheck
+from api.health.path_texts import listed
+from api.health.readiness import Check
 from config.settings import Settings
-from models.errors import NotReadyError, OnlyReadsError, UnsuitableDatabaseError
+from models.database.server.schema_release import require_tables
+from models.database.server.suitability import database_probe
+from models.errors import NotReadyError
 from models.state.connection import connect_state, state_errors
 from models.state.fleet.installation import InstallationCopy
-from models.state.keys import PROBE, shard_keys
+from models.state.keys import shard_keys
 from models.state.progress.records import Records
 from models.state.queue.journal import Journal, JournalBounds
-from models.state.server.key_types import foreign_keys_of_state
-from models.state.server.servers import UnfitServerError
-from models.state.server.tls_faults import tls_fault
-from worker.database_check import check_database
-from worker.receiver.history_check import HistoryCheck
-from worker.receiver.path_texts import listed
-from worker.redis_requirements import RequirementsCheck
-from worker.schema_release import require_tables
+from models.state.server.checks import own_keys, replica_probe, write_probe
+from models.state.server.requirements import RequirementsCheck
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""
@@ -41,12 +28,7 @@ WORKER_PATIENCE = timedelta(seconds=60)
 """How long the oldest batch of a shard may wait for a worker."""
 FLUSH_PATIENCE = timedelta(seconds=30)
 """How long the oldest change may wait for PostgreSQL."""
-_PROBE_SECONDS = 60
-_NAMED = 3
-"""How many foreign keys are named."""
 _TIMEOUT_SECONDS = 2.0
-_REPLICA_MS = 500
-"""How long replicas may take to say how far they are."""
 
 
 class ShardLoad(NamedTuple):
@@ -199,82 +181,3 @@ def receiver_checks(
         "flush": backlog.flush,
     }
     return needed, useful
-
-
-def write_probe(redis: Redis) -> None:
-    """Write one small key: a Redis that answers but takes no writes is of no use.
-
-    Raises:
-        NotReadyError: it does not answer, or refuses.
-    """
-    try:
-        redis.set(PROBE, "1", ex=_PROBE_SECONDS)
-    except RedisError as error:
-        raise NotReadyError(_redis_fault(error)) from error
-
-
-def own_keys(redis: Redis, shards: int) -> None:
-    """Whether every key of a shard holds what we wrote.
-
-    Raises:
-        StateUnavailableError: Redis does not answer.
-        NotReadyError: another application wrote there; the text names the keys.
-    """
-    found = foreign_keys_of_state(redis, shards)
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise NotReadyError(f"not ours: {'; '.join(map(str, found[:_NAMED]))}{more}")
-
-
-def replica_probe(redis: Redis, wanted: int) -> None:
-    """Count the replicas that are in step.
-
-    Raises:
-        StateUnavailableError: the server does not answer.
-        NotReadyError: there are too few.
-    """
-    with state_errors():
-        found: Any = redis.wait(wanted, _REPLICA_MS)
-    if found < wanted:
-        raise NotReadyError(f"the state Redis has {found} of the {wanted} that JOURNAL_REPLICAS asks for")
-
-
-def database_probe(engine: Engine) -> None:
-    """Ask PostgreSQL whether it can be used and takes writes.
-
-    Raises:
-        DatabaseUnavailableError: it does not answer.
-        NotReadyError: it cannot be used as it is, or is a standby.
-    """
-    try:
-        check_database(engine)
-    except (UnsuitableDatabaseError, OnlyReadsError) as error:
-        raise NotReadyError(str(error).removeprefix("PostgreSQL ")) from error
-
-
-def _redis_fault(error: RedisError) -> str:
-    if isinstance(error, UnfitServerError | MasterNotFoundError):
-        return str(error)
-    if (fault := tls_fault(error)) is not None:
-        return fault
-    for kind, text in (
-        (AuthenticationError, "refuses our password"),
-        (BusyLoadingError, "is loading its data"),
-        (OutOfMemoryError, "takes no writes: it is at its maxmemory"),
-        (ReadOnlyError, "takes no writes: it is a replica"),
-        ((RedisConnectionError, RedisTimeoutError), AWAY),
-    ):
-        if isinstance(error, kind):
-            return text
-    return _refusal(str(error)) if isinstance(error, ResponseError) else AWAY
-
-
-def _refusal(text: str) -> str:
-    for code, meaning in (
-        ("MISCONF", "it cannot save to its disk"),
-        ("NOREPLICAS", "it has too few replicas"),
-        ("NOPERM", "our user may not write"),
-    ):
-        if text.startswith(code):
-            return f"takes no writes: {meaning}"
-    return "refuses our password" if text.startswith(("NOAUTH", "WRONGPASS")) else "takes no writes"

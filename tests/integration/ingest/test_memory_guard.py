@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 
 from config.shards import shard_for
+from ingest.memory_guard import MemoryGuard
 from models.errors import Bound
 from models.fleet.probes import PROBE_TENANT
 from models.state.progress.evictions import Evictions
+from models.state.server.checks import write_probe
 from models.state.server.memory import NewUsers, held_by_tenant, read_memory
 from tasks.flush.eviction import Evictor
 from tests.support.stack import SHARDS
-from worker.receiver.health_checks import write_probe
-from worker.receiver.memory_guard import MemoryGuard
 
 pytestmark = pytest.mark.slow
 

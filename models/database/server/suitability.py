@@ -6,7 +6,13 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.database.connection import connect_database, database_errors
 from models.database.server.transactions import require_in_force
-from models.errors import ConfigurationError, DatabaseUnavailableError, UnsuitableDatabaseError
+from models.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    NotReadyError,
+    OnlyReadsError,
+    UnsuitableDatabaseError,
+)
 
 log = structlog.get_logger()
 
@@ -52,3 +58,16 @@ def check_database(engine: Engine) -> None:
     """
     with database_errors(), engine.connect() as connection:
         require_in_force(connection)
+
+
+def database_probe(engine: Engine) -> None:
+    """Ask PostgreSQL whether it can be used and takes writes.
+
+    Raises:
+        DatabaseUnavailableError: it does not answer.
+        NotReadyError: it cannot be used as it is, or is a standby.
+    """
+    try:
+        check_database(engine)
+    except (UnsuitableDatabaseError, OnlyReadsError) as error:
+        raise NotReadyError(str(error).removeprefix("PostgreSQL ")) from error

@@ -3,25 +3,17 @@
 It runs at every start, so it asks for one value and does without Alembic, whose import takes its time.
 """
 
-from importlib.resources import files
-
 import structlog
 from sqlalchemy import Engine
 
 from models.database.connection import database_errors
+from models.database.tables import NEWEST_MIGRATION
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 
 _HAS_TABLES = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT max(version_num) FROM alembic_version"
-_DIGITS = 4
 
 log = structlog.get_logger()
-
-
-def newest_known() -> str:
-    """The newest migration of this release."""
-    names = (path.name for path in (files("migrations") / "versions").iterdir())
-    return max(name[:_DIGITS] for name in names if name[:_DIGITS].isdecimal())
 
 
 def require_tables(engine: Engine) -> None:
@@ -51,7 +43,7 @@ def refuse_newer_schema(engine: Engine) -> None:
     except DatabaseUnavailableError as error:
         log.warning("schema_not_checked", error=str(error))
         return
-    known = newest_known()
+    known = NEWEST_MIGRATION
     if revision is not None and revision > known:
         raise ConfigurationError(
             f"PostgreSQL's tables are of a later release (migration {revision}, this release knows up to {known}): "

@@ -16,6 +16,8 @@ from config.shared_settings import shared_values
 from models.database.fleet.installation import InstallationTable
 from models.failpoints import now_us
 from models.fleet.installation import Change, Step, new_record
+from models.installation.joining import join
+from models.installation.member import Member
 from models.state.fleet.beat_lease import BeatLease
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.presence import Presence, ProcessFacts
@@ -26,8 +28,6 @@ from tests.support.stack import SHARDS
 from tools.doctor.examination import examine
 from tools.doctor.registry import CHECKS, Installation
 from worker.celery_app import make_app
-from worker.installation.joining import join
-from worker.installation.member import Member
 
 
 @pytest.fixture

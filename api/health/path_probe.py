@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import structlog
 
+from api.health.path_texts import NOT_TRIED, spelled
 from config.settings import Settings
 from models.database.fleet.probes import ProbeReader
 from models.errors import (
@@ -36,8 +37,6 @@ from models.state.fleet.path_state import PathState, Place, Report
 from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
-from tasks.broker.publisher import BatchPublisher
-from worker.receiver.path_texts import NOT_TRIED, spelled
 
 SHARDS_AT_ONCE = 16
 """Of a period; at the start it is every shard."""
@@ -73,6 +72,14 @@ class _Sent(NamedTuple):
     """When (µs) the first of those set out that it stands for."""
 
 
+class Publisher(Protocol):
+    """Sends messages for batches that the journal has."""
+
+    def ring(self, batches: Sequence[Batch], /) -> None:
+        """One for each; raises BrokerUnavailableError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathParts:
     """What a probe meets on its way, as the receiver has it."""
@@ -80,7 +87,7 @@ class PathParts:
     shards: int
     journal: Journal
     tries: Tries
-    publisher: BatchPublisher
+    publisher: Publisher
     path: PathState
     rows: ProbeReader
     fingerprint: str

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 
 import migrations
 from models.database.connection import database_errors
-from worker.schema_release import refuse_newer_schema
+from models.database.server.schema_release import refuse_newer_schema
 
 _LOCK = 7_305_116_274_000  # any number, the same for all who migrate
 

@@ -26,7 +26,7 @@ from models.metrics import REQUESTS_REFUSED
 from models.state.api_keys import KeyRingCopy
 from models.state.connection import connect_state
 from models.state.metrics import Meters
-from worker.receiver.key_poller import KeysWatcher
+from web.authentication.key_poller import KeysWatcher
 
 
 class Doorkeeper:
@@ -40,7 +40,7 @@ class Doorkeeper:
         self._now_us = now_us
 
     def admit(self, shown: str | None) -> Caller:
-        """Who shows this key, or none; raises what ``web.authentication.Door`` says."""
+        """Who shows this key, or none; raises what ``web.authentication.middleware.Door`` says."""
         ring = self._watcher.ring()
         if ring.is_empty and self._open_without_keys:
             return ANYBODY

@@ -11,9 +11,9 @@ from config.settings import Settings
 from models.errors import ConfigurationError
 from models.state.connection import connect_state
 from models.state.lua_source import PARTS, SCRIPTS, script_source, source_of
+from models.state.server.requirements import require_redis
 from models.state.server.rights import ON_A_KEY, STATE_COMMANDS, broker_commands, missing_rights
 from tests.support.redis_servers import redis_server
-from worker.redis_requirements import require_redis
 
 ALL = ("~*", "&*", "+@all")
 _CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'")

@@ -15,14 +15,14 @@ from config.settings import Settings
 from models.database.connection import connect_database
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
 from models.state.connection import connect_state, state_errors
+from models.state.server.checks import write_probe
+from models.state.server.requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 from models.state.server.servers import ClusterError, ReplicaGivenError, SentinelGivenError, refuse_unfit
 from tests.support.redis_servers import PASSWORD, SERVICE, redis_server, sentinel_group, start_redis
 from tests.support.servers import wait_until
 from tools.doctor.examination import examine
 from tools.doctor.registry import CHECKS, Installation
 from worker.celery_app import make_app
-from worker.receiver.health_checks import write_probe
-from worker.redis_requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 
 pytestmark = pytest.mark.slow
 

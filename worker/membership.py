@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 
-from worker.installation.member import LOOK_SECONDS, Member
+from models.installation.member import LOOK_SECONDS, Member
 
 
 def join_as_worker(app: Celery, member: Member) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.fleet.histories import Standing
 from models.state.fleet.histories import read_histories
-from tasks.histories.standings import compare
+from models.stores.standings import compare
 
 _PATIENCE_SECONDS = 0.5
 """How long a look at both stores is waited for: a PostgreSQL that stands still must not make the receiver unready."""

@@ -13,6 +13,7 @@ from models.database.connection import connect_database
 from models.errors import BrokerUnavailableError
 from models.state.connection import connect_state
 from models.state.queue.batches import Batch
+from models.state.server.requirements import require_redis
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tests.support.redis_servers import PASSWORD, Program, issue_certificates, sentinel_group
 from tests.support.servers import wait_until
@@ -20,7 +21,6 @@ from tools.doctor.examination import examine
 from tools.doctor.registry import CHECKS, Installation
 from worker.celery_app import SERIALIZER, make_app
 from worker.flower.page import QueueLengths
-from worker.redis_requirements import require_redis
 
 pytestmark = pytest.mark.slow
 

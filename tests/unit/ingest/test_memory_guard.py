@@ -2,10 +2,10 @@
 
 import pytest
 
+from ingest.memory_guard import FULL, LEAST_USERS, SHORT, MemoryGuard, above_share
 from models.errors import Bound, NotReadyError
 from models.state.queue.batches import Appended, Batch
 from models.state.server.memory import EXPANSION, StateMemory
-from worker.receiver.memory_guard import FULL, LEAST_USERS, SHORT, MemoryGuard, above_share
 
 
 class Installation:

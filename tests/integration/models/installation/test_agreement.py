@@ -15,15 +15,15 @@ from models.database.fleet.installation import InstallationTable
 from models.database.partitions import days_around, ensure_partitions
 from models.errors import ConfigurationError, StateUnavailableError
 from models.fleet.installation import PROVISIONAL, Change, Step, new_record, read_record
+from models.installation.agreement import Agreement, agreed
+from models.installation.clocks import MAX_SKEW, check_clocks, system_clock_us
+from models.installation.evidence import check_shards
+from models.installation.joining import join, known_record, shared
 from models.state.connection import connect_state
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.keys import INSTALLATION
 from tests.support.environment import database_settings
-from worker.installation.agreement import Agreement, agreed
-from worker.installation.clocks import MAX_SKEW, check_clocks, system_clock_us
-from worker.installation.evidence import check_shards
-from worker.installation.joining import join, known_record, shared
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from config.settings import Settings
 from config.shared_settings import shared_values, with_shared_values
 from models.errors import ConfigurationError, RetryableError
 from models.fleet.installation import PROVISIONAL, InstallationRecord
+from models.installation.clocks import system_clock_us
+from models.installation.joining import settle_again
 from models.pollers import Lookout
 from models.state.connection import connect_state
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.presence import Presence, ProcessFacts
-from worker.installation.clocks import system_clock_us
-from worker.installation.joining import settle_again
 
 LOOK_SECONDS = 1.0
 _NOTE_SECONDS = 5.0

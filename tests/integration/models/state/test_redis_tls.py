@@ -7,11 +7,11 @@ from config.shards import queue_for
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
 from models.state.connection import connect_state, state_errors
 from models.state.queue.batches import Batch
+from models.state.server.checks import write_probe
+from models.state.server.requirements import RequirementsCheck, require_redis
 from tasks.broker.publisher import BatchPublisher
 from tests.support.redis_servers import PASSWORD, redis_server, tls_in_front
 from worker.celery_app import SERIALIZER, make_app
-from worker.receiver.health_checks import write_probe
-from worker.redis_requirements import RequirementsCheck, require_redis
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from models.state.connection import connect_state
 from models.state.server.rights import STATE_COMMANDS, Command, broker_commands, missing_rights
 from models.state.server.servers import RedisServer, ReplicaGivenError, UnfitServerError
 from models.state.server.tls_faults import speaks_plain, speaks_tls, tls_fault
-from tools.local.servers.embedded_redis import redis_fault
 
 REPLICA_PATIENCE = timedelta(seconds=20)
 """How long a process waits at its start for a replica to become the master: a failover may be under way."""
@@ -135,6 +134,23 @@ class MissingRightsError(Exception):
     def __init__(self, missing: Sequence[str]) -> None:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         super().__init__(f"its user lacks rights: {shown}; {_RULES}")
+
+
+def redis_fault(url: str, *, setting: str = "STATE_URL") -> str | None:
+    """Why the Redis at this URL cannot be used now; ``None`` where it answers.
+
+    Raises:
+        ConfigurationError: the URL, of this setting, cannot be read.
+    """
+    try:
+        with closing(connect_state(url, socket_timeout=2)) as client:
+            client.ping()
+    except (RedisError, OSError) as error:  # also while it still loads its data
+        return str(error)
+    except ValueError:
+        # From None: the URL holds a password, and the error may show a part of it.
+        raise ConfigurationError(f"{setting}: is no Redis URL") from None
+    return None
 
 
 def _unfitness_without_login(use: RedisUse) -> Exception | None:

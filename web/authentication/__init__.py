@@ -1,0 +1,1 @@
+"""Whose key a request carries: the keys known, the check before every route."""
