@@ -222,7 +222,7 @@ async def _measure(settings: Settings, redis: Redis, tracer: Tracer) -> list[Tra
         finally:
             await client.aclose()
             await asyncio.to_thread(parts.committer.close)
-            runtime.stop_watching()
+            runtime.watcher.stop()
             runtime.meters.stop()
 
 

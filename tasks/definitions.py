@@ -46,7 +46,7 @@ def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> Non
 def flush(**_newer: Any) -> None:
     """Drain what changed into PostgreSQL; the next tick goes on where a fault stopped this one."""
     try:
-        runtime().retries(runtime().flusher.flush)
+        runtime().flusher.flush()
     except RetryableError as error:
         log.warning("flush_put_off", error=str(error))
         runtime().path.note_fault(Station.FLUSH, error, time_ns() // 1000)
@@ -55,18 +55,14 @@ def flush(**_newer: Any) -> None:
 @shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def sweep(**_newer: Any) -> None:
     """Publish again what waits in the journal too long, and make dead letters of what workers kept aside."""
-    for step in (runtime().align_fences, runtime().sweeper.sweep, runtime().poison.drain):
+    parts = runtime()
+    for step in (parts.rules.align_fences, parts.sweeper.sweep, parts.poison.drain):
         try:
             step()
         except RetryableError as error:
             log.warning("sweep_put_off", step=step.__name__, error=str(error))
-    _count_dead_letters()
-
-
-def _count_dead_letters() -> None:
-    """Apart from the sweep, which does not need PostgreSQL as long as it buries nothing."""
     try:
-        runtime().count_dead_letters()
+        parts.dead_letters.refresh()
     except RetryableError as error:
         log.warning("dead_letters_not_counted", error=str(error))
 
@@ -75,7 +71,7 @@ def _count_dead_letters() -> None:
 def make_partitions(**_newer: Any) -> None:
     """Make the partitions of events and evaluations for the days ahead."""
     try:
-        runtime().retries(runtime().make_partitions)
+        runtime().partitions.make()
     except RetryableError as error:
         log.warning("partitions_put_off", error=str(error))
 
@@ -84,6 +80,6 @@ def make_partitions(**_newer: Any) -> None:
 def drop_partitions(**_newer: Any) -> None:
     """Drop the partitions that are older than ``EVENT_RETENTION``; the next tick drops what this one could not."""
     try:
-        runtime().retries(runtime().drop_partitions)
+        runtime().partitions.drop()
     except RetryableError as error:
         log.warning("partitions_put_off", error=str(error))

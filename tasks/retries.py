@@ -6,7 +6,8 @@ What is still away then is left to what stands behind: the journal brings a batc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
 
 from tenacity import (
     RetryCallState,
@@ -38,6 +39,10 @@ class Retries:
     meters: Meters
     sleep: Callable[[float], None] = time.sleep
 
+    def wrap(self, store: T) -> T:
+        """A store, each of whose methods is called in this way; for calls that may be repeated."""
+        return cast("T", _Retried(store, self))
+
     def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The answer of the call; after the last attempt its error."""
         attempts = Retrying(  # made anew each time: calls may be nested
@@ -53,3 +58,13 @@ class Retries:
     def _count(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.meters.count(RETRIES, label=type(error).__name__)
+
+
+class _Retried:
+    """Stands for a store; everything but its methods is not to be asked for."""
+
+    def __init__(self, store: object, retries: Retries) -> None:
+        self._store, self._retries = store, retries
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._retries, getattr(self._store, name))

@@ -7,34 +7,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
+from models.database.partitions import EventPartitions
 from models.errors import ConfigurationError
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Meters
 from tasks.apply.applier import BatchApplier
+from tasks.dead_letters.count import DepthKeeper
 from tasks.dead_letters.undeliverable import PoisonDrain
 from tasks.flush.flusher import Flusher
 from tasks.redelivery import Sweeper
-from tasks.retries import Retries
+from tasks.rules.publications import PublicationsWatcher
+from tasks.rules.source import RuleSource
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The plain functions behind the tasks."""
+    """The plain objects behind the tasks."""
 
     applier: BatchApplier
     flusher: Flusher
     sweeper: Sweeper
     poison: PoisonDrain
-    align_fences: Callable[[], None]
-    """Puts the fences of the rules right where Redis lost them or nobody stands behind them."""
-    make_partitions: Callable[[], None]
-    drop_partitions: Callable[[], None]
-    count_dead_letters: Callable[[], None]
-    retries: Retries
+    rules: RuleSource
+    partitions: EventPartitions
+    dead_letters: DepthKeeper
     meters: Meters
     path: PathState
-    stop_watching: Callable[[], None]
-    """Ends the look-out for new publications of rules."""
+    watcher: PublicationsWatcher
+    """Looks for new publications of rules."""
 
 
 class _Holder:
@@ -65,6 +65,6 @@ def runtime() -> Runtime:
 def close() -> None:
     """End the threads at the end of the process, and push its last counts."""
     if _Holder.built is not None:
-        _Holder.built.stop_watching()
+        _Holder.built.watcher.stop()
         _Holder.built.meters.stop()
         _Holder.built = None

@@ -15,7 +15,7 @@ from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.database.dead_letters.reader import LetterReader
 from models.database.flush.writer import FlushWriter
-from models.database.partitions import drop_old_partitions, prepare_database
+from models.database.partitions import EventPartitions
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document
 from models.errors import BrokerUnavailableError, StateUnavailableError
@@ -37,7 +37,7 @@ from models.state.queue.undeliverable import PoisonList
 from models.state.server.memory import NewUsers, read_memory
 from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
-from tasks.apply.enrichment import AttributeStamper
+from tasks.apply.enrichment import Enricher
 from tasks.apply.evaluator import Evaluator
 from tasks.apply.reporter import Reporter
 from tasks.apply.rerouting import Rerouter
@@ -56,7 +56,7 @@ from tasks.retries import Retries
 from tasks.rules.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
 from tasks.rules.source import rule_source
 from tasks.runtime import Runtime
-from worker.early_flush import flush_trigger
+from worker.early_flush import EarlyFlush
 
 log = structlog.get_logger()
 
@@ -125,7 +125,7 @@ class _Parts:
         self.tries = Tries(self.redis)
         self.publisher = BatchPublisher(app)
         self.retries = Retries(self.meters)
-        self.burials = Burials(self.writer.bury, self.meters, self.retries)
+        self.burials = Burials(self.retries.wrap(self.writer), self.meters)
 
 
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
@@ -135,18 +135,18 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     watcher = PublicationsWatcher(source)
     watch = make_history_watch(settings, parts.redis, parts.engine, parts.meters, _waker(parts))
     runtime = Runtime(
-        applier=_make_applier(parts, CurrentRules(watcher, lateness_us=reach_us(settings))),
-        flusher=make_flusher(settings, parts.redis, parts.writer, watch, parts.meters),
+        applier=_make_applier(parts, CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))),
+        flusher=parts.retries.wrap(make_flusher(settings, parts.redis, parts.writer, watch, parts.meters)),
         sweeper=_make_sweeper(parts),
-        poison=PoisonDrain(PoisonList(connect_state(settings.broker)), parts.burials, parts.retries, settings.shards),
-        align_fences=source.align_fences,
-        make_partitions=lambda: prepare_database(parts.engine, settings),
-        drop_partitions=lambda: drop_old_partitions(parts.engine, settings),
-        count_dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine).depth, now_us).refresh,
-        retries=parts.retries,
+        poison=PoisonDrain(
+            parts.retries.wrap(PoisonList(connect_state(settings.broker))), parts.burials, settings.shards
+        ),
+        rules=source,
+        partitions=parts.retries.wrap(EventPartitions(parts.engine, settings)),
+        dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine), now_us),
         meters=parts.meters,
         path=parts.path,
-        stop_watching=watcher.stop,
+        watcher=watcher,
     )
     parts.meters.start()
     watcher.start()
@@ -175,16 +175,20 @@ def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
     clock = StateClock(parts.redis)
     return Evaluator(
         rules=rules,
-        stamp=AttributeStamper(make_user_attributes(parts.settings, parts.redis, parts.engine)).stamp,
-        records=parts.records,
-        reader=ProgressReader(parts.engine, window=parts.settings.max_lateness),
-        retries=parts.retries,
+        enricher=Enricher(_retried(make_user_attributes(parts.settings, parts.redis, parts.engine), parts.retries)),
+        records=parts.retries.wrap(parts.records),
+        reader=parts.retries.wrap(ProgressReader(parts.engine, window=parts.settings.max_lateness)),
         reporter=Reporter(parts.meters, clock),
         meters=parts.meters,
-        buffer_limit=flush_trigger(parts.settings, parts.publisher, parts.redis, parts.records),
+        dirty_limit=EarlyFlush(parts.settings, parts.publisher, parts.redis, parts.records),
         now_us=clock,
         new_users=NewUsers(parts.redis),
     )
+
+
+def _retried(attributes: UserAttributes, retries: Retries) -> UserAttributes:
+    """The same over stores that try again: not as a whole, for without PostgreSQL it would know no more each time."""
+    return UserAttributes(retries.wrap(attributes.cache), retries.wrap(attributes.store), attributes.shards)
 
 
 def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: HistoryWatch, meters: Meters) -> Flusher:

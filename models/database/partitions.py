@@ -1,6 +1,7 @@
 """The daily partitions of events and evaluations: made ahead, made on demand, and dropped when they are too old."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
@@ -77,6 +78,22 @@ def drop_partition(engine: Engine, name: str) -> None:
     with database_errors(), engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '4s'")
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class EventPartitions:
+    """The partitions of events and evaluations, for the task that keeps them."""
+
+    engine: Engine
+    settings: Settings
+
+    def make(self) -> None:
+        """Make those of the days ahead; raises what ``prepare_database`` does."""
+        prepare_database(self.engine, self.settings)
+
+    def drop(self) -> None:
+        """Drop those that are kept no longer; raises what ``drop_old_partitions`` does."""
+        drop_old_partitions(self.engine, self.settings)
 
 
 def prepare_database(engine: Engine, settings: Settings) -> None:

@@ -25,9 +25,8 @@ from models.state.metrics import Meters
 from models.state.progress.apply_request import Plan, make_plans
 from models.state.progress.records import Applied, ColdUser, Records
 from models.state.server.memory import NewUsers
-from tasks.apply.enrichment import Stamp
+from tasks.apply.enrichment import Enricher
 from tasks.apply.reporter import Reporter
-from tasks.retries import Retries
 
 LOADS = 5
 """How often a record may turn cold again while it is being loaded, before the batch is put back."""
@@ -51,22 +50,31 @@ class Rules(Protocol):
         ...
 
 
+class DirtyLimit(Protocol):
+    """Starts an early flush when too many users are dirty."""
+
+    def note(self, dirty_in_shard: int) -> None:
+        """Take the number of dirty users of a shard, after each call; raises nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """Applies events to users' records. Applying the same events again changes nothing."""
+    """Applies events to users' records. Applying the same events again changes nothing.
+
+    Its stores try again by themselves where a server is away for a moment (``tasks.retries``).
+    """
 
     rules: Rules
-    stamp: Stamp
-    """Writes users' attributes into their events."""
+    enricher: Enricher
     records: Records
     reader: ProgressReader
-    retries: Retries
     reporter: Reporter
     meters: Meters
-    buffer_limit: Callable[[int], None]
-    """Told the number of dirty users of the shard after each call; starts an early flush when it is too high."""
+    dirty_limit: DirtyLimit
     now_us: Callable[[], int]
-    new_users: NewUsers | None = None
+    """The clock of the state Redis."""
+    new_users: NewUsers
     """Counts whom neither Redis nor PostgreSQL knew."""
 
     def evaluate(
@@ -92,7 +100,7 @@ class Evaluator:
                 self._catch_up(error, may_ask=may_load)
             else:
                 self.reporter.record(events, self.rules.matcher(), started, calls)
-                self.buffer_limit(calls[-1].dirty_users)
+                self.dirty_limit.note(calls[-1].dirty_users)
                 return
         raise RulesUnreadableError(f"rules were published again and again while events of shard {shard} were planned")
 
@@ -100,7 +108,7 @@ class Evaluator:
         """Read the rules that the fence asks for; without ``may_ask`` only another thread may have done so."""
         self.meters.count(PLANS_REFUSED)
         if may_ask:
-            self.retries(self.rules.catch_up, outdated.revision)
+            self.rules.catch_up(outdated.revision)
         elif not self.rules.knows(outdated.revision):
             raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago") from outdated
 
@@ -121,7 +129,7 @@ class Evaluator:
     def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool) -> None:
         """Run the script until no user of the plan is cold; adds what each call did to ``calls``."""
         for _ in range(LOADS):
-            calls.append(self.retries(self.records.apply, shard, batch_ids, plan, now_us=self.now_us()))
+            calls.append(self.records.apply(shard, batch_ids, plan, now_us=self.now_us()))
             cold = calls[-1].cold
             if not cold:
                 return
@@ -139,25 +147,20 @@ class Evaluator:
         if not names:
             return make_plans(matcher, events, packed)
         try:
-            stamped = self._stamped(shard, events, names, may_ask=may_ask)
+            enriched = self.enricher.enrich(shard, events, names, may_ask=may_ask)
         except DatabaseUnavailableError as error:
             if len(batch_ids) > 1:
                 raise AttributesUnknownError(str(error)) from error
             raise
-        return make_plans(matcher, stamped, pack_batch(stamped))
-
-    def _stamped(self, shard: int, events: Sequence[Event], names: frozenset[str], *, may_ask: bool) -> list[Event]:
-        if may_ask:
-            return self.retries(self.stamp, shard, events, names)
-        return self.stamp(shard, events, names, may_ask=False)  # without PostgreSQL a repetition would know no more
+        return make_plans(matcher, enriched, pack_batch(enriched))
 
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
         now_us = self.now_us()
         users = [(user.plan.tenant_id, user.plan.user_id) for user in cold]
-        known = self.retries(self.reader.snapshots, users, now_us=now_us)
+        known = self.reader.snapshots(users, now_us=now_us)
         failpoint("users.loaded", DatabaseUnavailableError)
         loads = [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)]
-        self.retries(self.records.load, shard, loads, now_us=now_us)
+        self.records.load(shard, loads, now_us=now_us)
         real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
         if real:
             self.meters.count(USERS_LOADED, real)
@@ -165,6 +168,6 @@ class Evaluator:
 
     def _count_new(self, known: Sequence[Snapshot], now_us: int) -> None:
         new = [one.tenant_id for one in known if not one.rows and not one.hashes and one.tenant_id != PROBE_TENANT]
-        if self.new_users is not None and new:
+        if new:
             with suppress(StateUnavailableError):  # a count that is missing harms no event
                 self.new_users.add(Counter(new), now_us=now_us)

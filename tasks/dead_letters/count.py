@@ -1,10 +1,11 @@
 """How many dead letters there are, told to whoever scrapes: PostgreSQL knows it, and metrics are read from Redis."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from redis import Redis
 
+from models.database.dead_letters.reader import LetterReader
 from models.state.connection import state_errors
 from models.state.dead_letter_count import write_depth
 
@@ -14,7 +15,7 @@ class DepthKeeper:
     """Copies the number of dead letters, by kind and reason, from PostgreSQL to Redis."""
 
     redis: Redis
-    count: Callable[[], Mapping[tuple[str, str], int]]
+    reader: LetterReader
     now_us: Callable[[], int]
 
     def refresh(self) -> None:
@@ -23,6 +24,6 @@ class DepthKeeper:
         Raises:
             DatabaseUnavailableError, StateUnavailableError: the numbers before stay.
         """
-        found = self.count()
+        found = self.reader.depth()
         with state_errors():
             write_depth(self.redis, found, now_us=self.now_us())

@@ -6,7 +6,6 @@ from config.shards import shard_of_queue
 from models.database.dead_letters.writer import DeadLetter
 from models.state.queue.undeliverable import Poison, PoisonList, unpack_poison
 from tasks.dead_letters.writer import Burials
-from tasks.retries import Retries
 
 AT_ONCE = 200
 
@@ -17,7 +16,6 @@ class PoisonDrain:
 
     poison: PoisonList
     burials: Burials
-    retries: Retries
     shards: int
 
     def drain(self) -> int:
@@ -28,9 +26,9 @@ class PoisonDrain:
                 letter and could not be removed is the same letter again.
         """
         drained = 0
-        while entries := self.retries(self.poison.oldest, AT_ONCE):
+        while entries := self.poison.oldest(AT_ONCE):
             self.burials.bury([self._letter(unpack_poison(packed)) for packed in entries])
-            self.retries(self.poison.remove, entries)
+            self.poison.remove(entries)
             drained += len(entries)
         return drained
 

@@ -1,12 +1,13 @@
 """Dead letters of events and batches: how they are made and written (promise P10)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from traceback import format_exception
 
 import structlog
 
 from models.database.dead_letters.writer import DeadLetter
+from models.database.flush.writer import FlushWriter
 from models.dead_letter_reasons import Reason
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
@@ -15,7 +16,6 @@ from models.metrics import DEAD_LETTERS, EVENTS_FAILED
 from models.state.metrics import Meters
 from models.state.queue.attempts import Record
 from models.state.queue.batches import TakenBatch, WaitingBatch
-from tasks.retries import Retries
 
 APPLY_EVENTS = "questline.apply_events"
 """The name of the Celery task whose work ends here."""
@@ -29,10 +29,8 @@ log = structlog.get_logger()
 class Burials:
     """Writes dead letters, and counts them."""
 
-    write: Callable[[Sequence[DeadLetter]], None]
-    """Commits letters; raises DatabaseUnavailableError."""
+    writer: FlushWriter
     meters: Meters
-    retries: Retries
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Commit letters, all or none.
@@ -45,7 +43,7 @@ class Burials:
         for probe in given_up:  # the readiness of the receivers tells of it
             log.warning("probe_given_up", shard=probe.shard, error=probe.error)
         if letters:
-            self.retries(self.write, letters)
+            self.writer.bury(letters)
         for letter in letters:
             self.meters.count(DEAD_LETTERS, label=letter.reason)
             if letter.kind != "message":

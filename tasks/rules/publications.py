@@ -17,6 +17,7 @@ from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.goals import Publications, Rulebook
 from models.rules.matcher import Matcher
+from tasks.retries import Retries
 
 log = structlog.get_logger()
 
@@ -141,8 +142,8 @@ class PublicationsWatcher:
 class CurrentRules:
     """What matches events to the rules as published by now, for the workers."""
 
-    def __init__(self, watcher: PublicationsWatcher, *, lateness_us: int) -> None:
-        self._watcher = watcher
+    def __init__(self, watcher: PublicationsWatcher, retries: Retries, *, lateness_us: int) -> None:
+        self._watcher, self._patient_watcher = watcher, retries.wrap(watcher)
         self._lateness_us = lateness_us
         self._matcher: Matcher | None = None
 
@@ -173,7 +174,7 @@ class CurrentRules:
             RulesUnreadableError: PostgreSQL holds no rules that this release can read.
         """
         try:
-            self._watcher.catch_up(revision)
+            self._patient_watcher.catch_up(revision)
         except ConfigurationError as error:
             raise RulesUnreadableError(str(error)) from error
 

@@ -39,7 +39,7 @@ def maintenance(installation):
     """The sweep and the flush, in this process."""
     runtime = build_runtime(installation.settings, installation.app, read_challenges(installation.settings))
     yield runtime
-    runtime.stop_watching()
+    runtime.watcher.stop()
     runtime.meters.stop()
 
 

@@ -119,7 +119,7 @@ def test_a_killed_child_is_replaced_and_its_batch_applied_without_the_sweep(inst
     try:
         runtime.flusher.flush()
     finally:
-        runtime.stop_watching()
+        runtime.watcher.stop()
         runtime.meters.stop()
     crowd.assert_exact()
 

@@ -9,6 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.shards import shard_for
+from models.database.attributes import AttributeStore
 from models.database.flush.writer import FlushWriter
 from models.database.progress import ProgressReader
 from models.errors import DatabaseUnavailableError, JournalFullError
@@ -18,6 +19,7 @@ from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matcher import Matcher
 from models.rules.operators import progress_of
 from models.rules.rule import Rule
+from models.state.attributes import AttributeCache
 from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
 from models.state.fleet.histories import ShardHistories
@@ -27,7 +29,10 @@ from models.state.progress.records import EvaluationLog, Records
 from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal, JournalBounds
+from models.state.server.memory import NewUsers
+from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
+from tasks.apply.enrichment import Enricher
 from tasks.apply.evaluator import Evaluator
 from tasks.apply.pace import MOST, Pace
 from tasks.apply.reporter import Reporter
@@ -99,9 +104,11 @@ class FixedRules:
         return only(self.rulebook)
 
 
-def _unstamped(shard, events, names, *, may_ask=True):
-    """Users without attributes."""
-    return list(events)
+class _NoLimit:
+    """Starts no early flush."""
+
+    def note(self, dirty_in_shard: int) -> None:
+        pass
 
 
 @dataclass
@@ -121,7 +128,6 @@ class Stack:
     max_attempts: int = 3
     replicas: int = 0
     shards: int = SHARDS
-    dirty_reports: list[int] = field(default_factory=list)
     published: list[Batch] = field(default_factory=list)
     queued: int = 0
     slept: list[float] = field(default_factory=list)
@@ -150,17 +156,17 @@ class Stack:
         self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
-        self.burials = Burials(self.writer.bury, self.meters, self.retries)
+        self.burials = Burials(self.retries.wrap(self.writer), self.meters)
         self.evaluator = Evaluator(
-            self,
-            _unstamped,
-            self.records,
-            self.reader,
-            self.retries,
-            Reporter(self.meters, self.clock),
-            self.meters,
-            self.dirty_reports.append,
-            self.clock,
+            rules=self,
+            enricher=Enricher(self.attributes()),
+            records=self.retries.wrap(self.records),
+            reader=self.retries.wrap(self.reader),
+            reporter=Reporter(self.meters, self.clock),
+            meters=self.meters,
+            dirty_limit=_NoLimit(),
+            now_us=self.clock,
+            new_users=NewUsers(self.redis),
         )
         self.applier = BatchApplier(
             self.evaluator,
@@ -214,6 +220,12 @@ class Stack:
             self.clock,
         )
         self.catch_up(None)
+
+    def attributes(self) -> UserAttributes:
+        """Users' attributes, as the stack's workers see them."""
+        return UserAttributes(
+            AttributeCache(self.redis, ttl=timedelta(hours=1)), AttributeStore(self.engine), self.shards
+        )
 
     def knows(self, _revision: int | None) -> bool:
         """Another thread learns of no publication."""

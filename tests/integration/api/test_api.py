@@ -239,7 +239,7 @@ def test_metrics_show_how_many_dead_letters_there_are(stack):
     before = _scrape(stack)
     assert not [name for name in before if name[0] == "questline_dead_letter_depth"]
     assert before[("questline_dead_letters_counted_seconds",)] == inf  # an age of 0 would say that somebody counts
-    keeper = DepthKeeper(stack.redis, LetterReader(stack.engine).depth, stack.clock)
+    keeper = DepthKeeper(stack.redis, LetterReader(stack.engine), stack.clock)
     bury(stack.engine, batch_letter(stack.event()), message_letter(b"1"), message_letter(b"2"))
     keeper.refresh()
     stack.clock.advance(seconds=9)

@@ -24,7 +24,7 @@ from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.keys import attributes_key, member
 from models.stores.user_attributes import UserAttributes
-from tasks.apply.enrichment import AttributeStamper
+from tasks.apply.enrichment import Enricher
 from tests.support.stack import NOON, SHARDS, goal
 from web.application import make_application
 
@@ -122,20 +122,20 @@ def event(user="ada", **fields):
 
 def test_events_are_stamped_with_what_rules_ask_for_and_no_more(users):
     users.replace(*ADA, {"role": "admin", "plan": "pro", "timezone": "Europe/Berlin", "secret": 1})
-    stamper = AttributeStamper(users)
+    enricher = Enricher(users)
     plan = frozenset({"plan", "role", "missing"})
-    (stamped,) = stamper.stamp(SHARD, [event()], plan)
+    (stamped,) = enricher.enrich(SHARD, [event()], plan)
     assert (stamped.attributes, stamped.timezone) == (b'{"plan":"pro","role":"admin"}', None)
-    (stamped,) = stamper.stamp(SHARD, [event()], plan | {"timezone"})
+    (stamped,) = enricher.enrich(SHARD, [event()], plan | {"timezone"})
     assert json.loads(stamped.attributes) == {"plan": "pro", "role": "admin", "timezone": "Europe/Berlin"}
     assert stamped.timezone == "Europe/Berlin"
-    assert stamper.stamp(SHARD, [event()], frozenset()) == [event()]
+    assert enricher.enrich(SHARD, [event()], frozenset()) == [event()]
 
 
 def test_the_senders_time_zone_and_an_earlier_stamp_stay(users):
     users.replace(*ADA, {"plan": "pro", "timezone": "Europe/Berlin"})
     away, replayed = event(timezone="Asia/Tokyo"), event(attributes=b'{"plan":"free"}')
-    stamped = AttributeStamper(users).stamp(SHARD, [away, replayed], frozenset({"plan", "timezone"}))
+    stamped = Enricher(users).enrich(SHARD, [away, replayed], frozenset({"plan", "timezone"}))
     assert stamped[0].timezone == "Asia/Tokyo"
     assert stamped[1] == replayed
 
@@ -152,19 +152,19 @@ def test_a_batch_of_many_users_is_one_query(users, redis):
 
     counting = UserAttributes(users.cache, Store(users.store._engine), SHARDS)
     batch = [event("ada"), event("bob"), event("ada"), event("eve")]
-    stamper = AttributeStamper(counting)
-    stamped = stamper.stamp(SHARD, batch, frozenset({"plan"}))
+    enricher = Enricher(counting)
+    stamped = enricher.enrich(SHARD, batch, frozenset({"plan"}))
     assert [one.attributes for one in stamped] == [b'{"plan":"pro"}', b"", b'{"plan":"pro"}', b""]
     assert asked == [[("t1", "ada"), ("t1", "bob"), ("t1", "eve")]]
-    assert stamper.stamp(SHARD, batch, frozenset({"plan"})) == stamped
+    assert enricher.enrich(SHARD, batch, frozenset({"plan"})) == stamped
     assert len(asked) == 1
 
 
 def test_stamping_needs_an_answer(without_redis, without_database):
     with pytest.raises(StateUnavailableError):
-        AttributeStamper(without_redis).stamp(SHARD, [event()], frozenset({"plan"}))
+        Enricher(without_redis).enrich(SHARD, [event()], frozenset({"plan"}))
     with pytest.raises(DatabaseUnavailableError):
-        AttributeStamper(without_database).stamp(SHARD, [event()], frozenset({"plan"}))
+        Enricher(without_database).enrich(SHARD, [event()], frozenset({"plan"}))
 
 
 def test_what_a_rule_saw_is_kept_with_the_event_and_a_later_change_changes_nothing(stack, users):
@@ -174,7 +174,7 @@ def test_what_a_rule_saw_is_kept_with_the_event_and_a_later_change_changes_nothi
             goal("daily", "count", "login", per="day", timezone="user"),
         )
     )
-    stack.applier = replace(stack.applier, evaluator=replace(stack.evaluator, stamp=AttributeStamper(users).stamp))
+    stack.applier = replace(stack.applier, evaluator=replace(stack.evaluator, enricher=Enricher(users)))
     late = NOON.replace(hour=23)
     users.replace("t1", "ada", {"plan": "pro", "role": "admin", "timezone": "Europe/Berlin"})
     stack.clock.advance(hours=12)
@@ -272,7 +272,7 @@ def test_one_whose_attributes_are_not_known_does_not_hold_back_the_others(stack,
     stack.rulebook = Rulebook((goal("pro", "count", "login", segments={"plan": ("pro",)}),))
     users.replace(*ADA, {"plan": "pro"})
     stranger = next(name for name in map(str, range(99)) if shard_for("t1", name, SHARDS) == SHARD)
-    evaluator = replace(stack.evaluator, stamp=AttributeStamper(without_database).stamp)
+    evaluator = replace(stack.evaluator, enricher=Enricher(without_database))
     applier = replace(stack.applier, evaluator=evaluator)
     stack.post(stack.event("something else", "ada"))
     (batch,) = stack.accept(stack.event("login", "ada"))

@@ -84,9 +84,9 @@ def test_the_message_of_a_batch_that_redis_lost_is_not_its_end_while_postgresql_
     [batch] = stack.accept(stack.event("login"))
     redis.flushall()
     away = ProgressReader(connect_database("postgresql://nobody:x@127.0.0.1:1/none"), window=WINDOW)
-    object.__setattr__(stack.evaluator, "reader", away)
+    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(away))
     stack.apply(batch)
-    object.__setattr__(stack.evaluator, "reader", stack.reader)
+    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(stack.reader))
     stack.clock.advance(seconds=11)
     assert stack.sweeper.sweep() == 1
     stack.apply(*stack.published)

@@ -105,7 +105,9 @@ def test_postgresql_away_is_asked_once_a_message_however_many_batches_wait(stack
         asked.append(1)
         raise DatabaseUnavailableError("away")
 
-    object.__setattr__(stack.evaluator, "reader", type("Away", (), {"snapshots": staticmethod(away)}))
+    object.__setattr__(
+        stack.evaluator, "reader", stack.retries.wrap(type("Away", (), {"snapshots": staticmethod(away)}))
+    )
     first = stack.accept(stack.event("login"))
     for n in range(2 * TAKEN_BATCHES):
         stack.accept(stack.event("login", event_id=f"e{n}"))

@@ -123,18 +123,16 @@ def test_a_batch_of_garbage_ends_as_letters_whatever_is_in_it(stack, garbage):
 
 
 def test_while_letters_cannot_be_written_the_batch_stays_in_the_journal(stack, monkeypatch):
-    write = stack.writer.bury
-
     def away(_letters):
         raise DatabaseUnavailableError("away")
 
-    object.__setattr__(stack.burials, "write", away)
-    stack.post(bad(stack))
-    for _ in range(EVENT_ATTEMPTS):
-        come_back(stack)
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.writer, "bury", away)
+        stack.post(bad(stack))
+        for _ in range(EVENT_ATTEMPTS):
+            come_back(stack)
     assert journaled(stack) == 1
     assert counted(stack, "questline_dead_letters_total{evaluation_failed}") == 0
-    object.__setattr__(stack.burials, "write", write)
     come_back(stack)
     assert journaled(stack) == 0
     assert [letter.event_ids for letter in letters(stack)] == [["bad"]]
@@ -289,7 +287,9 @@ def test_a_blink_of_a_server_is_waited_for_and_nothing_is_put_back(stack, monkey
             raise faults.pop()
         return snapshots(*call, **options)
 
-    object.__setattr__(stack.evaluator, "reader", type("Blinking", (), {"snapshots": staticmethod(blinking)}))
+    object.__setattr__(
+        stack.evaluator, "reader", stack.retries.wrap(type("Blinking", (), {"snapshots": staticmethod(blinking)}))
+    )
     stack.post(stack.event("login"))
     assert stack.progress()[("logins", "")] == (1, False)
     assert len(stack.slept) == 2

@@ -209,7 +209,7 @@ def test_replies_to_remote_control_are_no_tasks(installation, crowd):
 
 @pytest.fixture
 def drain(stack):
-    return PoisonDrain(PoisonList(stack.redis), stack.burials, stack.retries, SHARDS)
+    return PoisonDrain(stack.retries.wrap(PoisonList(stack.redis)), stack.burials, SHARDS)
 
 
 def letters(stack):

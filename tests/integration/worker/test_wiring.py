@@ -23,7 +23,7 @@ from tests.support.publication import PastFences, publish
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
-from worker.early_flush import flush_trigger
+from worker.early_flush import EarlyFlush
 from worker.receiver.composition import make_receiver_parts
 from worker.wiring import backlog, build_runtime, load_rulebook, read_challenges
 
@@ -40,7 +40,7 @@ def settings(installation, monkeypatch):
 
 def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack, redis, settings):
     records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
-    check = flush_trigger(settings, BatchPublisher(make_app(settings)), redis, records)
+    check = EarlyFlush(settings, BatchPublisher(make_app(settings)), redis, records).note
     stack.post(*(stack.event("login", f"u{n}") for n in range(20)))
     check(20)
     assert redis.llen(MAINTENANCE_QUEUE) == 0
@@ -58,7 +58,7 @@ def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack
 def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack, redis, settings):
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
     records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
-    check = flush_trigger(away, BatchPublisher(make_app(away)), redis, records)
+    check = EarlyFlush(away, BatchPublisher(make_app(away)), redis, records).note
     stack.post(*(stack.event("login", f"u{n}") for n in range(30)))
     check(30)
 
@@ -66,7 +66,7 @@ def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack
 def test_a_redis_that_blinks_does_not_fail_the_batch_that_wanted_a_flush(settings):
     away = connect_state("redis://127.0.0.1:1/0")
     records = Records(away, window=WINDOW, record_ttl=settings.record_ttl)
-    flush_trigger(settings, BatchPublisher(make_app(settings)), away, records)(30)
+    EarlyFlush(settings, BatchPublisher(make_app(settings)), away, records).note(30)
 
 
 def test_the_backlog_is_what_postgresql_lacks(stack, settings):
@@ -97,7 +97,7 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
             runtime.applier.evaluator.rules.matcher().publications.newest.rulebook.goals
         )
     finally:
-        runtime.stop_watching()
+        runtime.watcher.stop()
         runtime.meters.stop()
 
 
@@ -119,7 +119,7 @@ def test_a_worker_whose_own_clock_is_weeks_off_counts_like_the_others(stack, set
         assert max(progress for progress, _ in stack.rows().values()) == 3
     finally:
         for runtime in (healthy, wrong):
-            runtime.stop_watching()
+            runtime.watcher.stop()
             runtime.meters.stop()
 
 
@@ -143,7 +143,7 @@ def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, setti
         assert [tuple(row) for row in events] == [("after", 2), ("before", 1)]
         assert [tuple(row) for row in versions] == [("after", 2), ("before", 1)]
     finally:
-        runtime.stop_watching()
+        runtime.watcher.stop()
         runtime.meters.stop()
 
 
@@ -181,7 +181,7 @@ def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, 
             runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
         assert ("daily-login", "2026-11-21") in stack.progress()
     finally:
-        runtime.stop_watching()
+        runtime.watcher.stop()
         runtime.meters.stop()
 
 

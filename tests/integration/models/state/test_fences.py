@@ -58,7 +58,7 @@ class Installation:
 
     def __post_init__(self):
         self.watcher = PublicationsWatcher(self.source)
-        self.rules = CurrentRules(self.watcher, lateness_us=WEEK_US)
+        self.rules = CurrentRules(self.watcher, self.stack.retries, lateness_us=WEEK_US)
         self.take_over()
 
     def take_over(self):

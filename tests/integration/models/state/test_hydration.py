@@ -47,7 +47,9 @@ def test_cold_users_of_a_batch_are_loaded_by_one_query(stack, redis):
         asked.append(len(users))
         return load(users, **clock)
 
-    object.__setattr__(stack.evaluator, "reader", type("Counting", (), {"snapshots": staticmethod(count)}))
+    object.__setattr__(
+        stack.evaluator, "reader", stack.retries.wrap(type("Counting", (), {"snapshots": staticmethod(count)}))
+    )
     same_shard = [n for n in range(40) if shard_for("t1", f"u{n}", SHARDS) == 0]
     stack.post(*(stack.event("login", f"u{n}") for n in same_shard))
     assert asked == [len(same_shard)]
@@ -96,12 +98,12 @@ def test_postgresql_away_leaves_warm_users_going_and_cold_users_waiting(stack):
     warm, cold = _two_users_of_a_shard()
     stack.post(stack.event("login", warm))
     away = ProgressReader(connect_database("postgresql://nobody:x@127.0.0.1:1/none"), window=WINDOW)
-    object.__setattr__(stack.evaluator, "reader", away)
+    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(away))
     batches = stack.accept(stack.event("login", warm), stack.event("login", cold))
     stack.apply(*batches)
     assert stack.progress(warm)[("logins", "")] == (2, False)
     assert stack.progress(cold) == {}
-    object.__setattr__(stack.evaluator, "reader", stack.reader)
+    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(stack.reader))
     stack.clock.advance(seconds=11)
     assert stack.sweeper.sweep() == 1
     stack.apply(*stack.published)
