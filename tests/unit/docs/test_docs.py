@@ -13,6 +13,7 @@ from api.metrics.collector import FleetCollector
 from cli import VERBS
 from config.settings import Settings
 from ingest import validation
+from models.database.tables import metadata
 from models.dead_letter_reasons import Reason
 from models.errors import Bound
 from models.state import keys
@@ -116,13 +117,13 @@ def test_the_codes_of_refusals_are_those_of_the_receiver():
 
 
 def test_the_reasons_of_dead_letters_are_in_their_paper():
-    assert set(
-        re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/reference/dead-letters.md", "What lands there"))
-    ) == set(Reason)
+    assert set(re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/reference/dead-letters.md", "Reasons"))) == set(Reason)
 
 
 def test_every_redis_key_is_in_the_table():
-    known = " ".join(row[0] for row in table("docs/reference/redis-keys.md", "Redis keys")).replace("{sNN}", "{s07}")
+    known = " ".join(re.findall(r"(?m)^\| (`.*?) \|", text_of("docs/reference/redis-keys.md"))).replace(
+        "{sNN}", "{s07}"
+    )
     made = {*keys.shard_keys(7), keys.METERS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
     made |= {keys.WORKERS, keys.lease_key(7), keys.TICKS, keys.PROBE, keys.POISON}
     assert {key for key in made if f"`{key}`" not in known} == set()
@@ -131,6 +132,13 @@ def test_every_redis_key_is_in_the_table():
     assert keys.record_key(7, keys.member("<tenant>", "<user>")) == "ql:{s07}:u:<tenant>:<user>"
     assert f"`{keys.tries_key(7, '<batch>')}`" in known
     assert f"`{keys.attributes_key(7, keys.member('<tenant>', '<user>'))}`" in known
+
+
+@pytest.mark.parametrize("name", list(metadata.tables))
+def test_every_column_of_a_table_is_on_its_page(name):
+    rows = re.findall(r"(?m)^\| (`.*?) \|", section("docs/reference/database-tables.md", name))
+    documented = [column for cell in rows for column in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(metadata.tables[name].columns.keys())
 
 
 @pytest.mark.parametrize(
