@@ -11,7 +11,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from models.errors import DatabaseUnavailableError
-from models.fairness.turns import Turns
+from models.fairness import Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -232,7 +232,7 @@ def _client(settings: Settings, parts: ReceiverParts) -> httpx.AsyncClient:
         parts.committer,
         parts.meters,
         max_lateness=settings.max_lateness,
-        gate=parts.probe.require_open,
+        gate=parts.probe,
         quotas=parts.quotas,
     )
     app = build_app(intake, AgsReader(None), [progress_router(parts.progress, parts.threads)])

@@ -100,6 +100,22 @@ class AgsReader:
         return faults if faults or isinstance(event, list) else event._replace(increment=increment)
 
 
+class TopicReader(NamedTuple):
+    """Reads the JSON events of one topic."""
+
+    ags: AgsReader
+    topic: Topic
+
+    @property
+    def id_field(self) -> str:
+        """Where an event has its id."""
+        return "id"
+
+    def read(self, item: Any, window: Window) -> Event | list[Fault] | None:
+        """See ``AgsReader.read_json``."""
+        return self.ags.read_json(item, window, self.topic)
+
+
 def _signal_of(item: Any, topic: Topic) -> AgsSignal | list[Fault]:
     """Find the facts in a JSON event; what ``read_event`` would not miss is asked for here."""
     if type(item) is not dict:

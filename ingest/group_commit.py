@@ -26,8 +26,7 @@ from models.errors import (
 )
 from models.events import Event
 from models.failpoints import failpoint, now_us
-from models.fairness.fair_queue import FairQueue
-from models.fairness.shares import Shares
+from models.fairness import FairQueue, Shares
 from models.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
 from models.state.metrics import Meters
 from models.state.queue.batches import Appended, Batch

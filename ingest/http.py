@@ -4,23 +4,28 @@ In comes a body, which is read and parsed here because one event of a batch may 
 right; out goes the receipt, once the journal has what was accepted.
 """
 
+import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping
-from functools import partial
+from math import inf, nan
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, parse_topic
-from ingest.json_body import parse_body
+from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, TopicReader, parse_topic
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.pipeline import Intake, Receipt
 from models.access import ALL_TENANTS, Caller
+from models.events import MAX_EXACT
 from web.bodies import read_body
 from web.callers import caller_of
 from web.problems import ProblemError
 
 MAX_EVENTS = 1_000
+_LONGEST_INTEGER = len(str(MAX_EXACT)) + 1
+_CONSTANTS = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
+_OTHER_ENCODINGS = (BOM_UTF16_LE, BOM_UTF16_BE)
 _ENCODED = "Content-Encoding: send the body as it is, compressed ones are not taken"
 
 
@@ -64,7 +69,7 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         caller.require("ingest", known.namespace)
         intake.check(caller)
         items, size = await _read_items(request)
-        receipt = await intake.take(items, partial(ags.read_json, topic=known), caller=caller, size=size, id_field="id")
+        receipt = await intake.take(items, TopicReader(ags, known), caller=caller, size=size)
         body = {"accepted": receipt.accepted, "rejected": receipt.rejected, "ignored": receipt.ignored}
         return _answer(receipt, body)
 
@@ -101,11 +106,49 @@ def _answer(receipt: Receipt, body: Mapping[str, Any]) -> Response:
     raise ProblemError(422, detail, kind="nothing-accepted", **body)
 
 
+def _parse_body(body: bytes) -> Any:
+    """What the body says: strict and fast where it is well formed, else as tolerant as naming a single fault needs.
+
+    One number out of range or half a surrogate pair makes a body no JSON for a strict parser. Its event is what is
+    wrong, not its neighbours: so such a body is read again by a parser that lets these values through to the validation
+    of events. A byte order mark is skipped; of a key that is there twice, the last value counts.
+
+    Numbers beyond 2^53 may come as infinities, and texts may hold halves of surrogate pairs: neither is valid in an
+    event, and the validation names it.
+
+    Raises:
+        ValueError: the body is no JSON; the text says why, in words for the caller.
+    """
+    body = body.removeprefix(BOM_UTF8)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        strict = error
+    if not body.strip():
+        raise ValueError("it is empty")
+    if body.startswith(_OTHER_ENCODINGS) or b"\0" in body[:4]:
+        raise ValueError("it is in UTF-16 or UTF-32, and JSON is sent in UTF-8")
+    try:
+        return _DECODER.decode(body.decode(errors="surrogatepass"))
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+    except ValueError:
+        raise ValueError(str(strict)) from None
+
+
+def _integer(digits: str) -> float:
+    """A number that is no whole one, since Python takes its time for thousands of digits, and refuses more."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else inf
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_CONSTANTS.__getitem__)
+
+
 async def _read_items(request: Request) -> tuple[list[Any], int]:
     """The events of a body, that is the elements of an array, or the one value it is; and the size of the body."""
     body = await _read_body(request)
     try:
-        parsed = parse_body(body)
+        parsed = _parse_body(body)
     except ValueError as error:
         raise ProblemError(400, f"the body is not JSON: {error}") from error
     items = parsed if type(parsed) is list else [parsed]

@@ -8,22 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ingest.group_commit import GroupCommitter
 from ingest.quotas import Quotas
 from ingest.reingestion import event_fault
-from ingest.validation import Fault, Window, read_event, window_at
+from ingest.validation import EVENTS_AS_SENT, Fault, Window, window_at
 from models.access import ANYBODY, Caller
 from models.events import Event
 from models.failpoints import now_us
-from models.fairness.turns import Turns
+from models.fairness import Turns
 from models.metrics import EVENTS, EVENTS_ACCEPTED, EVENTS_IGNORED, EVENTS_REDRIVEN, EVENTS_REJECTED
 from models.quotas import Sent
 from models.state.metrics import Meters
 
-Reader = Callable[[Any, Window], Event | list[Fault] | None]
-"""Reads one item, or says all that is wrong with it; None means: acknowledged, but none of ours."""
 _MAX_ECHO = 256
 _MAX_TOLD = 1_000
 """After so many faults of a request only the first of each event is told."""
@@ -58,8 +56,32 @@ class Receipt:
         self.rejected += [Rejection(index, event_id, fault.code, fault.field, fault.message) for fault in told]
 
 
-def _open() -> None:
+class ItemReader(Protocol):
+    """Reads the items of one kind of request."""
+
+    @property
+    def id_field(self) -> str:
+        """Where a JSON item has its id."""
+        ...
+
+    def read(self, item: Any, window: Window) -> Event | list[Fault] | None:
+        """The event of an item, or all that is wrong with it; None means: acknowledged, but none of ours."""
+        ...
+
+
+class Gate(Protocol):
+    """Whether events may be accepted at all."""
+
+    def require_open(self) -> None:
+        """Raises NotReadyError while no event can go the whole way."""
+        ...
+
+
+class OpenGate:
     """Lets everything in."""
+
+    def require_open(self) -> None:
+        """Raises nothing."""
 
 
 class Intake:
@@ -72,13 +94,10 @@ class Intake:
         *,
         max_lateness: timedelta,
         clock: Callable[[], int] = now_us,
-        gate: Callable[[], None] = _open,
+        gate: Gate = OpenGate(),  # noqa: B008 - a value that never changes
         quotas: Quotas | None = None,
     ) -> None:
-        """``gate`` raises NotReadyError while no event can go the whole way.
-
-        Without ``quotas`` anybody may send as much as is taken.
-        """
+        """Without ``quotas`` anybody may send as much as is taken."""
         self._gate = gate
         self._turns = Turns(AT_ONCE)
         self._committer = committer
@@ -94,18 +113,17 @@ class Intake:
             NotReadyError: nothing is accepted yet.
             QuotaExceededError: its caller may send nothing now.
         """
-        self._gate()
+        self._gate.require_open()
         if self._quotas is not None:
             self._quotas.check(caller)
 
     async def take(
         self,
         items: Sequence[Any],
-        read: Reader = read_event,
+        reader: ItemReader = EVENTS_AS_SENT,
         *,
         caller: Caller = ANYBODY,
         size: int = 0,
-        id_field: str = "event_id",
     ) -> Receipt:
         """Return when the journal has every good item of a request of ``size`` bytes.
 
@@ -115,10 +133,10 @@ class Intake:
             StateUnavailableError: the journal did not answer.
             NotReadyError: nothing is accepted yet.
         """
-        self._gate()
+        self._gate.require_open()
         self._meters.count(EVENTS, len(items))
         async with self._turns.turn(caller.tenant_id):
-            receipt, events = await self._read(items, read, id_field)
+            receipt, events = await self._read(items, reader)
             if self._quotas is not None and events:
                 self._quotas.spend(caller, _by_tenant(events, size))
             await self._committer.commit(events)
@@ -126,18 +144,18 @@ class Intake:
         self._count(receipt)
         return receipt
 
-    async def _read(self, items: Sequence[Any], read: Reader, id_field: str) -> tuple[Receipt, list[Event]]:
+    async def _read(self, items: Sequence[Any], reader: ItemReader) -> tuple[Receipt, list[Event]]:
         """Read the items, a part at a time: others may go on in between."""
         window = window_at(self._clock(), self._max_lateness)
         receipt, events = Receipt(), list[Event]()
         for index, item in enumerate(items):
             if index % _PART == _PART - 1:
                 await asyncio.sleep(0)
-            outcome = read(item, window)
+            outcome = reader.read(item, window)
             if type(outcome) is Event:
                 events.append(outcome)
             elif type(outcome) is list:
-                receipt.refuse(index, _readable_id(item, id_field), outcome)
+                receipt.refuse(index, _readable_id(item, reader.id_field), outcome)
             else:
                 receipt.ignored += 1
         return receipt, events
@@ -153,7 +171,7 @@ class Intake:
         Raises:
             JournalFullError, StateUnavailableError, NotReadyError: as ``take``.
         """
-        self._gate()
+        self._gate.require_open()
         window = window_at(self._clock(), self._max_lateness)
         faults = [event_fault(event, window) for event in events]
         good = [event for event, fault in zip(events, faults, strict=True) if fault is None]

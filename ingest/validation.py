@@ -126,6 +126,19 @@ def read_event(item: Any, window: Window) -> Event | list[Fault]:
     )
 
 
+class EventReader:
+    """Reads events as senders write them."""
+
+    id_field = "event_id"
+
+    def read(self, item: Any, window: Window) -> Event | list[Fault]:
+        """See ``read_event``."""
+        return read_event(item, window)
+
+
+EVENTS_AS_SENT = EventReader()
+
+
 def time_fault(occurred_at: int, window: Window) -> Fault | None:
     """Why an event of this time is refused; None where it is not."""
     if occurred_at > window.newest:

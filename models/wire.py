@@ -282,7 +282,7 @@ class Limit:
     MAX_STRETCHES = 64
     """Merged stretches that a part of a composite remembers: the newest."""
     SHARE = 4
-    """An owner holds at most so many times what is still free of a bound; see ``models/fairness/shares.py``."""
+    """An owner holds at most so many times what is still free of a bound; see ``models/fairness.py``."""
     EVENT_COST = 1024
     """What an event costs in its tenant's turn, beside its bytes."""
 

@@ -18,7 +18,7 @@ from config.shards import shard_for
 from models.attributes import Attributes
 from models.database.progress import ProgressReader
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
-from models.fairness.turns import Turns
+from models.fairness import Turns
 from models.rules.goals import Publications, Rulebook, only
 from models.rules.rows import Row
 from models.state.progress.records import Records

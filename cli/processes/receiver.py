@@ -39,7 +39,7 @@ def receiver() -> None:
             settings=settings,
             committer=parts.committer,
             meters=parts.meters,
-            gate=parts.probe.require_open,
+            gate=parts.probe,
             ready=parts.pulse.is_ready,
             routers=lambda intake: [
                 progress_router(parts.progress, parts.threads),

@@ -7,10 +7,11 @@ is shown in the metadata ``authorization`` or ``x-api-key`` and is asked for bef
 reflection ask for none.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -34,14 +35,12 @@ from models.errors import (
     UnauthenticatedError,
 )
 from models.events import Event
-from models.fairness.shares import Shares
+from models.fairness import Shares
 from web.authentication.middleware import Door, shown_in_metadata
 from web.public_errors import words_for_caller
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
-MessageReader = Callable[[Any, str, Window], Event | list[Fault] | None]
-"""Reads a message that belongs to a tenant; None where that is none of ours."""
 
 
 class GrpcReceiver:
@@ -96,16 +95,16 @@ class GrpcReceiver:
 
     async def on_login(self, _messages: Any, context: Context) -> Empty:
         """Take a login."""
-        return await self._take(self._read_login, context)
+        return await self._take(_LoginReader, context)
 
     async def on_statistic(self, _messages: Any, context: Context) -> Empty:
         """Take a statistic's new value."""
-        return await self._take(self._read_statistic, context)
+        return await self._take(_StatisticReader, context)
 
-    async def _take(self, read: MessageReader, context: Context) -> Empty:
+    async def _take(self, reader: "type[_MessageReader]", context: Context) -> Empty:
         caller = await self._caller(context)  # before the message: whoever has no key is not waited for
         async with self._share_of(caller, context):
-            return await self._take_of(caller, read, context)
+            return await self._take_of(caller, reader, context)
 
     @asynccontextmanager
     async def _share_of(self, caller: Caller, context: Context) -> AsyncIterator[None]:
@@ -121,13 +120,13 @@ class GrpcReceiver:
         finally:
             self._calls.give_back(owner, 1)
 
-    async def _take_of(self, caller: Caller, read: MessageReader, context: Context) -> Empty:
+    async def _take_of(self, caller: Caller, reader: "type[_MessageReader]", context: Context) -> Empty:
         message = await read_message(context, self._sockets.patience)
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
             receipt = await self._intake.take(
-                [message], lambda one, window: read(one, tenant, window), caller=caller, size=message.ByteSize()
+                [message], reader(self._ags, tenant), caller=caller, size=message.ByteSize()
             )
         except AccessDeniedError as error:
             if self._door is not None:
@@ -158,26 +157,41 @@ class GrpcReceiver:
         except RetryableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
 
-    def _read_login(self, message: account_pb2.UserLoggedIn, tenant: str, window: Window) -> Event | list[Fault] | None:
-        if not message.user_id:
-            return [Fault("empty", "userId", "cannot be empty")]
-        return self._ags.read_signal(_signal(LOGIN_TOPIC, message, tenant), window, MESSAGE_NAMES)
 
-    def _read_statistic(
-        self, message: statistic_pb2.StatItemUpdated, tenant: str, window: Window
-    ) -> Event | list[Fault] | None:
-        if not message.user_id:
+@dataclass(frozen=True, slots=True)
+class _MessageReader:
+    """Reads the messages of one method, which belong to a tenant."""
+
+    ags: AgsReader
+    tenant: str
+    id_field: ClassVar[str] = "id"
+
+    def read(self, item: Any, window: Window) -> Event | list[Fault] | None:
+        """See ``ingest.pipeline.ItemReader``."""
+        raise NotImplementedError
+
+
+class _LoginReader(_MessageReader):
+    def read(self, item: account_pb2.UserLoggedIn, window: Window) -> Event | list[Fault] | None:
+        if not item.user_id:
             return [Fault("empty", "userId", "cannot be empty")]
-        if not message.HasField("payload"):
+        return self.ags.read_signal(_signal(LOGIN_TOPIC, item, self.tenant), window, MESSAGE_NAMES)
+
+
+class _StatisticReader(_MessageReader):
+    def read(self, item: statistic_pb2.StatItemUpdated, window: Window) -> Event | list[Fault] | None:
+        if not item.user_id:
+            return [Fault("empty", "userId", "cannot be empty")]
+        if not item.HasField("payload"):
             return [Fault("missing_field", "payload", "cannot be nil")]
-        if not message.payload.stat_code:
+        if not item.payload.stat_code:
             return [Fault("empty", "statCode", "cannot be empty")]
-        signal = _signal(STATISTIC_TOPIC, message, tenant)._replace(
-            stat_code=message.payload.stat_code,
-            value=_whole(message.payload.latest_value),
-            increment=_whole(message.payload.inc),
+        signal = _signal(STATISTIC_TOPIC, item, self.tenant)._replace(
+            stat_code=item.payload.stat_code,
+            value=_whole(item.payload.latest_value),
+            increment=_whole(item.payload.inc),
         )
-        return self._ags.read_signal(signal, window, MESSAGE_NAMES)
+        return self.ags.read_signal(signal, window, MESSAGE_NAMES)
 
 
 def _wait(error: RateLimitedError) -> tuple[tuple[str, str], ...]:

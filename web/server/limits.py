@@ -4,7 +4,7 @@ from asyncio import Transport
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from models.fairness.shares import Shares
+from models.fairness import Shares
 
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """Of bodies that have no answer yet, in all connections together. Parsed, a body takes several times its size."""

@@ -25,7 +25,7 @@ from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
 from ingest.http import build_router
 from ingest.openapi import BODIES
-from ingest.pipeline import Intake
+from ingest.pipeline import Gate, Intake, OpenGate
 from ingest.quotas import Quotas
 from models.state.metrics import Meters
 from web.application import make_application
@@ -64,10 +64,6 @@ def _always() -> bool:
     return True
 
 
-def _open() -> None:
-    """Lets everything in."""
-
-
 def _no_routers(_intake: Intake) -> Sequence[APIRouter]:
     return ()
 
@@ -85,8 +81,8 @@ class Receiver:
     """Without one, anybody comes in."""
     quotas: Quotas | None = None
     stopping: Stopping = field(default_factory=Stopping)
-    gate: Callable[[], None] = _open
-    """Raises NotReadyError while no event can go the whole way: none is taken then."""
+    gate: Gate = field(default_factory=OpenGate)
+    """While no event can go the whole way, none is taken."""
     ready: Callable[[], bool] = _always
     """Whether events can be accepted now; the gRPC health service says so."""
 

@@ -294,12 +294,13 @@ def test_what_a_worker_cannot_apply_is_told_with_its_last_error(way):
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_events_are_refused_as_not_ready_while_the_way_is_closed(stack):
-    def closed():
-        raise NotReadyError("no event can go the whole way yet: station worker")
+    class Closed:
+        def require_open(self):
+            raise NotReadyError("no event can go the whole way yet: station worker")
 
     event = {"event_id": "1", "event_type": "login", "user_id": "ada"}
     committer = GroupCommitter(stack.journal.append, stack.published.extend, stack.meters, LIMITS)
-    intake = Intake(committer, stack.meters, max_lateness=timedelta(days=7), gate=closed)
+    intake = Intake(committer, stack.meters, max_lateness=timedelta(days=7), gate=Closed())
     transport = httpx.ASGITransport(build_app(intake, AgsReader(None)))
     async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
         answer = await client.post("/v1/events", json=event)

@@ -10,7 +10,7 @@ import pytest
 
 from api.database_threads import DatabaseThreads
 from cli.client.messages import LOGIN_METHOD
-from models.fairness.shares import Shares
+from models.fairness import Shares
 from tests.integration.ingest.test_authentication import House
 from tests.integration.web.test_http_limits import everything, one_answer, refused, size_app
 from tests.support.http_server import Served, serving

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.fairness.fair_queue import FairQueue
-from models.fairness.shares import Shares
+from models.fairness import FairQueue, Shares
 from models.wire import Limit
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from models.fairness.turns import Turns
+from models.fairness import Turns
 
 pytestmark = pytest.mark.anyio
 

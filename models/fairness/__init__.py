@@ -1,1 +1,0 @@
-"""Turns and shares, so that one owner leaves room for others."""
