@@ -28,7 +28,10 @@ from models.wire import Limit
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = "".join((DOCS / page).read_text() for page in ("reference/rules.md", "how-to/change-rules.md"))
 OPERATORS = set(get_args(Operator))
-EXPRESSIONS = [line for line in re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL) for line in line.splitlines()]
+RECIPES = (DOCS / "how-to/write-goals.md").read_text()
+EXPRESSIONS = [
+    line for block in re.findall(r"```text\n(.*?)```", TEXT + RECIPES, re.DOTALL) for line in block.splitlines()
+]
 
 
 def blocks(kind: str) -> list[str]:
@@ -52,6 +55,11 @@ def named(cell: str) -> list[str]:
 def test_the_file_in_the_paper_is_a_challenges_file():
     (file,) = [block for block in blocks("json") if block.startswith("{")]
     assert len(parse_challenges(file, "rules.md").goals) == 5
+
+
+def test_the_file_to_begin_with_is_a_challenges_file():
+    (file,) = re.findall(r"(?s)```json\n(.*?)```", RECIPES)
+    assert len(parse_challenges(file, "write-goals.md").goals) == 1
 
 
 def test_the_rules_in_json_are_those_in_the_expressions_beside_them():
