@@ -12,8 +12,8 @@ from threading import Lock
 from time import monotonic
 
 from models.errors import Bound, NotReadyError
+from models.state.checks.memory import StateMemory
 from models.state.queue.batches import Appended, Batch
-from models.state.server.memory import StateMemory
 
 SHORT, FULL = 0.85, 0.93
 """Of the memory limit, with what is accepted and not applied yet: for the first as it may become, for the second as it

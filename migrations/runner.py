@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 import migrations
+from models.database.checks.schema_release import refuse_newer_schema
 from models.database.connection import database_errors
-from models.database.server.schema_release import refuse_newer_schema
 
 _LOCK = 7_305_116_274_000  # any number, the same for all who migrate
 

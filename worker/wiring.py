@@ -22,6 +22,7 @@ from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.failpoints import now_us
 from models.rules.goals import Rulebook
 from models.state.attributes import AttributeCache
+from models.state.checks.memory import NewUsers, read_memory
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.event_log import ShardLog
@@ -34,7 +35,6 @@ from models.state.progress.records import Records
 from models.state.queue.attempts import Tries
 from models.state.queue.journal import Journal, JournalBounds
 from models.state.queue.undeliverable import PoisonList
-from models.state.server.memory import NewUsers, read_memory
 from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
 from tasks.apply.enrichment import Enricher

@@ -15,7 +15,7 @@ from api.dead_letters.shapes import RedriveReport, Refusal
 from models.database.dead_letters.changes import LetterChanges
 from models.database.dead_letters.filter import LetterFilter
 from models.database.dead_letters.reader import LetterHead, LetterReader, StoredLetter
-from models.database.dead_letters.refused_rows import ROW_KINDS, RowRewriter, read_refused
+from models.database.flush.refused_rows import ROW_KINDS, RowRewriter, read_refused
 from models.errors import MalformedBatchError, MalformedLetterError
 from models.events import Event, unpack_unchecked
 

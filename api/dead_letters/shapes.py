@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from models.database.dead_letters.contents import contents_of
+from api.dead_letters.contents import contents_of
 from models.database.dead_letters.filter import Kind, LetterFilter
 from models.database.dead_letters.reader import MAX_PAGE, LetterGroup, LetterHead, StoredLetter
 from models.exact import PRINTABLE

@@ -11,16 +11,16 @@ from api.health.history_check import HistoryCheck
 from api.health.path_texts import listed
 from api.health.readiness import Check
 from config.settings import Settings
-from models.database.server.schema_release import require_tables
-from models.database.server.suitability import database_probe
+from models.database.checks.schema_release import require_tables
+from models.database.checks.suitability import database_probe
 from models.errors import NotReadyError
+from models.state.checks.answers import own_keys, replica_probe, write_probe
+from models.state.checks.requirements import RequirementsCheck
 from models.state.connection import connect_state, state_errors
 from models.state.fleet.installation import InstallationCopy
 from models.state.keys import shard_keys
 from models.state.progress.records import Records
 from models.state.queue.journal import Journal, JournalBounds
-from models.state.server.checks import own_keys, replica_probe, write_probe
-from models.state.server.requirements import RequirementsCheck
 
 FULL = 0.95
 """The part of a bound from which on a shard counts as full: the next batch may be refused already."""

@@ -20,13 +20,13 @@ from api.metrics.families import counted_families, counter, gauge, labelled_gaug
 from api.metrics.fleet import fleet_metrics
 from models import metrics
 from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.state.checks.memory import read_memory
 from models.state.connection import state_errors
 from models.state.dead_letter_count import read_depth
 from models.state.fleet.histories import read_histories
 from models.state.keys import METERS, shard_keys
 from models.state.progress.records import Records
 from models.state.queue.journal import Journal
-from models.state.server.memory import read_memory
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from models.database.dead_letters.contents import contents_of
+from api.dead_letters.contents import contents_of
 from models.database.dead_letters.reader import LetterGroup, LetterHead, StoredLetter
 
 _ERROR_SHOWN = 100

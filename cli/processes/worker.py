@@ -17,17 +17,17 @@ from config.redis_urls import celery_address
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, parse_shards, queue_for
 from migrations.runner import migrate as migrate_database
+from models.database.checks.suitability import require_suitable
 from models.database.connection import connect_database
 from models.database.partitions import prepare_database
-from models.database.server.suitability import require_suitable
 from models.errors import ConfigurationError, RetryableError
 from models.failpoints import arm, now_us
 from models.installation.joining import join
 from models.installation.member import Member, membership
+from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
 from models.state.fleet.beat_lease import BeatLease
 from models.state.fleet.heartbeats import Ticks
-from models.state.server.requirements import require_redis
 from tasks import runtime
 from web.authentication.authenticator import check_address
 from web.server.tls import certificate_of

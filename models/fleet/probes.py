@@ -8,6 +8,7 @@ each shard in a table of its own, and nothing else of it: no event, no row, no e
 from enum import StrEnum
 from functools import cache
 from itertools import count
+from typing import NamedTuple
 
 from config.shards import shard_for
 from models.events import Event
@@ -59,3 +60,11 @@ def probe_event(shard: int, shards: int, number: int) -> Event:
         source="questline",
         payload=_PAYLOAD,
     )
+
+
+class ProbeRow(NamedTuple):
+    """A probe that came through a shard."""
+
+    shard: int
+    number: int
+    """When it set out, in microseconds."""

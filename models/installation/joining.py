@@ -8,10 +8,10 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
+from models.database.checks.schema_release import refuse_newer_schema
+from models.database.checks.suitability import refuse_unsuitable
 from models.database.connection import connect_database
 from models.database.fleet.installation import InstallationTable
-from models.database.server.schema_release import refuse_newer_schema
-from models.database.server.suitability import refuse_unsuitable
 from models.errors import DatabaseUnavailableError, PermanentError, StateUnavailableError
 from models.fleet.installation import InstallationRecord
 from models.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled

@@ -15,8 +15,8 @@ from models.events import Event, unpack_unchecked
 from models.rules.amounts import join
 from models.rules.rows import Evaluation, Unlock
 from models.state.connection import state_errors
+from models.state.flush_reads import ReadTrace
 from models.state.keys import shard_keys
-from models.state.progress.flush_reads import ReadTrace
 from models.state.scripts import register
 from models.wire import LoggedEvaluation, LoggedUnlock
 

@@ -21,10 +21,10 @@ from models.fleet.probes import PROBE_TENANT
 from models.metrics import PLANS_REFUSED, USERS_LOADED
 from models.rules.matcher import Matcher
 from models.rules.rows import Snapshot
+from models.state.checks.memory import NewUsers
 from models.state.metrics import Meters
 from models.state.progress.apply_request import Plan, make_plans
 from models.state.progress.records import Applied, ColdUser, Records
-from models.state.server.memory import NewUsers
 from tasks.apply.enrichment import Enricher
 from tasks.apply.reporter import Reporter
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import structlog
 
 from models.metrics import USERS_EVICTED
+from models.state.checks.memory import StateMemory
 from models.state.metrics import Meters
 from models.state.progress.evictions import Evictions
-from models.state.server.memory import StateMemory
 
 
 class Marks(NamedTuple):

@@ -18,11 +18,11 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 
 from models.database.fleet.histories import ShardFlush
-from models.database.flush.items import EventRow, Flush, ProbeRow, ProgressRow
+from models.database.flush.items import EventRow, Flush, ProgressRow
 from models.database.flush.writer import FlushWriter
 from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import failpoint
-from models.fleet.probes import is_probe
+from models.fleet.probes import ProbeRow, is_probe
 from models.metrics import (
     DEAD_LETTERS,
     EVENTS_FAILED,
@@ -40,8 +40,8 @@ from models.state.progress.records import Records
 from models.state.scripts import StateLock
 from models.stores.standings import compare
 from tasks.flush.eviction import Evictor
-from tasks.flush.reader import ShardReader, ShardWork
-from tasks.histories.watch import FlushGate, HistoryWatch
+from tasks.flush.reader import FlushGate, ShardReader, ShardWork
+from tasks.histories.watch import HistoryWatch
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""

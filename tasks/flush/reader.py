@@ -5,17 +5,19 @@ Redis that is wiped then would take the effect with it, and sending the event ag
 whose other entries wait for a later transaction is not written ahead of them either.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
+from models.fleet.histories import DatabaseHistory
 from models.fleet.probes import is_probe
 from models.rules.calendar import microseconds_of, oldest_periods
 from models.state.event_log import LogEntry, ShardLog
+from models.state.fleet.histories import Beginning, ShardHistories
+from models.state.flush_reads import ReadTrace
 from models.state.keys import member
-from models.state.progress.flush_reads import ReadTrace
 from models.state.progress.records import DirtyRecord, Records
 
 LOG_ENTRIES = 40
@@ -113,3 +115,26 @@ class ShardReader:
         """
         found = {record.member for record in records}
         return any(user not in found for user in users)
+
+
+@dataclass(frozen=True, slots=True)
+class FlushGate:
+    """Lets a flush be written only over what Redis knows, and only if Redis still has what was read of it."""
+
+    histories: ShardHistories
+    works: Sequence[ShardWork]
+
+    def admit(self, found: Mapping[int, DatabaseHistory]) -> None:
+        """See ``models.database.fleet.histories.Gate``."""
+        self.histories.begin(
+            [
+                Beginning(
+                    work.shard,
+                    work.trace,
+                    found[work.shard].flushed,
+                    found[work.shard].flushed_events + work.events,
+                    found[work.shard].rules,
+                )
+                for work in self.works
+            ]
+        )

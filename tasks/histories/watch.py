@@ -1,6 +1,6 @@
 """Redis and PostgreSQL are held to one history: looked at before every flush, and once more in each commit (P12)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -8,12 +8,11 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from models.errors import DatabaseBehindError
-from models.fleet.histories import DatabaseHistory, Standing
+from models.fleet.histories import Standing
 from models.metrics import HISTORY_RESETS
-from models.state.fleet.histories import Beginning, ShardHistories
+from models.state.fleet.histories import ShardHistories
 from models.state.metrics import Meters
 from models.stores.standings import Comparison, Difference, compare
-from tasks.flush.reader import ShardWork
 from tasks.histories.reset import ResetReport, ShardResetter
 
 log = structlog.get_logger()
@@ -82,29 +81,6 @@ class HistoryWatch:
             self.meters.count(HISTORY_RESETS, len(report.shards))
             log.warning("shards_reset", **report._asdict())
         return report
-
-
-@dataclass(frozen=True, slots=True)
-class FlushGate:
-    """Lets a flush be written only over what Redis knows, and only if Redis still has what was read of it."""
-
-    histories: ShardHistories
-    works: Sequence[ShardWork]
-
-    def admit(self, found: Mapping[int, DatabaseHistory]) -> None:
-        """See ``models.database.fleet.histories.Gate``."""
-        self.histories.begin(
-            [
-                Beginning(
-                    work.shard,
-                    work.trace,
-                    found[work.shard].flushed,
-                    found[work.shard].flushed_events + work.events,
-                    found[work.shard].rules,
-                )
-                for work in self.works
-            ]
-        )
 
 
 def _told(differences: Sequence[Difference]) -> dict[str, object]:

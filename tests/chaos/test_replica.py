@@ -14,7 +14,7 @@ from models.state.server.servers import ReplicaGivenError
 from tests.support.servers import embedded_redis, wait_until
 from tools.chaos.proxy import CuttingProxy
 from tools.chaos.replica import Replica
-from tools.local.servers.discovery import find_redis_servers
+from tools.local.discovery import find_redis_servers
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import psutil
 from pytest_celery import CeleryTestContainer, CeleryTestWorker
 
 from cli.client.data_folder import DataFolder
-from models.state.server.requirements import redis_fault
+from models.state.checks.requirements import redis_fault
 from tests.support.servers import wait_until
 from tools.local.servers.embedded_redis import prepare_redis
 from tools.local.unprivileged import child_command

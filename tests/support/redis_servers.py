@@ -28,7 +28,7 @@ from redis.retry import Retry
 
 from cli.client.ports import LOOPBACK, free_port
 from tests.support.servers import wait_until
-from tools.local.servers.discovery import find_redis_servers
+from tools.local.discovery import find_redis_servers
 from tools.local.unprivileged import child_command
 
 PASSWORD = "secret"

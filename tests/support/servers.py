@@ -12,7 +12,7 @@ from cli.client.data_folder import DataFolder
 from cli.client.ports import free_port
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from models.state.server.requirements import redis_fault
+from models.state.checks.requirements import redis_fault
 from tools.local.servers.database_roles import ensure_database, postgres_fault
 from tools.local.servers.embedded_postgres import administrator_url, prepare_postgres
 from tools.local.servers.embedded_redis import prepare_redis

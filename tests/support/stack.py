@@ -20,6 +20,7 @@ from models.rules.matcher import Matcher
 from models.rules.operators import progress_of
 from models.rules.rule import Rule
 from models.state.attributes import AttributeCache
+from models.state.checks.memory import NewUsers
 from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
 from models.state.fleet.histories import ShardHistories
@@ -29,7 +30,6 @@ from models.state.progress.records import EvaluationLog, Records
 from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal, JournalBounds
-from models.state.server.memory import NewUsers
 from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
 from tasks.apply.enrichment import Enricher

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 
 from config.loopback import is_loopback
 from migrations.runner import alembic_config
+from models.database.checks.suitability import database_probe
 from models.database.connection import database_errors
 from models.database.partitions import EVALUATIONS, EVENTS, days_around, partition_name
 from models.database.rules.publications import load
 from models.database.server.servers import OLDEST
-from models.database.server.suitability import database_probe
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from tasks.rules.publications import parse_stored
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning

@@ -9,9 +9,9 @@ from redis import Redis
 from config.loopback import is_loopback
 from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.errors import NotReadyError
-from models.state.server.checks import replica_probe, write_probe
-from models.state.server.key_types import foreign_keys_of_broker, foreign_keys_of_state
-from models.state.server.requirements import redis_uses, unfitness
+from models.state.checks.answers import replica_probe, write_probe
+from models.state.checks.key_types import foreign_keys_of_broker, foreign_keys_of_state
+from models.state.checks.requirements import redis_uses, unfitness
 from models.state.server.servers import UnfitServerError
 from tools.doctor.registry import Installation, RedisPart, Remark, check, error, ok, warning
 

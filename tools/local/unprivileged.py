@@ -18,7 +18,7 @@ import structlog
 
 from models.errors import ServiceFailedError
 from tools.local import child
-from tools.local.servers.discovery import Server
+from tools.local.discovery import Server
 
 _COPY_PLACES = ("/var/tmp", "/tmp", tempfile.gettempdir())  # noqa: S108 - a copy's owner is checked
 _log = structlog.get_logger(__name__)

@@ -28,8 +28,8 @@ from ingest.quotas import Quotas
 from models.database.connection import connect_database, with_access
 from models.database.dead_letters.changes import LetterChanges
 from models.database.dead_letters.reader import LetterReader
-from models.database.dead_letters.refused_rows import RowRewriter
 from models.database.fleet.probes import ProbeReader
+from models.database.flush.refused_rows import RowRewriter
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document
 from models.errors import DatabaseUnavailableError, NotReadyError
@@ -37,6 +37,7 @@ from models.events import unpack_batch
 from models.failpoints import now_us
 from models.pollers import Lookout
 from models.quotas import Quota
+from models.state.checks.memory import NewUsers, held_by_tenant, read_memory
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState
@@ -46,7 +47,6 @@ from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
 from models.state.quota_usage import DailyUsage
-from models.state.server.memory import NewUsers, held_by_tenant, read_memory
 from models.stores.user_attributes import UserAttributes
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.rules.publications import PublicationsWatcher

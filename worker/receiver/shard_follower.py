@@ -16,8 +16,8 @@ from config.shared_settings import shared_values
 from ingest.group_commit import GroupCommitter
 from ingest.memory_guard import MemoryGuard
 from models.fleet.installation import InstallationRecord
+from models.state.checks.memory import held_by_tenant, read_memory
 from models.state.queue.journal import Journal
-from models.state.server.memory import held_by_tenant, read_memory
 
 log = structlog.get_logger()
 

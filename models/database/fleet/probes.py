@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine
 
 from models.database.connection import database_errors
-from models.database.flush.items import ProbeRow
+from models.fleet.probes import ProbeRow
 
 _WRITE = """
 INSERT INTO probes AS known (shard, number) VALUES (%(shard)s, %(number)s)

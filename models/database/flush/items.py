@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from models.database.fleet.histories import ShardFlush
 from models.events import Event
+from models.fleet.probes import ProbeRow
 from models.rules.rows import Evaluation, Row, Unlock
 
 Number = int | float | Decimal | None
@@ -28,14 +29,6 @@ class EventRow(NamedTuple):
     applied_at: int
     revision: int
     """The newest publication of rules that the worker knew; 0 where it knew of none."""
-
-
-class ProbeRow(NamedTuple):
-    """A probe that came through a shard."""
-
-    shard: int
-    number: int
-    """When it set out, in microseconds."""
 
 
 @dataclass(slots=True)

@@ -1,1 +1,1 @@
-"""Which PostgreSQL can be used, and what each transaction sets."""
+"""Which PostgreSQL a connection is made to, and what each transaction sets."""

@@ -21,8 +21,8 @@ from models.fleet.histories import FlushMark, StateHistory
 from models.state.connection import state_errors
 from models.state.event_log import LogEntry
 from models.state.fleet.fences import revision_of
+from models.state.flush_reads import ReadTrace
 from models.state.keys import epoch_of, record_key, shard_keys
-from models.state.progress.flush_reads import ReadTrace
 from models.state.scripts import ScriptCall, call_all, register
 
 

@@ -26,9 +26,9 @@ from models.events import remembered_for
 from models.rules.rows import Row, Snapshot
 from models.state.connection import state_errors, with_none_for_other_types
 from models.state.fleet.fences import revision_of
+from models.state.flush_reads import ReadTrace
 from models.state.keys import epoch_of, generation_at, member, record_key, seen_key, shard_keys
 from models.state.progress.apply_request import FIELD_MARK, Plan, UserPlan, field_of
-from models.state.progress.flush_reads import ReadTrace
 from models.state.queue.call_parts import USER_WEIGHT, in_parts
 from models.state.scripts import register
 from models.wire import ApplyReply, Flushed, Hydrated, Limit

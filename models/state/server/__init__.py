@@ -1,1 +1,1 @@
-"""Which Redis can be used, and what it allows."""
+"""Which Redis a connection is made to, and what its user may do."""

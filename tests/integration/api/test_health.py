@@ -19,12 +19,12 @@ from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.grpc.health import GrpcHealth
 from ingest.grpc.unauthenticated import Seats
+from models.database.checks.suitability import database_probe
 from models.database.connection import connect_database
-from models.database.server.suitability import database_probe
 from models.errors import AWAY, NotReadyError, StateUnavailableError
+from models.state.checks.answers import write_probe
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
-from models.state.server.checks import write_probe
 from tests.support.servers import embedded_redis
 from tests.support.stack import SHARDS
 from tests.unit.docs.test_docs import code, table

@@ -8,9 +8,9 @@ from config.shards import shard_for
 from ingest.memory_guard import MemoryGuard
 from models.errors import Bound
 from models.fleet.probes import PROBE_TENANT
+from models.state.checks.answers import write_probe
+from models.state.checks.memory import NewUsers, held_by_tenant, read_memory
 from models.state.progress.evictions import Evictions
-from models.state.server.checks import write_probe
-from models.state.server.memory import NewUsers, held_by_tenant, read_memory
 from tasks.flush.eviction import Evictor
 from tests.support.stack import SHARDS
 

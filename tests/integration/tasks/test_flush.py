@@ -14,14 +14,14 @@ from ingest.schema import Identifier
 from models.database.connection import connect_database
 from models.database.dead_letters.filter import LetterFilter
 from models.database.dead_letters.reader import LetterReader
-from models.database.dead_letters.refused_rows import RowRewriter
+from models.database.flush.refused_rows import RowRewriter
 from models.database.flush.writer import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.events import pack_batch
 from models.rules.challenge_file.values import Id
 from models.rules.goals import Rulebook
+from models.state.flush_reads import ReadTrace
 from models.state.keys import FLUSH_LOCK
-from models.state.progress.flush_reads import ReadTrace
 from tests.support.stack import NOON, SHARDS, Stack, goal
 
 

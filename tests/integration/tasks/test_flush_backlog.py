@@ -8,7 +8,7 @@ import pytest
 
 from models.database.flush.items import Flush, ProgressRow
 from models.errors import DatabaseUnavailableError, HistoryChangedError
-from models.state.progress.flush_reads import ReadTrace
+from models.state.flush_reads import ReadTrace
 from tasks.audit.audit import Auditor, Scope
 from tests.support.stack import SHARDS, Stack
 

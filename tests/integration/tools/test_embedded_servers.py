@@ -18,8 +18,8 @@ from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.database.partitions import prepare_database
 from models.errors import ConfigurationError
+from tools.local.discovery import find_postgres_servers
 from tools.local.launcher import Product, Run
-from tools.local.servers.discovery import find_postgres_servers
 from tools.local.servers.embedded_postgres import administrator_url
 from tools.local.servers.embedded_redis import LEAST_MEMORY
 from tools.local.servers.selection import Servers

@@ -4,8 +4,8 @@ import pytest
 
 from ingest.memory_guard import FULL, LEAST_USERS, SHORT, MemoryGuard, above_share
 from models.errors import Bound, NotReadyError
+from models.state.checks.memory import EXPANSION, StateMemory
 from models.state.queue.batches import Appended, Batch
-from models.state.server.memory import EXPANSION, StateMemory
 
 
 class Installation:

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from models.database.dead_letters.contents import contents_of
-from models.database.dead_letters.refused_rows import ROW_KINDS, read_refused
+from api.dead_letters.contents import contents_of
+from models.database.flush.refused_rows import ROW_KINDS, read_refused
 from models.database.flush.tables import TABLES
 from models.errors import MalformedLetterError
 from models.events import Event

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cli import app
 from models.errors import ConfigurationError
 from models.secrets import without_passwords
-from models.state.server.requirements import redis_fault
+from models.state.checks.requirements import redis_fault
 from worker.logs import configure_logs
 
 PASSWORD = "hunter2"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import ServiceFailedError
-from tools.local.servers.discovery import (
+from tools.local.discovery import (
     Server,
     choose_postgres,
     choose_redis,

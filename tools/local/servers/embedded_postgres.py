@@ -14,7 +14,7 @@ from signal import Signals
 from cli.client.data_folder import DataFolder, write_private
 from cli.client.ports import LOOPBACK
 from models.errors import ServiceFailedError
-from tools.local.servers.discovery import Server, choose_postgres, find_postgres_servers
+from tools.local.discovery import Server, choose_postgres, find_postgres_servers
 from tools.local.unprivileged import SERVER_ENVIRONMENT, Identity, child_command, reachable_server, server_identity
 
 ADMINISTRATOR = "questline_administrator"

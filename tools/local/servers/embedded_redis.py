@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.client.data_folder import DataFolder, read_json, write_private
 from cli.client.ports import LOOPBACK
-from tools.local.servers.discovery import Server, choose_redis, find_redis_servers
+from tools.local.discovery import Server, choose_redis, find_redis_servers
 
 _CONFIG = """\
 # Written by `questline up` at every start.

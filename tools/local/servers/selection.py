@@ -7,9 +7,9 @@ from typing import NamedTuple
 from cli.client.data_folder import DataFolder
 from cli.client.ports import LOOPBACK, listening_ports
 from config.settings import Settings
-from models.database.server.suitability import require_suitable
+from models.database.checks.suitability import require_suitable
 from models.errors import ConfigurationError
-from models.state.server.requirements import redis_fault, redis_uses, waiting_for
+from models.state.checks.requirements import redis_fault, redis_uses, waiting_for
 from tools.local.programs import Program
 from tools.local.servers.database_roles import ensure_database, postgres_fault
 from tools.local.servers.embedded_postgres import EmbeddedPostgres, administrator_url, prepare_postgres

@@ -14,9 +14,9 @@ from cli.client.data_folder import DataFolder
 from cli.client.ports import free_port
 from config.settings import Settings
 from migrations.runner import migrate
+from models.database.checks.suitability import database_probe, refuse_unsuitable, require_suitable
 from models.database.connection import connect_database, database_errors, with_access
 from models.database.server import servers
-from models.database.server.suitability import database_probe, refuse_unsuitable, require_suitable
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError, OnlyReadsError
 from tests.support.environment import database_settings
 from tests.support.servers import embedded_postgres

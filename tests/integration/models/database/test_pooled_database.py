@@ -17,9 +17,9 @@ from sqlalchemy import Engine, make_url
 from config.settings import Settings
 from migrations.runner import migrate
 from models.database.api_keys import Rights, create_key, note_uses, read_ring
+from models.database.checks.suitability import database_probe, require_suitable
 from models.database.connection import connect_database, database_errors
 from models.database.event_log import open_log
-from models.database.server.suitability import database_probe, require_suitable
 from models.errors import ConfigurationError, DatabaseUnavailableError, NotReadyError
 from tests.support.environment import database_settings
 from tests.support.poolers import needs_pgbouncer, pooled

@@ -8,8 +8,8 @@ import pytest
 
 from cli.client.ports import free_port
 from migrations.runner import migrate
+from models.database.checks.schema_release import refuse_newer_schema, require_tables
 from models.database.connection import connect_database
-from models.database.server.schema_release import refuse_newer_schema, require_tables
 from models.database.tables import NEWEST_MIGRATION
 from models.errors import ConfigurationError, NotReadyError
 from tests.support.environment import database_settings

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.shards import shard_for
+from models.state.checks.memory import NewUsers, StateMemory, read_memory
 from models.state.connection import connect_state
 from models.state.keys import member, record_key, shard_keys
 from models.state.progress.evictions import Evictions
-from models.state.server.memory import NewUsers, StateMemory, read_memory
 from tasks.flush.eviction import Evictor
 from tasks.flush.flusher import FlushReport
 from tests.conftest import empty_tables, examples

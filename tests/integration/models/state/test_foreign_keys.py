@@ -9,6 +9,8 @@ from models.attributes import pack_attributes
 from models.database.attributes import AttributeStore
 from models.errors import NotReadyError, StateUnavailableError
 from models.state.attributes import AttributeCache
+from models.state.checks.answers import own_keys
+from models.state.checks.key_types import SHARD_TYPES, foreign_keys_of_broker, foreign_keys_of_state
 from models.state.keys import (
     INSTALLATION,
     METERS,
@@ -20,8 +22,6 @@ from models.state.keys import (
     record_key,
     shard_keys,
 )
-from models.state.server.checks import own_keys
-from models.state.server.key_types import SHARD_TYPES, foreign_keys_of_broker, foreign_keys_of_state
 from models.stores.user_attributes import UserAttributes
 from tests.support.stack import SHARDS
 

@@ -6,9 +6,9 @@ import pytest
 
 from cli.client.ports import LOOPBACK
 from models.errors import NotReadyError
+from models.state.checks.answers import replica_probe
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
-from models.state.server.checks import replica_probe
 from tests.support.redis_servers import PASSWORD, redis_server
 from tests.support.servers import wait_until
 from tests.support.stack import Stack

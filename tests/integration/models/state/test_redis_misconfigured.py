@@ -14,9 +14,9 @@ from cli.client.ports import LOOPBACK, free_port
 from config.settings import Settings
 from models.database.connection import connect_database
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
+from models.state.checks.answers import write_probe
+from models.state.checks.requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 from models.state.connection import connect_state, state_errors
-from models.state.server.checks import write_probe
-from models.state.server.requirements import RequirementsCheck, redis_uses, require_redis, waiting_for
 from models.state.server.servers import ClusterError, ReplicaGivenError, SentinelGivenError, refuse_unfit
 from tests.support.redis_servers import PASSWORD, SERVICE, redis_server, sentinel_group, start_redis
 from tests.support.servers import wait_until

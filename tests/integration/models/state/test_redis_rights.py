@@ -9,9 +9,9 @@ import pytest
 from cli.client.ports import LOOPBACK
 from config.settings import Settings
 from models.errors import ConfigurationError
+from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
 from models.state.lua_source import PARTS, SCRIPTS, script_source, source_of
-from models.state.server.requirements import require_redis
 from models.state.server.rights import ON_A_KEY, STATE_COMMANDS, broker_commands, missing_rights
 from tests.support.redis_servers import redis_server
 

@@ -11,9 +11,9 @@ from config.settings import Settings
 from config.shards import queue_for
 from models.database.connection import connect_database
 from models.errors import BrokerUnavailableError
+from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
 from models.state.queue.batches import Batch
-from models.state.server.requirements import require_redis
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tests.support.redis_servers import PASSWORD, Program, issue_certificates, sentinel_group
 from tests.support.servers import wait_until

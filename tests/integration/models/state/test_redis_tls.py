@@ -5,10 +5,10 @@ import pytest
 from config.settings import Settings
 from config.shards import queue_for
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
+from models.state.checks.answers import write_probe
+from models.state.checks.requirements import RequirementsCheck, require_redis
 from models.state.connection import connect_state, state_errors
 from models.state.queue.batches import Batch
-from models.state.server.checks import write_probe
-from models.state.server.requirements import RequirementsCheck, require_redis
 from tasks.broker.publisher import BatchPublisher
 from tests.support.redis_servers import PASSWORD, redis_server, tls_in_front
 from worker.celery_app import SERIALIZER, make_app

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from models.database.dead_letters.refused_rows import ROW_KINDS, read_refused
+from models.database.flush.refused_rows import ROW_KINDS, read_refused
 from models.errors import MalformedBatchError, MalformedLetterError
 from models.events import unpack_unchecked
 from models.rules.calendar import moment

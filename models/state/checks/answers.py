@@ -16,9 +16,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
 from models.errors import AWAY, NotReadyError
+from models.state.checks.key_types import foreign_keys_of_state
 from models.state.connection import state_errors
 from models.state.keys import PROBE
-from models.state.server.key_types import foreign_keys_of_state
 from models.state.server.servers import UnfitServerError
 from models.state.server.tls_faults import tls_fault
 
