@@ -156,8 +156,16 @@ def test_every_dependency_has_its_reason(heading, extras):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_link_leads_somewhere(paper):
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(paper)) if not link.startswith("https://")]
-    files = [link.partition("#")[0] for link in links]
-    assert [path for path in files if not ((ROOT / paper).parent / path).exists()] == []
+    assert [link for link in links if not _leads_somewhere(ROOT / paper, link)] == []
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    if not anchor or not target.exists():
+        return target.exists()
+    headings = re.findall(r"(?m)^#+ (.+)$", target.read_text())
+    return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("paper", PAPERS)
