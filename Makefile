@@ -24,7 +24,7 @@ PYTEST := $(BIN)/pytest $(SPREAD)
 # Two pips in one environment would disturb each other; pytest and the checks are one process each anyway.
 .NOTPARALLEL:
 .PHONY: help up test test-unit test-fast test-integration test-integration-setup test-integration-run \
-	test-integration-teardown test-coverage test-long test-servers fuzz chaos lint docs bench advisories lock protos clean
+	test-integration-teardown test-coverage test-long test-servers fuzz chaos lint docs-tables docs bench advisories lock protos clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-25s %s\n", $$1, $$2}'
@@ -67,11 +67,15 @@ test-servers: $(DEV) ## Test on Debian's Redis with Sentinel and PostgreSQL behi
 fuzz: $(DEV) ## Send 20,000 bad inputs to the receiver, over HTTP and gRPC
 	TEST_LONG=1 $(BIN)/pytest -s --timeout=3600 tests/fuzz
 
-lint: $(DEV) ## Run the checks: ruff, mypy, import contracts
+lint: $(DEV) ## Run the checks: ruff, mypy, import contracts, tables of the docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.docs_tables --check
+
+docs-tables: $(DEV) ## Write the tables of docs/reference from the code
+	$(BIN)/python -m tools.docs_tables
 
 docs: $(DEV) ## Build the documentation site into build/docs; a broken link is an error
 	NO_COLOR=1 $(BIN)/zensical build --strict

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from ingest.schema import read_number
 from ingest.validation import WHOLE_EVENT, Fault, Window, read_event
+from models.error_codes import EventCode
 from models.events import Event
 
 LOGIN_TOPIC = "iam.account.v1.userLoggedIn"
@@ -77,7 +78,7 @@ class AgsReader:
         if isinstance(signal, list):
             return signal
         if signal.namespace != topic.namespace:
-            return [Fault("namespace_mismatch", "payload.namespace", "must be the namespace of the topic")]
+            return [Fault(EventCode.NAMESPACE_MISMATCH, "payload.namespace", "must be the namespace of the topic")]
         return self.read_signal(signal, window)
 
     def read_signal(
@@ -119,14 +120,14 @@ class TopicReader(NamedTuple):
 def _signal_of(item: Any, topic: Topic) -> AgsSignal | list[Fault]:
     """Find the facts in a JSON event; what ``read_event`` would not miss is asked for here."""
     if type(item) is not dict:
-        return [Fault("not_an_object", WHOLE_EVENT, "must be a JSON object")]
+        return [Fault(EventCode.NOT_AN_OBJECT, WHOLE_EVENT, "must be a JSON object")]
     payload = item.get("payload") or {}
     if type(payload) is not dict:
-        return [Fault("wrong_type", "payload", "must be an object")]
+        return [Fault(EventCode.WRONG_TYPE, "payload", "must be an object")]
     event_id = item.get("id")
     content = b"" if event_id else _content(item)
     if content is None:
-        return [Fault("payload_too_deep", WHOLE_EVENT, "nests too deep to derive an id from it")]
+        return [Fault(EventCode.PAYLOAD_TOO_DEEP, WHOLE_EVENT, "nests too deep to derive an id from it")]
     signal = AgsSignal(
         kind=topic.kind,
         event_id=event_id,
@@ -135,7 +136,7 @@ def _signal_of(item: Any, topic: Topic) -> AgsSignal | list[Fault]:
         timestamp=item.get("timestamp"),
         content=content,
     )
-    faults = [Fault("missing_field", "payload.userId", "is required")] if signal.user_id is None else []
+    faults = [Fault(EventCode.MISSING_FIELD, "payload.userId", "is required")] if signal.user_id is None else []
     if topic.kind == LOGIN_TOPIC:
         return faults or signal
     value = _first_given(payload.get("value"), payload.get("latestValue"))
@@ -156,13 +157,13 @@ def _content(item: dict[str, Any]) -> bytes | None:
 def _faults_of_statistic(stat_code: Any, value: Any) -> list[Fault]:
     faults = []
     if stat_code is None:
-        faults.append(Fault("missing_field", "payload.statCode", "is required"))
+        faults.append(Fault(EventCode.MISSING_FIELD, "payload.statCode", "is required"))
     elif type(stat_code) is not str:
-        faults.append(Fault("wrong_type", "payload.statCode", "must be a string"))
+        faults.append(Fault(EventCode.WRONG_TYPE, "payload.statCode", "must be a string"))
     elif not stat_code:
-        faults.append(Fault("empty", "payload.statCode", "must not be empty"))
+        faults.append(Fault(EventCode.EMPTY, "payload.statCode", "must not be empty"))
     if value is None:
-        faults.append(Fault("missing_field", "payload.value", "is required"))
+        faults.append(Fault(EventCode.MISSING_FIELD, "payload.value", "is required"))
     return faults
 
 

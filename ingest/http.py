@@ -17,6 +17,7 @@ from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, TopicReade
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.pipeline import Intake, Receipt
 from models.access import ALL_TENANTS, Caller
+from models.error_codes import ProblemKind
 from models.events import MAX_EXACT
 from web.bodies import read_body
 from web.callers import caller_of
@@ -103,7 +104,7 @@ def _answer(receipt: Receipt, body: Mapping[str, Any]) -> Response:
     if receipt.accepted or receipt.ignored:
         return Response(orjson.dumps(body), 202, media_type="application/json")
     detail = "every event of the request was refused" if receipt.rejected else "the request holds no event"
-    raise ProblemError(422, detail, kind="nothing-accepted", **body)
+    raise ProblemError(ProblemKind.NOTHING_ACCEPTED, detail, **body)
 
 
 def _parse_body(body: bytes) -> Any:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from ingest.schema import read_number
 from ingest.validation import Fault, Window, item_fault, time_fault
 from models.attributes import read_attributes
+from models.error_codes import EventCode
 from models.errors import InvalidAttributesError
 from models.events import Event
 
@@ -36,11 +37,11 @@ def _unreadable(event: Event) -> Fault | None:
     """A fault of the parts that a sender does not write in this form."""
     for name, (kind, words) in _PACKED.items():
         if type(getattr(event, name)) is not kind:
-            return Fault("wrong_type", name, f"must be {words}")
+            return Fault(EventCode.WRONG_TYPE, name, f"must be {words}")
     try:
         orjson.loads(event.payload or b"{}")
     except orjson.JSONDecodeError:
-        return Fault("wrong_type", "payload", "must be JSON")
+        return Fault(EventCode.WRONG_TYPE, "payload", "must be JSON")
     return None
 
 
@@ -66,7 +67,7 @@ def _beside(event: Event) -> Fault | None:
         try:
             read_attributes(event.attributes)
         except InvalidAttributesError as error:
-            return Fault("wrong_type", "attributes", str(error))
+            return Fault(EventCode.WRONG_TYPE, "attributes", str(error))
     return None
 
 

@@ -13,6 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from models.error_codes import EventCode
 from models.events import MAX_EXACT
 from models.exact import PRINTABLE, is_exact, is_zone
 
@@ -28,6 +29,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _ISO_MOMENT = re.compile(r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)")
 
 
+def refusal(code: EventCode, reason: str) -> PydanticCustomError:
+    """What a validator raises; the reason is a predicate, such as "must be a number"."""
+    return PydanticCustomError(code.value, reason)
+
+
 def read_moment(value: Any) -> int:
     """An ISO 8601 date and time with its offset, as microseconds since the epoch; finer digits are dropped.
 
@@ -35,15 +41,15 @@ def read_moment(value: Any) -> int:
         PydanticCustomError: the value is no such text.
     """
     if type(value) is not str:
-        raise PydanticCustomError("wrong_type", "must be an ISO 8601 string")
+        raise refusal(EventCode.WRONG_TYPE, "must be an ISO 8601 string")
     # The slice bounds the work on a text of any length.
     if _ISO_MOMENT.fullmatch(value[:64]):
         try:
             return (datetime.fromisoformat(value.upper()) - _EPOCH) // _MICROSECOND
         except (ValueError, OverflowError):
             pass
-    raise PydanticCustomError(
-        "invalid_time", "must be an ISO 8601 date and time with an offset, such as 2025-11-10T10:30:00Z"
+    raise refusal(
+        EventCode.INVALID_TIME, "must be an ISO 8601 date and time with an offset, such as 2025-11-10T10:30:00Z"
     )
 
 
@@ -55,8 +61,8 @@ def read_number(value: Any) -> float:
     """
     if not is_exact(value):
         if type(value) is not int and type(value) is not float:
-            raise PydanticCustomError("wrong_type", "must be a number")
-        raise PydanticCustomError("number_too_large", "must lie within -2^53 and 2^53")
+            raise refusal(EventCode.WRONG_TYPE, "must be a number")
+        raise refusal(EventCode.NUMBER_TOO_LARGE, "must lie within -2^53 and 2^53")
     return float(value)
 
 
@@ -67,9 +73,9 @@ def read_zone(value: Any) -> str:
         PydanticCustomError: it is no such name.
     """
     if type(value) is not str:
-        raise PydanticCustomError("wrong_type", "must be a string")
+        raise refusal(EventCode.WRONG_TYPE, "must be a string")
     if not is_zone(value):
-        raise PydanticCustomError("unknown_timezone", "must be an IANA time zone name, such as Europe/Berlin")
+        raise refusal(EventCode.UNKNOWN_TIMEZONE, "must be an IANA time zone name, such as Europe/Berlin")
     return value
 
 
@@ -80,14 +86,14 @@ def pack_payload(value: Any) -> bytes:
         PydanticCustomError: it is no object, or is too large, too deep, or holds what PostgreSQL cannot keep.
     """
     if type(value) is not dict:
-        raise PydanticCustomError("wrong_type", "must be an object")
+        raise refusal(EventCode.WRONG_TYPE, "must be an object")
     _inspect(value)
     try:
         text = orjson.dumps(value)
     except orjson.JSONEncodeError as error:
-        raise PydanticCustomError("unprintable", "must be valid Unicode") from error
+        raise refusal(EventCode.UNPRINTABLE, "must be valid Unicode") from error
     if len(text) > MAX_PAYLOAD_BYTES:
-        raise PydanticCustomError("payload_too_large", "must not be larger than 16 KiB of JSON text")
+        raise refusal(EventCode.PAYLOAD_TOO_LARGE, "must not be larger than 16 KiB of JSON text")
     return text
 
 
@@ -98,7 +104,7 @@ def _inspect(payload: dict[str, Any]) -> None:
         level = _next_level(level)
         if not level:
             return
-    raise PydanticCustomError("payload_too_deep", "must not nest deeper than 32 levels")
+    raise refusal(EventCode.PAYLOAD_TOO_DEEP, "must not nest deeper than 32 levels")
 
 
 def _next_level(containers: list[Any]) -> list[Any]:
@@ -116,13 +122,13 @@ def _next_level(containers: list[Any]) -> list[Any]:
             elif kind is dict or kind is list:
                 deeper.append(child)
             elif (kind is int or kind is float) and not is_exact(child):
-                raise PydanticCustomError("number_too_large", "must not hold a number beyond 2^53")
+                raise refusal(EventCode.NUMBER_TOO_LARGE, "must not hold a number beyond 2^53")
     return deeper
 
 
 def _refuse_nul(text: str) -> None:
     if "\0" in text:
-        raise PydanticCustomError("unprintable", "must not hold the character NUL, which PostgreSQL cannot store")
+        raise refusal(EventCode.UNPRINTABLE, "must not hold the character NUL, which PostgreSQL cannot store")
 
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]

@@ -1,26 +1,4 @@
-"""One event given, one accepted or its faults back; the clock is passed in and nothing is remembered.
-
-The codes of a refusal are stable:
-
-| code | what is wrong with the field |
-|---|---|
-| ``not_an_object`` | the event is not a JSON object (field ``$``) |
-| ``unknown_field`` | an event has no such field |
-| ``missing_field`` | it is required |
-| ``wrong_type`` | it is of another JSON type |
-| ``empty`` | it holds no character |
-| ``too_long`` | it holds more characters than allowed |
-| ``unprintable`` | it holds a control character or a line separator; in a payload: NUL |
-| ``invalid_tenant`` | it is not 1 to 64 of the characters ``A-Z a-z 0-9 . _ -`` |
-| ``invalid_time`` | it is not an ISO 8601 date and time with an offset |
-| ``in_future`` | it is more than 5 minutes ahead of the receiver's clock |
-| ``too_old`` | it is older than ``MAX_LATENESS`` |
-| ``unknown_timezone`` | it is not the name of an IANA time zone, such as ``Europe/Berlin`` |
-| ``number_too_large`` | it is, or holds, a number that is not finite or lies beyond 2^53 |
-| ``payload_too_large`` | it is more than 16 KiB of JSON text |
-| ``payload_too_deep`` | it nests deeper than 32 levels |
-| ``namespace_mismatch`` | AccelByte events: it is not the namespace of the topic |
-"""
+"""One event given, one accepted or its faults back; the clock is passed in and nothing is remembered."""
 
 import re
 from contextlib import suppress
@@ -31,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ingest.schema import EventIn, read_moment
+from models.error_codes import EventCode
 from models.events import Event
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -46,14 +25,14 @@ DEFAULT_TENANT = "default"
 
 # pydantic's own kinds of error; every other kind comes from ingest.schema and is a code already.
 _PYDANTIC: dict[str, tuple[str, str]] = {
-    "model_type": ("not_an_object", "must be a JSON object"),
-    "extra_forbidden": ("unknown_field", "is not a field of an event"),
-    "missing": ("missing_field", "is required"),
-    "string_type": ("wrong_type", "must be a string"),
-    "string_unicode": ("unprintable", "must be valid Unicode"),
-    "string_too_short": ("empty", "must not be empty"),
-    "string_too_long": ("too_long", "must not be longer than 256 characters"),
-    "string_pattern_mismatch": ("unprintable", "must not hold control characters or line separators"),
+    "model_type": (EventCode.NOT_AN_OBJECT, "must be a JSON object"),
+    "extra_forbidden": (EventCode.UNKNOWN_FIELD, "is not a field of an event"),
+    "missing": (EventCode.MISSING_FIELD, "is required"),
+    "string_type": (EventCode.WRONG_TYPE, "must be a string"),
+    "string_unicode": (EventCode.UNPRINTABLE, "must be valid Unicode"),
+    "string_too_short": (EventCode.EMPTY, "must not be empty"),
+    "string_too_long": (EventCode.TOO_LONG, "must not be longer than 256 characters"),
+    "string_pattern_mismatch": (EventCode.UNPRINTABLE, "must not hold control characters or line separators"),
 }
 _WRAPPERS = frozenset({"events", "event", "batch", "data", "items", "records"})
 _LETTERS = re.compile(r"[^a-z]")
@@ -67,13 +46,13 @@ _MEANT = {_LETTERS.sub("", name): name for name in EventIn.model_fields} | {
     **dict.fromkeys(("data", "properties", "params", "context"), "payload"),
 }
 """Field names as other systems write them."""
-_TENANT = ("invalid_tenant", "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+_TENANT = (EventCode.INVALID_TENANT, "must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
 
 _read = TypeAdapter(EventIn).validate_python
 
 
 class Fault(NamedTuple):
-    """Why an event is refused: a code of the table above, the field, and the reason as its predicate."""
+    """Why an event is refused: a code, the field, and the reason as its predicate."""
 
     code: str
     field: str
@@ -142,9 +121,11 @@ EVENTS_AS_SENT = EventReader()
 def time_fault(occurred_at: int, window: Window) -> Fault | None:
     """Why an event of this time is refused; None where it is not."""
     if occurred_at > window.newest:
-        return Fault("in_future", "occurred_at", "is more than 5 minutes ahead of the receiver's clock")
+        return Fault(EventCode.IN_FUTURE, "occurred_at", "is more than 5 minutes ahead of the receiver's clock")
     if occurred_at < window.oldest:
-        return Fault("too_old", "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}")
+        return Fault(
+            EventCode.TOO_OLD, "occurred_at", f"is older than the accepted lateness of {_spell(window.lateness)}"
+        )
     return None
 
 
@@ -173,7 +154,7 @@ def _fault(one: ErrorDetails, item: Any) -> Fault:
     if field == "tenant_id" and one["type"] == "string_pattern_mismatch":
         return Fault(_TENANT[0], field, _TENANT[1])
     if field == WHOLE_EVENT and one["type"] == "string_unicode":
-        return Fault("unprintable", field, "has a field whose name is not valid Unicode")
+        return Fault(EventCode.UNPRINTABLE, field, "has a field whose name is not valid Unicode")
     code, reason = _PYDANTIC.get(one["type"], (one["type"], one["msg"]))
     if one["type"] == "extra_forbidden":
         reason += _hint(str(one["loc"][0]), item)

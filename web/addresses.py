@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models.error_codes import ProblemKind
 from web.problems import problem
 
 _HEALTH = frozenset({"/healthz", "/readyz"})
@@ -28,7 +29,7 @@ class AddressCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and not _is_text(scope):
-            await problem(400, _UNDECODABLE, kind="malformed-request")(scope, receive, send)
+            await problem(ProblemKind.MALFORMED_REQUEST, _UNDECODABLE)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

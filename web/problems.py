@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from models.error_codes import ProblemKind
 from models.errors import (
     AccessDeniedError,
     JournalFullError,
@@ -31,7 +32,7 @@ from web.public_errors import words_for_caller
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 """When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
-_KINDS: dict[type[Exception], str] = {JournalFullError: "journal-full", NotReadyError: "not-ready"}
+_KINDS = {JournalFullError: ProblemKind.JOURNAL_FULL, NotReadyError: ProblemKind.NOT_READY}
 _FAULTS, _PLACE = 10, 200
 """How many faults of a request are told, and how many characters of the place of each."""
 
@@ -51,30 +52,18 @@ class ProblemError(Exception):
     """A request that cannot be served, with the answer that says so; any route may raise it."""
 
     def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        kind: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        **more: Any,
+        self, what: ProblemKind | int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> None:
         """The parameters are those of ``problem``."""
         super().__init__(detail)
-        self.answer = problem(status, detail, kind=kind, headers=headers, **more)
+        self.answer = problem(what, detail, headers=headers, **more)
 
 
-def problem(
-    status: int,
-    detail: str,
-    *,
-    kind: str | None = None,
-    headers: Mapping[str, str] | None = None,
-    **more: Any,
-) -> Response:
-    """A problem answer; ``kind`` names a problem of our own, ``more`` are its extension members."""
+def problem(what: ProblemKind | int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A problem answer: of a kind of our own, or what an HTTP status says; ``more`` are its extension members."""
+    status, kind = (what.status, what.urn) if isinstance(what, ProblemKind) else (what, "about:blank")
     content = {
-        "type": f"urn:questline:problem:{kind}" if kind else "about:blank",
+        "type": kind,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -123,7 +112,7 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     faults = [f"{_shortened('.'.join(str(part) for part in one['loc']))}: {one['msg']}" for one in found[:_FAULTS]]
     if len(found) > _FAULTS:
         faults.append(f"and {len(found) - _FAULTS} more")
-    return problem(422, "; ".join(faults), kind="invalid-request")
+    return problem(ProblemKind.INVALID_REQUEST, "; ".join(faults))
 
 
 def _shortened(place: str) -> str:
@@ -132,7 +121,7 @@ def _shortened(place: str) -> str:
 
 
 async def _denied(_request: Request, error: Exception) -> Response:
-    return problem(403, str(error), kind="access-denied")
+    return problem(ProblemKind.ACCESS_DENIED, str(error))
 
 
 async def _try_again(_request: Request, error: Exception) -> Response:
@@ -141,14 +130,14 @@ async def _try_again(_request: Request, error: Exception) -> Response:
 
 def too_many(error: RateLimitedError) -> Response:
     """The 429 of a caller that has used up what it may, with the time to try again."""
-    kind = "quota-exceeded" if isinstance(error, QuotaExceededError) else "rate-limited"
-    return problem(429, str(error), kind=kind, headers={"Retry-After": str(error.retry_after)})
+    kind = ProblemKind.QUOTA_EXCEEDED if isinstance(error, QuotaExceededError) else ProblemKind.RATE_LIMITED
+    return problem(kind, str(error), headers={"Retry-After": str(error.retry_after)})
 
 
 def unavailable(error: Exception) -> Response:
     """The 503 of an error that passes, in words that are fit for callers."""
-    kind = next((name for kind, name in _KINDS.items() if isinstance(error, kind)), "unavailable")
-    return problem(503, words_for_caller(error), kind=kind, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    kind = next((kind for cause, kind in _KINDS.items() if isinstance(error, cause)), ProblemKind.UNAVAILABLE)
+    return problem(kind, words_for_caller(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -14,6 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
+from models.error_codes import EventCode
+
 Context = aio.ServicerContext[Any, Any]
 Answering = Callable[[Any, Context], Awaitable[Message | None]]
 """Answers a call; the first argument is gRPC's own reader of its messages, which nothing here uses."""
@@ -33,7 +35,7 @@ async def next_message(context: Context) -> Any:
     """The message of a call, whenever it comes. The call is ended here where its bytes are no message."""
     message = await context.read()
     if message is None or message is aio.EOF:  # type: ignore[attr-defined]  # its stub lacks EOF
-        code = (("questline-code", "undecodable"),)
+        code = (("questline-code", EventCode.UNDECODABLE),)
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no message of this method", code)
     return message
 

@@ -26,6 +26,7 @@ from ingest.pipeline import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
 from models.access import ANYBODY, Caller
+from models.error_codes import EventCode
 from models.errors import (
     AccessDeniedError,
     JournalFullError,
@@ -174,18 +175,18 @@ class _MessageReader:
 class _LoginReader(_MessageReader):
     def read(self, item: account_pb2.UserLoggedIn, window: Window) -> Event | list[Fault] | None:
         if not item.user_id:
-            return [Fault("empty", "userId", "cannot be empty")]
+            return [Fault(EventCode.EMPTY, "userId", "cannot be empty")]
         return self.ags.read_signal(_signal(LOGIN_TOPIC, item, self.tenant), window, MESSAGE_NAMES)
 
 
 class _StatisticReader(_MessageReader):
     def read(self, item: statistic_pb2.StatItemUpdated, window: Window) -> Event | list[Fault] | None:
         if not item.user_id:
-            return [Fault("empty", "userId", "cannot be empty")]
+            return [Fault(EventCode.EMPTY, "userId", "cannot be empty")]
         if not item.HasField("payload"):
-            return [Fault("missing_field", "payload", "cannot be nil")]
+            return [Fault(EventCode.MISSING_FIELD, "payload", "cannot be nil")]
         if not item.payload.stat_code:
-            return [Fault("empty", "statCode", "cannot be empty")]
+            return [Fault(EventCode.EMPTY, "statCode", "cannot be empty")]
         signal = _signal(STATISTIC_TOPIC, item, self.tenant)._replace(
             stat_code=item.payload.stat_code,
             value=_whole(item.payload.latest_value),

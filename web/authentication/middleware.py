@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.loopback import is_loopback
 from models.access import ANYBODY, Caller
+from models.error_codes import ProblemKind
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
 from web.problems import problem, too_many, unavailable
 
@@ -75,7 +76,7 @@ class KeyCheck:
                 return
             if caller is ANYBODY and _from_elsewhere(scope["headers"]):
                 self._door.denied()
-                await problem(403, _ELSEWHERE, kind="access-denied")(scope, receive, send)
+                await problem(ProblemKind.ACCESS_DENIED, _ELSEWHERE)(scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
@@ -86,7 +87,7 @@ def install_door(app: FastAPI, door: Door) -> None:
 
     async def denied(_request: Request, error: Exception) -> Response:
         door.denied()
-        return problem(403, str(error), kind="access-denied")
+        return problem(ProblemKind.ACCESS_DENIED, str(error))
 
     app.add_middleware(KeyCheck, door=door)
     app.add_exception_handler(AccessDeniedError, denied)
@@ -131,7 +132,7 @@ def _is_ours(value: bytes) -> bool:
 def _refusal(error: Exception) -> Response:
     if isinstance(error, UnauthenticatedError):
         headers = {"WWW-Authenticate": _CHALLENGE}
-        return problem(401, str(error), kind="unauthenticated", headers=headers)
+        return problem(ProblemKind.UNAUTHENTICATED, str(error), headers=headers)
     if isinstance(error, RateLimitedError):
         return too_many(error)
     return unavailable(error)

@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from models.error_codes import ProblemKind
 from web.bodies import MAX_BODY_BYTES
 from web.server.limits import ConnectionLimits
 from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
@@ -53,7 +54,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Whose share the request is of; None where there are no shares."""
         self._counted_for: str | None = None
         """Whose share the connection is of, from its first request on."""
-        self._refusal = "malformed-request"
+        self._refusal = ProblemKind.MALFORMED_REQUEST
         self._refused = False
         self._one_too_many = False
         self._answering: RequestResponseCycle | None = None
@@ -91,7 +92,7 @@ class LimitedProtocol(HttpToolsProtocol):
             # The parser tells of a header or a trailer only once it is complete, and gathers it at a growing price.
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse("head-too-large")
+                self._refuse(ProblemKind.HEAD_TOO_LARGE)
                 return
         self._watch_the_clock()
 
@@ -105,7 +106,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Keep a piece of the URL, within bounds."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
-            self._stop_parsing("url-too-long")
+            self._stop_parsing(ProblemKind.URL_TOO_LONG)
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -118,7 +119,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start to answer the request."""
         if self._one_too_many:
-            self._stop_parsing("too-many-connections")
+            self._stop_parsing(ProblemKind.TOO_MANY_CONNECTIONS)
         self._find_owner()
         super().on_headers_complete()  # looks at the URL, which may be none: then there is no request to answer
         self._part = "body"
@@ -136,11 +137,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._held[owner] += len(body)
         bodies.take(owner, len(body))
         if self._body_bytes > MAX_BODY_BYTES:
-            self._stop_parsing("body-too-large")
+            self._stop_parsing(ProblemKind.BODY_TOO_LARGE)
         if bodies.is_full(0):
-            self._stop_parsing("too-many-bodies")
+            self._stop_parsing(ProblemKind.TOO_MANY_BODIES)
         if self._owner is not None and bodies.is_past_share(owner, 0):
-            self._stop_parsing("tenant-busy")
+            self._stop_parsing(ProblemKind.TENANT_BUSY)
 
     def on_message_complete(self) -> None:
         """The request has ended."""
@@ -207,16 +208,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if limits.silent.pop(self.transport, self) is self or self._owner is None:
             return
         if limits.connections.is_past_share(self._owner, 1):
-            self._stop_parsing("tenant-busy")
+            self._stop_parsing(ProblemKind.TENANT_BUSY)
         self._counted_for = self._owner
         limits.connections.take(self._owner, 1)
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            self._stop_parsing("head-too-large")
+            self._stop_parsing(ProblemKind.HEAD_TOO_LARGE)
 
-    def _stop_parsing(self, refusal: str) -> None:
+    def _stop_parsing(self, refusal: ProblemKind) -> None:
         self._refusal = refusal
         raise _RefusedError
 
@@ -238,7 +239,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.flow.read_paused or self.pipeline:  # we keep the client waiting, not it us
             self._set_timer(self._too_slow)
         else:
-            self._refuse("too-slow")
+            self._refuse(ProblemKind.TOO_SLOW)
 
     def _close(self) -> None:
         self._timer = None
@@ -250,13 +251,13 @@ class LimitedProtocol(HttpToolsProtocol):
         delay = self._limits.request_timeout_s if seconds is None else seconds
         self._timer = None if handler is None else self.loop.call_later(delay, handler)
 
-    def _refuse(self, refusal: str) -> None:
+    def _refuse(self, refusal: ProblemKind) -> None:
         """Answer outside of any handler and end the connection, without a reset."""
         self._refused = True
         self._set_timer(None)
         self._let_bodies_go()  # nothing more is read; while the client reads the refusal others need the room
         log.info("request_refused", reason=refusal)
-        if refusal == "tenant-busy":
+        if refusal is ProblemKind.TENANT_BUSY:
             self._limits.crowded_out()
         running = self.cycle is not None and not self.cycle.response_complete
         if running and self._part == "head":

@@ -2,23 +2,17 @@
 
 import re
 import tomllib
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from api.metrics.collector import FleetCollector
 from cli import VERBS
 from config.settings import Settings
-from ingest import validation
 from models.database.tables import metadata
 from models.dead_letter_reasons import Reason
-from models.errors import Bound
+from models.metrics import DECLARED
 from models.state import keys
-from models.state.progress.records import Records
-from models.state.queue.journal import Journal, JournalBounds
 
 ROOT = Path(__file__).parents[3]
 PAPERS = [
@@ -30,7 +24,6 @@ PAPERS = [
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 PROMISES = [f"P{number}" for number in (*range(1, 13), 14)]
-UNITS = {"d": timedelta(days=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
 
 
 def text_of(paper: str) -> str:
@@ -50,35 +43,11 @@ def code(cell: str) -> str:
     return cell.strip("`")
 
 
-def spelled(value: Any) -> str:
-    """A default as the settings table writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, timedelta):
-        unit, length = next((unit, length) for unit, length in UNITS.items() if not value % length)
-        return f"`{value // length}{unit}`"
-    if isinstance(value, Path) and value.is_absolute():
-        return f"`{value.relative_to(ROOT)}`"
-    return f"`{value}`"
-
-
 def section(paper: str, title: str) -> str:
     """The text below a heading that begins with these words, up to the next heading."""
     found = re.search(rf"(?ms)^#+ {re.escape(title)}\b.*?$(.*?)(?=^#|\Z)", text_of(paper))
     assert found is not None, title
     return found[1]
-
-
-def test_the_settings_table_is_the_settings():
-    rows = {code(name): default for name, default, _ in table("README.md", "Settings")}
-    defaults = [spelled(field.default) for field in Settings.model_fields.values()]
-    assert rows == dict(zip(Settings.names(), defaults, strict=True))
-
-
-def test_every_setting_says_what_it_means():
-    assert all(meaning.endswith((".", ")")) for _, _, meaning in table("README.md", "Settings"))
 
 
 def test_the_commands_table_is_the_command_line():
@@ -92,28 +61,11 @@ def test_every_command_a_paper_shows_is_a_verb(paper):
     assert set(shown) <= set(VERBS)
 
 
-def test_the_metrics_table_is_what_a_scrape_answers(redis):
-    journal = Journal(redis, shards=2, bounds=JournalBounds(65536), retry_after=timedelta(seconds=1))
-    records = Records(redis, window=timedelta(days=1), record_ttl=timedelta(days=1))
-    collector = FleetCollector(redis, 2, journal, records, lambda shards: [0] * shards, lambda: 0)
-    answered = {
-        metric.name + ("_total" if metric.type == "counter" else ""): metric.type for metric in collector.collect()
-    }
-    assert {code(name): kind for name, kind, _ in table("README.md", "Metrics")} == answered
-
-
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_metric_a_paper_names_exists(paper):
-    known = {code(name) for name, *_ in table("README.md", "Metrics")}
+    known = {metric.name for metric in DECLARED}
     named = re.findall(r"\b(?:questline_[a-z_]+|challenge_event_handler_[a-z_]+)\b", text_of(paper))
     assert set(named) - known == set()
-
-
-def test_the_codes_of_refusals_are_those_of_the_receiver():
-    documented = re.findall(r"(?m)^\| ``(\w+)`` \| (.+) \|$", validation.__doc__ or "")
-    assert documented
-    rows = [(code(name), meaning.replace("`", "")) for name, meaning in table("README.md", "Answers")]
-    assert rows == [(name, meaning.replace("`", "")) for name, meaning in documented]
 
 
 def test_the_reasons_of_dead_letters_are_in_their_paper():
@@ -187,34 +139,8 @@ def test_every_promise_is_explained_and_guarded_by_tests_that_exist():
             assert "def test_" in text_of(guard), guard
 
 
-def test_every_log_line_in_the_log_events_table_is_written_somewhere():
-    written = "\n".join(
-        path.read_text()
-        for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools")
-        for path in (ROOT / room).rglob("*.py")
-    )
-    for names, *_ in table("docs/reference/log-events.md", "Log events"):
-        for name in re.findall(r"`(\w+)`", names):
-            assert f'"{name}"' in written, name
-
-
-def test_every_log_line_but_those_for_debugging_is_in_the_log_events_table():
-    known = {
-        name
-        for names, *_ in table("docs/reference/log-events.md", "Log events")
-        for name in re.findall(r"`(\w+)`", names)
-    }
-    for room in ("ingest", "api", "web", "tasks", "models", "worker", "cli", "tools"):
-        for path in (ROOT / room).rglob("*.py"):
-            written = re.findall(r"\blog\.(?:info|warning|error|exception)\(\s*\"([a-z_]+)\"", path.read_text())
-            assert set(written) <= known, path
-
-
 def test_the_compose_files_example_says_nothing_the_settings_table_does_not():
-    known = {code(name) for name, *_ in table("README.md", "Settings")} | {
-        "REDIS_PASSWORD",
-        "PUBLISH_ADDRESS",
-    }
+    known = {*Settings.names(), "REDIS_PASSWORD", "PUBLISH_ADDRESS"}
     assert set(re.findall(r"(?m)^([A-Z_]+)=", text_of(".env.example"))) <= known
 
 
@@ -228,13 +154,6 @@ def test_the_licence_is_the_one_the_project_names():
     words = text_of("LICENSE")
     assert "Version 2.0, January 2004" in words
     assert "END OF TERMS AND CONDITIONS" in words
-
-
-def test_the_bounds_of_a_503_are_those_that_the_metric_is_labelled_by():
-    [meaning] = [
-        row[2] for row in table("README.md", "Metrics") if code(row[0]) == "questline_requests_overloaded_total"
-    ]
-    assert set(re.findall(r"`([a-z_]+)`", meaning)) - {"bound"} == set(Bound)
 
 
 def test_the_site_leads_to_every_page_without_another_site():
