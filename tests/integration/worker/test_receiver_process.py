@@ -8,7 +8,7 @@ import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any
 
 import grpc
@@ -35,6 +35,8 @@ pytestmark = pytest.mark.slow
 
 SHARDS = 16
 PROGRAM = textwrap.dedent("""
+    import asyncio
+
     from api.health.routes import health_router
     from api.health.readiness import Pulse
     from config.settings import Settings
@@ -50,6 +52,15 @@ PROGRAM = textwrap.dedent("""
     stopping = Stopping()
     meters = Meters(redis)
     committer = make_committer(settings, journal.append, lambda batches: None, meters)
+    commit = committer.commit
+
+    async def held(events):
+        committing = asyncio.ensure_future(commit(events))
+        await asyncio.sleep(0)  # the committer has them now
+        print("held", flush=True)
+        await committing
+
+    committer.commit = held
     Receiver(settings=settings, committer=committer, meters=meters,
              routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)],
              stopping=stopping).run()
@@ -69,20 +80,24 @@ class Process:
             "SHARDS": str(shards),
         }
         command = [sys.executable, "-c", PROGRAM]
-        self.process = Popen(command, env={**os.environ, **settings})
-        self._wait_until_it_listens()
+        self.process = Popen(command, env={**os.environ, **settings}, stdout=PIPE, text=True)
+        wait_until(self._listens)
 
-    def _wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.http}/openapi.json", timeout=5)
-            except httpx.TransportError:
-                assert self.process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            else:
-                return
+    def _listens(self) -> bool:
+        assert self.process.poll() is None
+        try:
+            httpx.get(f"http://127.0.0.1:{self.http}/openapi.json", timeout=5)
+        except httpx.TransportError:
+            return False
+        return True
+
+    def wait_until_held(self, requests: int) -> None:
+        """Return once so many requests more wait for the linger to end."""
+        assert self.process.stdout is not None
+        while requests:
+            line = self.process.stdout.readline()
+            assert line, "the receiver has ended"
+            requests -= line == "held\n"
 
     def post(self, number: int) -> httpx.Response:
         event = {"event_id": f"h{number}", "event_type": "login", "user_id": f"user-{number}"}
@@ -107,7 +122,7 @@ def start(redis_url):
     for one in started:
         if one.process.poll() is None:
             one.process.kill()
-        one.process.wait()
+        one.process.communicate()
 
 
 def journaled(redis: Any) -> set[str]:
@@ -121,7 +136,7 @@ def test_a_signal_ends_it_in_order_after_what_it_held_was_written_and_answered(r
     with ThreadPoolExecutor(8) as pool:
         posts = [pool.submit(receiver.post, one) for one in range(4)]
         calls = [pool.submit(receiver.call, one) for one in range(4)]
-        time.sleep(1.5)  # they are held now: the linger is four seconds
+        receiver.wait_until_held(8)
         assert journaled(redis) == set()
         receiver.process.send_signal(number)
         assert [one.result().status_code for one in posts] == [202] * 4
@@ -152,7 +167,7 @@ def test_a_second_signal_hastens_the_end_and_loses_nothing_that_is_held(redis, s
     receiver = start("3s")
     with ThreadPoolExecutor(1) as pool:
         post = pool.submit(receiver.post, 1)
-        time.sleep(0.5)  # it is held now
+        receiver.wait_until_held(1)
         began = time.monotonic()
         receiver.process.send_signal(signal.SIGTERM)
         receiver.process.send_signal(signal.SIGINT)
@@ -169,7 +184,7 @@ def test_what_was_answered_before_a_sigkill_counts_once_and_what_was_not_is_sent
     with ThreadPoolExecutor(1) as pool:
         assert receiver.post(1).status_code == 202
         held = pool.submit(receiver.post, 2)
-        time.sleep(0.3)  # it is held now
+        receiver.wait_until_held(2)
         receiver.process.kill()
         with pytest.raises(httpx.TransportError):
             held.result()
