@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from ingest.schema import read_number
 from ingest.validation import WHOLE_EVENT, Fault, Window, read_event
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.events import Event
 
 LOGIN_TOPIC = "iam.account.v1.userLoggedIn"

@@ -16,6 +16,7 @@ from threading import Condition, Thread
 import structlog
 
 from ingest.group import CommitLimits, Group, Place, Request, give_up, make_request
+from models.declarations.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
 from models.errors import (
     Bound,
     BrokerUnavailableError,
@@ -27,7 +28,6 @@ from models.errors import (
 from models.events import Event
 from models.failpoints import failpoint, now_us
 from models.fairness import FairQueue, Shares
-from models.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
 from models.state.metrics import Meters
 from models.state.queue.batches import Appended, Batch
 

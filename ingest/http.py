@@ -17,7 +17,7 @@ from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, TopicReade
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.pipeline import Intake, Receipt
 from models.access import ALL_TENANTS, Caller
-from models.error_codes import ProblemKind
+from models.declarations.error_codes import ProblemKind
 from models.events import MAX_EXACT
 from web.bodies import read_body
 from web.callers import caller_of

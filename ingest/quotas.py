@@ -17,8 +17,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from models.access import ALL_TENANTS, Caller, Refused
+from models.declarations.metrics import REQUESTS_REFUSED
 from models.errors import QuotaExceededError, StateUnavailableError
-from models.metrics import REQUESTS_REFUSED
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.state.metrics import Meters
 from models.state.quota_usage import DailyUsage

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from ingest.schema import read_number
 from ingest.validation import Fault, Window, item_fault, time_fault
 from models.attributes import read_attributes
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.errors import InvalidAttributesError
 from models.events import Event
 

@@ -13,7 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.events import MAX_EXACT
 from models.exact import PRINTABLE, is_exact, is_zone
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ingest.schema import EventIn, read_moment
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.events import Event
 
 MAX_AHEAD = timedelta(minutes=5)

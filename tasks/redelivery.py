@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import structlog
 
 from models.database.dead_letters.writer import DeadLetter
+from models.declarations.metrics import BATCHES_REPUBLISHED
 from models.errors import BrokerUnavailableError, MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
-from models.metrics import BATCHES_REPUBLISHED
 from models.state.metrics import Meters
 from models.state.queue.attempts import Record, Tries
 from models.state.queue.batches import Batch, WaitingBatch

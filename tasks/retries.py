@@ -18,8 +18,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from models.declarations.metrics import RETRIES
 from models.errors import SERVER_AWAY
-from models.metrics import RETRIES
 from models.state.metrics import Meters
 
 ATTEMPTS = 4

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
-from models.error_codes import EventCode, ProblemKind
+from models.declarations.error_codes import EventCode, ProblemKind
+from models.declarations.log_events import LOG_EVENTS
+from models.declarations.metrics import DECLARED, Counter, Gauge
 from models.errors import Bound
-from models.log_events import LOG_EVENTS
-from models.metrics import DECLARED, Counter, Gauge
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"

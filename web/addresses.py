@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from models.error_codes import ProblemKind
+from models.declarations.error_codes import ProblemKind
 from web.problems import problem
 
 _HEALTH = frozenset({"/healthz", "/readyz"})

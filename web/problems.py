@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from models.error_codes import ProblemKind
+from models.declarations.error_codes import ProblemKind
 from models.errors import (
     AccessDeniedError,
     JournalFullError,

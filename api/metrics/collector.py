@@ -18,7 +18,7 @@ from redis import Redis
 
 from api.metrics.families import counted_families, counter, gauge, labelled_gauge
 from api.metrics.fleet import fleet_metrics
-from models import metrics
+from models.declarations import metrics
 from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.state.checks.memory import read_memory
 from models.state.connection import state_errors

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from models.metrics import COUNTED, Counter, Gauge
+from models.declarations.metrics import COUNTED, Counter, Gauge
 
 
 def gauge(metric: Gauge, value: float) -> Metric:

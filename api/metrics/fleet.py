@@ -7,7 +7,7 @@ from prometheus_client.core import Metric
 from redis import Redis
 
 from api.metrics.families import gauge, labelled_gauge
-from models import metrics
+from models.declarations import metrics
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.presence import Presence
 

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 
 Context = aio.ServicerContext[Any, Any]
 Answering = Callable[[Any, Context], Awaitable[Message | None]]

@@ -26,7 +26,7 @@ from ingest.pipeline import Intake
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
 from models.access import ANYBODY, Caller
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.errors import (
     AccessDeniedError,
     JournalFullError,

@@ -2,7 +2,7 @@
 
 Every process counts in memory and pushes what it counted about once a second; what could not be pushed waits for
 the next push. Reading (``api/metrics/``) sums nothing: the hash already is the sum over all processes.
-``models/metrics.py`` declares them and names the fields of the hash.
+``models/declarations/metrics.py`` declares them and names the fields of the hash.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from models.metrics import Counter, Histogram
+from models.declarations.metrics import Counter, Histogram
 from models.state.keys import METERS
 
 log = structlog.get_logger()

@@ -15,6 +15,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.database.dead_letters.writer import DeadLetter
+from models.declarations.metrics import BATCHES_POSTPONED
 from models.errors import (
     AttributesUnknownError,
     BrokerUnavailableError,
@@ -28,7 +29,6 @@ from models.errors import (
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import Station
-from models.metrics import BATCHES_POSTPONED
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Meters
 from models.state.queue.attempts import FINISHED, GONE, READY, Tries

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.database.progress import ProgressReader
+from models.declarations.metrics import PLANS_REFUSED, USERS_LOADED
 from models.errors import (
     AttributesUnknownError,
     DatabaseUnavailableError,
@@ -18,7 +19,6 @@ from models.errors import (
 from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import PROBE_TENANT
-from models.metrics import PLANS_REFUSED, USERS_LOADED
 from models.rules.matcher import Matcher
 from models.rules.rows import Snapshot
 from models.state.checks.memory import NewUsers

@@ -7,9 +7,9 @@ from logging import DEBUG
 
 import structlog
 
+from models.declarations.metrics import APPLY_LATENCY, PROCESSING_SECONDS, UNLOCKS
 from models.events import Event
 from models.fleet.probes import is_probe
-from models.metrics import APPLY_LATENCY, PROCESSING_SECONDS, UNLOCKS
 from models.rules.matcher import Matcher
 from models.state.metrics import Meters
 from models.state.progress.records import Applied

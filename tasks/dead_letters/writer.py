@@ -9,10 +9,10 @@ import structlog
 from models.database.dead_letters.writer import DeadLetter
 from models.database.flush.writer import FlushWriter
 from models.dead_letter_reasons import Reason
+from models.declarations.metrics import DEAD_LETTERS, EVENTS_FAILED
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.fleet.probes import PROBE_TENANT
-from models.metrics import DEAD_LETTERS, EVENTS_FAILED
 from models.state.metrics import Meters
 from models.state.queue.attempts import Record
 from models.state.queue.batches import TakenBatch, WaitingBatch

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 
-from models.metrics import USERS_EVICTED
+from models.declarations.metrics import USERS_EVICTED
 from models.state.checks.memory import StateMemory
 from models.state.metrics import Meters
 from models.state.progress.evictions import Evictions

@@ -20,10 +20,7 @@ from redis.lock import Lock
 from models.database.fleet.histories import ShardFlush
 from models.database.flush.items import EventRow, Flush, ProgressRow
 from models.database.flush.writer import FlushWriter
-from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
-from models.failpoints import failpoint
-from models.fleet.probes import ProbeRow, is_probe
-from models.metrics import (
+from models.declarations.metrics import (
     DEAD_LETTERS,
     EVENTS_FAILED,
     FLUSH_LAG,
@@ -32,6 +29,9 @@ from models.metrics import (
     FLUSHED_EVENTS,
     FLUSHED_ROWS,
 )
+from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUnavailableError
+from models.failpoints import failpoint
+from models.fleet.probes import ProbeRow, is_probe
 from models.state.connection import state_errors
 from models.state.event_log import ShardLog
 from models.state.keys import FLUSH_ASKED, FLUSH_LOCK

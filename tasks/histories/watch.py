@@ -7,9 +7,9 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
+from models.declarations.metrics import HISTORY_RESETS
 from models.errors import DatabaseBehindError
 from models.fleet.histories import Standing
-from models.metrics import HISTORY_RESETS
 from models.state.fleet.histories import ShardHistories
 from models.state.metrics import Meters
 from models.stores.standings import Comparison, Difference, compare

@@ -15,6 +15,7 @@ from models.access import ANYBODY, Caller, Refused
 from models.api_keys import ApiKey, KeyRing
 from models.database.api_keys import read_ring
 from models.database.connection import connect_database
+from models.declarations.metrics import REQUESTS_REFUSED
 from models.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -22,7 +23,6 @@ from models.errors import (
     RetryableError,
     UnauthenticatedError,
 )
-from models.metrics import REQUESTS_REFUSED
 from models.state.api_keys import KeyRingCopy
 from models.state.connection import connect_state
 from models.state.metrics import Meters

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from models.error_codes import ProblemKind
+from models.declarations.error_codes import ProblemKind
 from web.bodies import MAX_BODY_BYTES
 from web.server.limits import ConnectionLimits
 from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal

@@ -3,7 +3,7 @@
 from fastapi import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from models.error_codes import ProblemKind
+from models.declarations.error_codes import ProblemKind
 from web.bodies import MAX_BODY_BYTES
 from web.browser_headers import HEADERS
 from web.problems import RETRY_AFTER_SECONDS, problem

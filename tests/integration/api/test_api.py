@@ -20,7 +20,7 @@ from models.database.connection import connect_database
 from models.database.dead_letters.changes import LetterChanges
 from models.database.dead_letters.reader import LetterReader
 from models.database.progress import ProgressReader
-from models.metrics import (
+from models.declarations.metrics import (
     COMMIT_SECONDS,
     COUNTED,
     DEAD_LETTERS,

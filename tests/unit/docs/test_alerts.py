@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from api.metrics.collector import FleetCollector
-from models.metrics import DECLARED, Counter
+from models.declarations.metrics import DECLARED, Counter
 from models.state.connection import connect_state
 from models.state.dead_letter_count import write_depth
 from models.state.progress.records import Records

@@ -11,7 +11,7 @@ from cli import VERBS
 from config.settings import Settings
 from models.database.tables import metadata
 from models.dead_letter_reasons import Reason
-from models.metrics import DECLARED
+from models.declarations.metrics import DECLARED
 from models.state import keys
 
 ROOT = Path(__file__).parents[3]

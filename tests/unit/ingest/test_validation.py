@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.validation import MAX_FAULTS, Fault, read_event, window_at
-from models.error_codes import EventCode
+from models.declarations.error_codes import EventCode
 from models.events import MAX_EXACT, Event
 
 NOW = 1_762_770_600_000_000  # 2025-11-10T10:30:00Z
