@@ -20,6 +20,9 @@ from tools.local.supervision import remote
 class Up:
     """One ``questline up`` of this test, known by its own process and data folder only."""
 
+    program = "cli"
+    """The module that is the command line."""
+
     def __init__(self, folder: Path, ports: dict[str, int], **extra: str) -> None:
         self.data = folder / "data"
         self.output = folder / "output.txt"
@@ -29,7 +32,7 @@ class Up:
         self.environment = {**kept, **told, "QUESTLINE_DATA_DIR": str(self.data), **extra}
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "up"],
+                [sys.executable, "-m", self.program, "up"],
                 env=self.environment, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
@@ -46,7 +49,7 @@ class Up:
 
     def command(self, *verb: str) -> list[str]:
         """A verb as a command line."""
-        return [sys.executable, "-m", "cli", *verb]
+        return [sys.executable, "-m", self.program, *verb]
 
     def run(self, *verb: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

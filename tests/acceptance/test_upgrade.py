@@ -1,4 +1,4 @@
-"""The data of the release before is taken up: Redis and PostgreSQL as it left them, work on its way included."""
+"""The data of releases before is taken up: Redis and PostgreSQL as it left them, work on its way included."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ from tests.support.servers import wait_until
 from tools.local.supervision import remote
 
 ROOT = Path(__file__).parents[2]
-RELEASE_BEFORE = "461032d"
-"""The commit that was landed before the release of this checkout."""
+RELEASES_BEFORE = ("461032d", "3a9b3e4")
+"""Commits that were landed before the release of this checkout."""
 USERS = 40
 GOALS: dict[str, str] = {
     "visits": "count(visit) >= 3",
@@ -26,12 +26,12 @@ GOALS: dict[str, str] = {
 }
 
 
-@pytest.fixture
-def release_before(tmp_path):
-    """The tree of the release before; it runs in this environment, whose packages it shares."""
-    archive = subprocess.run(["git", "-C", str(ROOT), "archive", RELEASE_BEFORE], capture_output=True, check=False)
+@pytest.fixture(params=RELEASES_BEFORE)
+def release_before(request, tmp_path):
+    """The tree of a release before; it runs in this environment, whose packages it shares."""
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", request.param], capture_output=True, check=False)
     if archive.returncode:
-        pytest.skip(f"the history of this checkout does not reach back to {RELEASE_BEFORE}")
+        pytest.skip(f"the history of this checkout does not reach back to {request.param}")
     tree = tmp_path / "release-before"
     tree.mkdir()
     subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
@@ -39,7 +39,9 @@ def release_before(tmp_path):
 
 
 class UpOfBefore(Up):
-    """``questline up`` of the release before."""
+    """``questline up`` of a release before."""
+
+    program = "worker.cli"
 
     def __init__(self, tree: Path, folder: Path, ports: dict[str, int], **extra: str) -> None:
         self._tree = tree

@@ -19,7 +19,7 @@ from models.state.queue.batches import Batch
 from tasks.apply.applier import EVENT_ATTEMPTS
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.rules.source import rule_source
-from tests.support.publication import PastFences, publish
+from tests.support.publication import PastFences, leave_to_text, publish
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
@@ -167,6 +167,7 @@ def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, 
     own, long_ago = read_challenges(settings), now_us() - 30 * DAY_US
     publish(stack.engine, own, now_us=long_ago)
     publish(stack.engine, Document(b"of a newer release", own.rulebook, "newer"), now_us=long_ago + DAY_US)
+    leave_to_text(stack.engine, 2)
     runtime = build_runtime(settings, make_app(settings), own)
     try:
         batches = [stack.accept(stack.event("login", event_id=name))[0] for name in ("e1", "e2")]

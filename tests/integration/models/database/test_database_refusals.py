@@ -120,10 +120,10 @@ def test_the_first_host_that_takes_writes_is_used(standby_url, direct_database_u
         ports = (free_port(), silent.getsockname()[1], standby.port, primary.port)
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         options = "target_session_attrs=read-write&connect_timeout=1"
-        url = f"postgresql://tester:secret@{hosts}/tests?{options}"
+        url = f"postgresql://tester:secret@{hosts}/{primary.database}?{options}"
         engine = connect_database(url)
         with database_errors(), engine.connect() as connection:
-            assert connection.exec_driver_sql("SELECT current_database()").scalar_one() == "tests"
+            assert connection.exec_driver_sql("SELECT current_database()").scalar_one() == primary.database
             found = connection.exec_driver_sql("SELECT inet_server_port()").scalar_one()
         engine.dispose()
     assert found == primary.port
