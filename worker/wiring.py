@@ -10,7 +10,6 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.settings import Settings
-from config.shards import shard_for
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.database.dead_letters.reader import LetterReader
@@ -22,7 +21,7 @@ from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.failpoints import now_us
 from models.rules.goals import Rulebook
 from models.state.attributes import AttributeCache
-from models.state.checks.memory import NewUsers, read_memory
+from models.state.checks.memory import MemoryGauge, NewUsers
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.event_log import ShardLog
@@ -49,6 +48,7 @@ from tasks.dead_letters.undeliverable import PoisonDrain
 from tasks.dead_letters.writer import Burials
 from tasks.flush.eviction import Evictor, Marks
 from tasks.flush.flusher import Flusher
+from tasks.flush.reader import ShardChanges
 from tasks.histories.reset import ShardResetter
 from tasks.histories.watch import HistoryWatch
 from tasks.redelivery import Sweeper
@@ -197,13 +197,17 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: H
         redis=redis,
         shards=settings.shards,
         batch_size=settings.db_batch_size,
-        window=settings.max_lateness,
-        records=make_records(settings, redis),
-        shard_log=ShardLog(redis),
+        changes=ShardChanges(
+            records=make_records(settings, redis),
+            shard_log=ShardLog(redis),
+            histories=watch.histories,
+            users=settings.db_batch_size,
+            window=settings.max_lateness,
+            now_us=StateClock(redis),
+        ),
         writer=writer,
         watch=watch,
         meters=meters,
-        now_us=StateClock(redis),
         evictor=make_evictor(settings, redis, meters, Marks()),
     )
 
@@ -211,8 +215,8 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: H
 def make_evictor(settings: Settings, redis: Redis, meters: Meters, marks: Marks) -> Evictor:
     """What takes clean records out of Redis from one mark to the other."""
     return Evictor(
-        memory=lambda: read_memory(redis, settings.shards),
-        evictions=Evictions(redis, lambda tenant_id, user_id: shard_for(tenant_id, user_id, settings.shards)),
+        memory=MemoryGauge(redis, settings.shards),
+        evictions=Evictions(redis, settings.shards),
         meters=meters,
         marks=marks,
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from models.declarations.metrics import USERS_EVICTED
-from models.state.checks.memory import StateMemory
+from models.state.checks.memory import MemoryGauge
 from models.state.metrics import Meters
 from models.state.progress.evictions import Evictions
 
@@ -32,8 +32,7 @@ log = structlog.get_logger()
 class Evictor:
     """Evicts records while memory is short."""
 
-    memory: Callable[[], StateMemory]
-    """Raises StateUnavailableError."""
+    memory: MemoryGauge
     evictions: Evictions
     meters: Meters
     marks: Marks = field(default_factory=Marks)
@@ -45,14 +44,14 @@ class Evictor:
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
-        if self.memory().part_used < self.marks.begin:
+        if self.memory.read().part_used < self.marks.begin:
             return 0
         until, total, fruitless = self.clock() + SECONDS, 0, 0
-        while fruitless < FRUITLESS and self.clock() < until and self.memory().part_used > self.marks.end:
+        while fruitless < FRUITLESS and self.clock() < until and self.memory.read().part_used > self.marks.end:
             evicted = self.evictions.evict()
             total += evicted
             fruitless = 0 if evicted else fruitless + 1
         if total:
             self.meters.count(USERS_EVICTED, total)
-            log.info("records_evicted", users=total, used=round(self.memory().part_used, 3))
+            log.info("records_evicted", users=total, used=round(self.memory.read().part_used, 3))
         return total

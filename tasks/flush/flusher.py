@@ -6,10 +6,9 @@ has not changed since.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
 from time import perf_counter
 
 import structlog
@@ -33,14 +32,12 @@ from models.errors import DatabaseBehindError, DatabaseUnavailableError, StateUn
 from models.failpoints import failpoint
 from models.fleet.probes import ProbeRow, is_probe
 from models.state.connection import state_errors
-from models.state.event_log import ShardLog
 from models.state.keys import FLUSH_ASKED, FLUSH_LOCK
 from models.state.metrics import Meters
-from models.state.progress.records import Records
 from models.state.scripts import StateLock
 from models.stores.standings import compare
 from tasks.flush.eviction import Evictor
-from tasks.flush.reader import FlushGate, ShardReader, ShardWork
+from tasks.flush.reader import ShardChanges, ShardWork
 from tasks.histories.watch import HistoryWatch
 
 LOCK_SECONDS = 10
@@ -88,6 +85,25 @@ class _Group:
         self.rows += sum(len(record.rows) for record in work.records)
         self.events += work.events
 
+    def flush(self) -> Flush:
+        """All of it as PostgreSQL gets it."""
+        flush = Flush()
+        for work in self.works:
+            shard = ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, work.events)
+            flush.shards.append(shard)
+            for record in work.records:
+                flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
+            for entry in work.entries:
+                once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
+                for event in entry.events:
+                    if is_probe(event):
+                        flush.probes.append(ProbeRow(entry.shard, event.occurred_at))
+                    else:
+                        flush.events.append(EventRow(event, *once))
+                flush.unlocks += entry.unlocks
+                flush.evaluations += entry.evaluations
+        return flush
+
 
 @dataclass(frozen=True, slots=True)
 class Flusher:
@@ -96,14 +112,11 @@ class Flusher:
     redis: Redis
     shards: int
     batch_size: int
-    window: timedelta
-    records: Records
-    shard_log: ShardLog
+    changes: ShardChanges
     writer: FlushWriter
     watch: HistoryWatch
     meters: Meters
-    now_us: Callable[[], int]
-    evictor: Evictor | None = None
+    evictor: Evictor
     """Frees memory after each pass: what was flushed may go."""
 
     def flush(self) -> FlushReport:
@@ -143,10 +156,10 @@ class Flusher:
             HistoryChangedError: a store went back in time meanwhile.
         """
         differing = {difference.shard for difference in compare(self.redis, self.watch.engine, shards).differences}
-        reader, group = self._reader(), _Group()
+        group = _Group()
         for shard in range(shards):
             if shard not in differing:
-                group.add(reader.read(shard))
+                group.add(self.changes.read(shard))
         if group.works:
             self._commit(group)
 
@@ -158,7 +171,7 @@ class Flusher:
             report.stopped = True
             return False
         except DatabaseUnavailableError:
-            if self._busy_shards():
+            if self.changes.busy(self.shards):
                 raise
             return False  # with nothing to flush it may be away
         return True
@@ -184,38 +197,32 @@ class Flusher:
                     more = report.add(under_way.popleft().result()) or more
             for commit in under_way:
                 more = report.add(commit.result()) or more
-        if self.evictor is not None:
-            self.evictor.relieve()
+        self.evictor.relieve()
         return more
 
     def _groups(self) -> Iterator[_Group]:
         """Shards with work, gathered into transactions of about ``batch_size`` rows."""
         group = _Group()
-        reader = self._reader()
-        for shard in self._busy_shards():
-            group.add(reader.read(shard))
+        for shard in self.changes.busy(self.shards):
+            group.add(self.changes.read(shard))
             if group.rows >= self.batch_size or group.events >= 2 * self.batch_size:
                 yield group
                 group = _Group()
         if group.works:
             yield group
 
-    def _reader(self) -> ShardReader:
-        return ShardReader(self.records, self.shard_log, self.batch_size, self.window, self.now_us)
-
-    def _busy_shards(self) -> list[int]:
-        dirty, logged = self.records.dirty_counts(self.shards), self.shard_log.lengths(self.shards)
-        return [shard for shard in range(self.shards) if dirty[shard] or logged[shard]]
-
     def _commit(self, group: _Group) -> FlushReport:
         failpoint("flush.read", DatabaseUnavailableError)
         started = perf_counter()
-        refused = self.writer.write(_flush_of(group.works), FlushGate(self.watch.histories, group.works))
+        with self.writer.begin(group.flush()) as transaction:
+            # Redis learns of it first, and agrees only if it still has what was read of it.
+            self.changes.histories.begin([work.beginning(transaction.found[work.shard]) for work in group.works])
+            refused = transaction.write()
         failpoint("flush.committed")
         if group.rows or group.events:  # probes alone are no news
             self.meters.observe(FLUSH_SECONDS, perf_counter() - started)
             self._observe(group)
-        settled = self._settle(group.works)
+        settled = self.changes.acknowledge(group.works)
         failpoint("flush.settled")
         for letter in refused:
             self.meters.count(EVENTS_FAILED)
@@ -224,39 +231,11 @@ class Flusher:
         more = any(work.more for work in group.works)
         return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
 
-    def _settle(self, works: Sequence[ShardWork]) -> int:
-        """Take off Redis what PostgreSQL has; a Redis that went back meanwhile is left to the next look."""
-        known = self.watch.histories.acknowledge({work.shard: work.trace.token for work in works})
-        settled = 0
-        for work in works:
-            if work.shard not in known:
-                continue
-            token = work.trace.token
-            settled += self.records.settle(work.shard, work.records, read_us=work.read_us, token=token)
-            if work.entries:
-                self.shard_log.settle(work.shard, work.entries, token=token)
-        return settled
-
     def _observe(self, group: _Group) -> None:
         self.meters.count(FLUSHED_ROWS, group.rows)
         self.meters.count(FLUSHED_EVENTS, group.events)
         self.meters.observe(FLUSH_ROWS, group.rows)
-        now = self.now_us()
+        now = self.changes.now_us()
         waits = [now - record.dirty_since for work in group.works for record in work.records if record.dirty_since]
         if waits:
             self.meters.observe(FLUSH_LAG, max(waits) / 1e6)
-
-
-def _flush_of(works: list[ShardWork]) -> Flush:
-    flush = Flush()
-    for work in works:
-        flush.shards.append(ShardFlush(work.shard, work.trace.token, work.log_version, work.row_version, work.events))
-        for record in work.records:
-            flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
-        for entry in work.entries:
-            once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
-            flush.events += [EventRow(event, *once) for event in entry.events if not is_probe(event)]
-            flush.probes += [ProbeRow(entry.shard, event.occurred_at) for event in entry.events if is_probe(event)]
-            flush.unlocks += entry.unlocks
-            flush.evaluations += entry.evaluations
-    return flush

@@ -1,11 +1,12 @@
-"""What a flush reads of a shard: the oldest entries of its log, and then the progress of all their users.
+"""What a flush reads of shards, and what it takes off them once PostgreSQL has it (promise P6).
 
-So PostgreSQL gets no event, and with it its id, without progress that contains it, however many users wait: else a
-Redis that is wiped then would take the effect with it, and sending the event again would not bring it back. A user
-whose other entries wait for a later transaction is not written ahead of them either.
+Of a shard it reads the oldest entries of the log, and then the progress of all their users. So PostgreSQL gets no
+event, and with it its id, without progress that contains it, however many users wait: else a Redis that is wiped then
+would take the effect with it, and sending the event again would not bring it back. A user whose other entries wait for
+a later transaction is not written ahead of them either.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -40,11 +41,12 @@ class ShardWork:
     trace: ReadTrace
     log_version: int
     """Every event that was applied up to this version is in these entries, or was flushed before."""
+    events: int
+    """How many events it brings to PostgreSQL; probes are none."""
 
-    @property
-    def events(self) -> int:
-        """How many events it brings to PostgreSQL; probes are none."""
-        return sum(not is_probe(event) for entry in self.entries for event in entry.events)
+    def beginning(self, found: DatabaseHistory) -> Beginning:
+        """What Redis is told of it, before it is written over what PostgreSQL has."""
+        return Beginning(self.shard, self.trace, found.flushed, found.flushed_events + self.events, found.rules)
 
     @property
     def row_version(self) -> int:
@@ -53,14 +55,20 @@ class ShardWork:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardReader:
-    """Reads shards for transactions of about ``users`` users each."""
+class ShardChanges:
+    """What shards have that PostgreSQL lacks, for transactions of about ``users`` users each."""
 
     records: Records
     shard_log: ShardLog
+    histories: ShardHistories
     users: int
     window: timedelta
     now_us: Callable[[], int]
+
+    def busy(self, shards: int) -> list[int]:
+        """The shards that have any; raises StateUnavailableError."""
+        dirty, logged = self.records.dirty_counts(shards), self.shard_log.lengths(shards)
+        return [shard for shard in range(shards) if dirty[shard] or logged[shard]]
 
     def read(self, shard: int) -> ShardWork:
         """Read entries and the progress of their users; that of others too, once no entry is left behind.
@@ -87,7 +95,26 @@ class ShardReader:
         if self._may_be_gone(users, records) and not self.shard_log.holds(shard, entries[-1]):
             entries = []
         more = not is_whole or len(members) >= self.users
-        return ShardWork(shard, entries, records, read_us, more, trace, log_version)
+        events = sum(not is_probe(event) for entry in entries for event in entry.events)
+        return ShardWork(shard, entries, records, read_us, more, trace, log_version, events)
+
+    def acknowledge(self, works: Sequence[ShardWork]) -> int:
+        """Take off Redis what PostgreSQL has; tells of how many users it has all.
+
+        A Redis that went back meanwhile is left to the next look.
+
+        Raises:
+            StateUnavailableError: the state Redis did not answer.
+        """
+        known = self.histories.acknowledge({work.shard: work.trace.token for work in works})
+        clean = 0
+        for work in works:
+            if work.shard in known:
+                token = work.trace.token
+                clean += self.records.settle(work.shard, work.records, read_us=work.read_us, token=token)
+                if work.entries:
+                    self.shard_log.settle(work.shard, work.entries, token=token)
+        return clean
 
     def _entries(self, shard: int, trace: ReadTrace) -> tuple[list[LogEntry], list[str], int | None]:
         """Entries until they are of so many users, which the last may pass; their users; if these are all entries, the
@@ -115,26 +142,3 @@ class ShardReader:
         """
         found = {record.member for record in records}
         return any(user not in found for user in users)
-
-
-@dataclass(frozen=True, slots=True)
-class FlushGate:
-    """Lets a flush be written only over what Redis knows, and only if Redis still has what was read of it."""
-
-    histories: ShardHistories
-    works: Sequence[ShardWork]
-
-    def admit(self, found: Mapping[int, DatabaseHistory]) -> None:
-        """See ``models.database.fleet.histories.Gate``."""
-        self.histories.begin(
-            [
-                Beginning(
-                    work.shard,
-                    work.trace,
-                    found[work.shard].flushed,
-                    found[work.shard].flushed_events + work.events,
-                    found[work.shard].rules,
-                )
-                for work in self.works
-            ]
-        )

@@ -20,12 +20,13 @@ from models.rules.matcher import Matcher
 from models.rules.operators import progress_of
 from models.rules.rule import Rule
 from models.state.attributes import AttributeCache
-from models.state.checks.memory import NewUsers
+from models.state.checks.memory import MemoryGauge, NewUsers
 from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
 from models.state.fleet.histories import ShardHistories
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Meters
+from models.state.progress.evictions import Evictions
 from models.state.progress.records import EvaluationLog, Records
 from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
@@ -41,7 +42,9 @@ from tasks.audit.audit import Auditor
 from tasks.audit.correction import LogCorrector
 from tasks.audit.replay import RecallingMatcher
 from tasks.dead_letters.writer import Burials
+from tasks.flush.eviction import Evictor
 from tasks.flush.flusher import Flusher
+from tasks.flush.reader import ShardChanges
 from tasks.histories.reset import ShardResetter
 from tasks.histories.watch import HistoryWatch
 from tasks.redelivery import Sweeper
@@ -195,17 +198,16 @@ class Stack:
             self.clock,
         )
         self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, self.shards)
+        changes = ShardChanges(self.records, self.shard_log, self.histories, self.batch_size, self.window, self.clock)
         self.flusher = Flusher(
-            self.redis,
-            self.shards,
-            self.batch_size,
-            self.window,
-            self.records,
-            self.shard_log,
-            self.writer,
-            self.watch,
-            self.meters,
-            self.clock,
+            redis=self.redis,
+            shards=self.shards,
+            batch_size=self.batch_size,
+            changes=changes,
+            writer=self.writer,
+            watch=self.watch,
+            meters=self.meters,
+            evictor=Evictor(MemoryGauge(self.redis, self.shards), Evictions(self.redis, self.shards), self.meters),
         )
         self.sweeper = Sweeper(
             self.shards,

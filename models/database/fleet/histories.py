@@ -1,7 +1,7 @@
 """The last flush of each shard in PostgreSQL, by which ``models/fleet/histories.py`` tells what went back in time."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
@@ -29,18 +29,6 @@ class Restart(NamedTuple):
     token: str
     version: int
     """Above all that was ever drawn for the shard."""
-
-
-class Gate(Protocol):
-    """Whoever must agree before a flush is written."""
-
-    def admit(self, found: Mapping[int, DatabaseHistory]) -> None:
-        """Agree to a flush over what PostgreSQL had; its shards' rows are locked until it is committed.
-
-        Raises:
-            RetryableError: it must not be written.
-        """
-        ...
 
 
 def read_histories(engine: Engine, shards: Sequence[int]) -> dict[int, DatabaseHistory]:

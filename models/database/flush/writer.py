@@ -4,8 +4,8 @@ An item that PostgreSQL refuses must neither block its neighbours nor vanish: th
 alone, and it becomes a dead letter with the server's words, in the same transaction.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from time import monotonic
 from typing import TypeVar
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, IntegrityError, InternalError, Operational
 
 from models.database.connection import database_errors, refuses_everything
 from models.database.dead_letters.writer import DeadLetter, insert_dead_letters
-from models.database.fleet.histories import Gate, lock_histories, write_histories
+from models.database.fleet.histories import lock_histories, write_histories
 from models.database.fleet.probes import write_probes
 from models.database.flush.items import Flush
 from models.database.flush.tables import EVALUATIONS, EVENTS, PROGRESS, UNLOCKS, TableWriter
@@ -51,39 +51,25 @@ class FlushWriter:
         self._made: dict[str, set[date]] = {}
         self._forget_at = 0.0
 
-    def write(self, flush: Flush, gate: Gate | None = None) -> list[DeadLetter]:
-        """Commit a flush, if the gate agrees; returns what PostgreSQL refused, which was committed as dead letters.
+    def write(self, flush: Flush) -> list[DeadLetter]:
+        """Commit a flush; returns what PostgreSQL refused, which was committed as dead letters; raises as ``begin``."""
+        with self.begin(flush) as transaction:
+            return transaction.write()
+
+    @contextmanager
+    def begin(self, flush: Flush) -> Iterator["FlushTransaction"]:
+        """A transaction that is to write a flush; what is raised within it leaves nothing committed.
 
         Raises:
             DatabaseUnavailableError: nothing was committed, or it is not known whether it was; writing again is safe.
-            RetryableError: what the gate raises; nothing was committed.
         """
         was_asked = self._make_room(flush)
         try:
-            return self._write(flush, gate, partitions_known=was_asked)
+            with database_errors(), self._engine.begin() as connection:
+                yield FlushTransaction(connection, flush, self._batch_size, _Isolation(partitions_known=was_asked))
         except RetryableError:
             self._made = {}  # PostgreSQL may have been restored to a time before its newest partitions
             raise
-
-    def _write(self, flush: Flush, gate: Gate | None, *, partitions_known: bool) -> list[DeadLetter]:
-        isolate = _Isolation(partitions_known=partitions_known)
-        with database_errors(), self._engine.begin() as connection:
-            found = lock_histories(connection, [shard.shard for shard in flush.shards]) if flush.shards else {}
-            if gate is not None:
-                gate.admit(found)
-            refused = [
-                *self._write_table(connection, PROGRESS, flush.progress, isolate),
-                *self._write_table(connection, EVENTS, flush.events, isolate),
-                *self._write_table(connection, UNLOCKS, flush.unlocks, isolate),
-                *self._write_table(connection, EVALUATIONS, flush.evaluations, isolate),
-            ]
-            if flush.probes:
-                write_probes(connection, flush.probes)
-            if refused:
-                insert_dead_letters(connection, refused)
-            if flush.shards:
-                write_histories(connection, flush.shards)
-        return refused
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Commit dead letters. One that PostgreSQL refuses is kept with its bytes, and without what else it says.
@@ -99,15 +85,6 @@ class FlushWriter:
                 if refuses_everything(error):
                     raise
                 _insert_one_by_one(connection, letters)
-
-    def _write_table(
-        self, connection: Connection, table: TableWriter[T], items: Sequence[T], isolate: "_Isolation"
-    ) -> list[DeadLetter]:
-        ordered, refused = table.in_order(items), []
-        for at in range(0, len(ordered), self._batch_size):
-            chunk = ordered[at : at + self._batch_size]
-            refused += [table.dead_letter(item, why) for item, why in isolate(connection, chunk, table)]
-        return refused
 
     def _make_room(self, flush: Flush) -> bool:
         """Make the partitions that are missing; tells whether PostgreSQL was asked for all that the flush needs."""
@@ -132,6 +109,40 @@ def _days(moments: set[int]) -> set[date]:
         with suppress(TypeError, OverflowError):
             days.add(moment(at).date())
     return days
+
+
+class FlushTransaction:
+    """The transaction of a flush. The histories of its shards are locked until it ends."""
+
+    def __init__(self, connection: Connection, flush: Flush, batch_size: int, isolation: "_Isolation") -> None:
+        self._connection, self._flush, self._batch_size, self._isolate = connection, flush, batch_size, isolation
+        shards = [shard.shard for shard in flush.shards]
+        self.found = lock_histories(connection, shards) if shards else {}
+        """The last flush of each shard that PostgreSQL has."""
+
+    def write(self) -> list[DeadLetter]:
+        """Write everything; returns what PostgreSQL refused, which becomes dead letters with the rest."""
+        flush = self._flush
+        refused = [
+            *self._write_table(PROGRESS, flush.progress),
+            *self._write_table(EVENTS, flush.events),
+            *self._write_table(UNLOCKS, flush.unlocks),
+            *self._write_table(EVALUATIONS, flush.evaluations),
+        ]
+        if flush.probes:
+            write_probes(self._connection, flush.probes)
+        if refused:
+            insert_dead_letters(self._connection, refused)
+        if flush.shards:
+            write_histories(self._connection, flush.shards)
+        return refused
+
+    def _write_table(self, table: TableWriter[T], items: Sequence[T]) -> list[DeadLetter]:
+        ordered, refused = table.in_order(items), []
+        for at in range(0, len(ordered), self._batch_size):
+            chunk = ordered[at : at + self._batch_size]
+            refused += [table.dead_letter(item, why) for item, why in self._isolate(self._connection, chunk, table)]
+        return refused
 
 
 class _Isolation:

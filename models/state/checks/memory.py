@@ -65,6 +65,17 @@ def read_memory(redis: Redis, shards: int) -> StateMemory:
     return StateMemory(int(told["used_memory"]), int(told.get("maxmemory", 0)), size)
 
 
+class MemoryGauge:
+    """Reads the memory of the state Redis."""
+
+    def __init__(self, redis: Redis, shards: int) -> None:
+        self._redis, self._shards = redis, shards
+
+    def read(self) -> StateMemory:
+        """See ``read_memory``."""
+        return read_memory(self._redis, self._shards)
+
+
 def held_by_tenant(redis: Redis, shards: int) -> dict[str, int]:
     """Bytes in journal and log by tenant, in one round trip.
 

@@ -6,12 +6,13 @@ costs no further memory.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 from redis import Redis
 
+from config.shards import shard_for
 from models.state.connection import state_errors
 from models.state.keys import RECORD_MARK, member, record_key, seen_key, shard_keys
 from models.state.scripts import ScriptCall, call_all, register
@@ -35,9 +36,8 @@ class Candidate(NamedTuple):
 class Evictions:
     """Evicts the records of all shards."""
 
-    def __init__(self, redis: Redis, shard_of: Callable[[str, str], int], *, sample: int = SAMPLE) -> None:
-        """``shard_of`` tells a user's shard."""
-        self._redis, self._shard_of, self._sample = redis, shard_of, sample
+    def __init__(self, redis: Redis, shards: int, *, sample: int = SAMPLE) -> None:
+        self._redis, self._shards, self._sample = redis, shards, sample
         self._evict = register(redis, "evict_users")
 
     def evict(self) -> int:
@@ -69,7 +69,7 @@ class Evictions:
         for key, found in zip(records, replies, strict=True):
             if isinstance(found, list) and None not in found[:2]:
                 tenant, user = found[0].decode(), found[1].decode()
-                shard, name = self._shard_of(tenant, user), member(tenant, user)
+                shard, name = shard_for(tenant, user, self._shards), member(tenant, user)
                 if record_key(shard, name).encode() == key:
                     users[shard].append(Candidate(name, found[2] or b"", found[3] or b""))
         return users

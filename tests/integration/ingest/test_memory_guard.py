@@ -4,12 +4,11 @@ from collections import Counter
 
 import pytest
 
-from config.shards import shard_for
 from ingest.memory_guard import MemoryGuard
 from models.errors import Bound
 from models.fleet.probes import PROBE_TENANT
 from models.state.checks.answers import write_probe
-from models.state.checks.memory import NewUsers, held_by_tenant, read_memory
+from models.state.checks.memory import MemoryGauge, NewUsers, held_by_tenant, read_memory
 from models.state.progress.evictions import Evictions
 from tasks.flush.eviction import Evictor
 from tests.support.stack import SHARDS
@@ -32,9 +31,9 @@ class Installation:
             are_known=lambda _batch: False,
             quota=0,
         )
-        evictions = Evictions(stack.redis, lambda tenant, user: shard_for(tenant, user, SHARDS))
+        evictions = Evictions(stack.redis, SHARDS)
         object.__setattr__(stack.evaluator, "new_users", self.new_users)
-        object.__setattr__(stack.flusher, "evictor", Evictor(self.memory, evictions, stack.meters))
+        object.__setattr__(stack.flusher, "evictor", Evictor(MemoryGauge(stack.redis, SHARDS), evictions, stack.meters))
 
     def memory(self):
         return read_memory(self.stack.redis, SHARDS)

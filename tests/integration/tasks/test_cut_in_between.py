@@ -1,5 +1,6 @@
 """What is cut off between two steps, refused for everybody, or known to have taken effect, harms no good event."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -248,16 +249,17 @@ def evict(stack, user="u1"):
 
 def test_a_record_evicted_while_it_was_flushed_leaves_no_half_record(stack, monkeypatch):
     stack.post(stack.event("login"))
-    write = stack.writer.write
+    begin = stack.writer.begin
 
-    def evicted(flush, gate):
+    @contextmanager
+    def evicted(flush):
         monkeypatch.undo()
-        refused = write(flush, gate)
+        with begin(flush) as transaction:
+            yield transaction
         stack.post(stack.event("login"))  # so that its mark is newer than what was read
         evict(stack)
-        return refused
 
-    monkeypatch.setattr(stack.writer, "write", evicted)
+    monkeypatch.setattr(stack.writer, "begin", evicted)
     stack.flusher.flush()
     stack.flusher.flush()
     assert stack.records.dirty_counts(SHARDS) == [0] * SHARDS

@@ -21,12 +21,12 @@ class OneWrite:
     def __init__(self, writer):
         self._writer, self._left, self._lock = writer, 1, Lock()
 
-    def write(self, flush, gate=None):
+    def begin(self, flush):
         with self._lock:
             if not self._left:
                 raise DatabaseUnavailableError("gone again")
             self._left -= 1
-        return self._writer.write(flush, gate)
+        return self._writer.begin(flush)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.shards import shard_for
-from models.state.checks.memory import NewUsers, StateMemory, read_memory
+from models.state.checks.memory import MemoryGauge, NewUsers, StateMemory, read_memory
 from models.state.connection import connect_state
 from models.state.keys import member, record_key, shard_keys
 from models.state.progress.evictions import Evictions
@@ -30,9 +30,19 @@ def key_of(user):
     return record_key(shard_of("t1", user), member("t1", user))
 
 
+class Fixed(MemoryGauge):
+    """A memory that reads as it is told."""
+
+    def __init__(self, said):
+        self._said = said
+
+    def read(self):
+        return self._said
+
+
 @pytest.fixture
 def evictions(redis):
-    return Evictions(redis, shard_of, sample=100)
+    return Evictions(redis, SHARDS, sample=100)
 
 
 def all_records(redis):
@@ -120,30 +130,32 @@ def test_records_go_when_memory_is_short_until_there_is_room(stack, redis, evict
     for user in range(200):
         stack.post(stack.event(user=f"u{user}"))
     stack.flusher.flush()
-    asked = []
 
-    def memory():
-        used = 60 + len(all_records(redis)) // 8
-        asked.append(used)
-        return StateMemory(used, 100, 0)
+    class ByRecords(MemoryGauge):
+        def __init__(self):
+            pass
 
+        def read(self):
+            return StateMemory(60 + len(all_records(redis)) // 8, 100, 0)
+
+    memory = ByRecords()
     evictor = Evictor(memory, evictions, stack.meters, clock=lambda: 0.0)  # however busy the machine is
     assert evictor.relieve() >= 100
-    assert memory().used <= 70
+    assert memory.read().used <= 70
     assert evictor.relieve() == 0  # there is room
 
 
 def test_without_a_limit_or_without_need_nothing_goes(stack, redis, evictions):
     stack.post(stack.event())
     stack.flusher.flush()
-    assert Evictor(lambda: StateMemory(10**12, 0, 10**12), evictions, stack.meters).relieve() == 0
-    assert Evictor(lambda: StateMemory(74, 100, 0), evictions, stack.meters).relieve() == 0
+    assert Evictor(Fixed(StateMemory(10**12, 0, 10**12)), evictions, stack.meters).relieve() == 0
+    assert Evictor(Fixed(StateMemory(74, 100, 0)), evictions, stack.meters).relieve() == 0
     assert user_keys(redis)
 
 
 def test_evicting_ends_where_nothing_may_go(stack, evictions):
     stack.post(stack.event())
-    assert Evictor(lambda: StateMemory(99, 100, 0), evictions, stack.meters).relieve() == 0
+    assert Evictor(Fixed(StateMemory(99, 100, 0)), evictions, stack.meters).relieve() == 0
 
 
 def test_records_go_while_redis_takes_no_write(stack, redis, evictions):
@@ -222,7 +234,7 @@ def test_every_event_counts_once_whenever_records_go(redis, engine, steps):
     redis.flushall()
     empty_tables(engine)
     stack = Stack(redis, engine, batch_size=1)
-    evictions, sent = Evictions(redis, shard_of, sample=20), set()
+    evictions, sent = Evictions(redis, SHARDS, sample=20), set()
 
     def post_all(events):
         for user, number in events:  # a quarter of them moves nothing
@@ -249,7 +261,7 @@ def test_every_event_counts_once_whenever_records_go(redis, engine, steps):
 def test_every_event_counts_once_while_records_go_all_the_time(redis, engine):
     """Two workers, a flush and evictions side by side; every event is sent three times."""
     stacks = [Stack(redis, engine, batch_size=1) for _ in range(3)]
-    evictions, done = Evictions(redis, shard_of, sample=20), threading.Event()
+    evictions, done = Evictions(redis, SHARDS, sample=20), threading.Event()
     numbers = [(f"u{number % 7}", f"e{number}") for number in range(120)]
 
     def work(stack, seed):
