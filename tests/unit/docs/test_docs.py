@@ -23,7 +23,7 @@ PAPERS = [
     "examples/README.md",
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
-PROMISES = [f"P{number}" for number in (*range(1, 13), 14)]
+PROMISES = [f"P{number}" for number in range(1, 17)]
 
 
 def text_of(paper: str) -> str:
@@ -142,6 +142,13 @@ def test_every_promise_is_explained_and_guarded_by_tests_that_exist():
 def test_the_compose_files_example_says_nothing_the_settings_table_does_not():
     known = {*Settings.names(), "REDIS_PASSWORD", "PUBLISH_ADDRESS"}
     assert set(re.findall(r"(?m)^([A-Z_]+)=", text_of(".env.example"))) <= known
+
+
+@pytest.mark.parametrize("paper", [paper for paper in PAPERS if paper.startswith("docs/")])
+def test_prose_has_lines_of_normal_width(paper):
+    """Tables, code and links cannot be wrapped."""
+    prose = re.sub(r"(?ms)^ *```.*?^ *```$|^\|.*?$|^<!--.*?$|^#.*?$", "", text_of(paper))
+    assert [line for line in prose.splitlines() if len(line) > 100 and " " in line.strip()[:100]] == []
 
 
 @pytest.mark.parametrize("paper", PAPERS)
