@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
+from typing import Protocol
 
 from models.errors import Bound, NotReadyError
 from models.state.checks.memory import StateMemory
@@ -32,18 +33,40 @@ def above_share(numbers: Mapping[str, int], least: float) -> set[str]:
     return {tenant_id for tenant_id, number in numbers.items() if number > max(share, least)}
 
 
+class BatchJournal(Protocol):
+    """What makes batches durable."""
+
+    def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
+        """Write batches at a time in milliseconds; raises StateUnavailableError."""
+        ...
+
+
+class MemoryReadings(Protocol):
+    """What is known of the memory of the state Redis, and of those who fill it; each raises StateUnavailableError."""
+
+    def memory(self) -> StateMemory:
+        """How much is used."""
+        ...
+
+    def new_users(self) -> Mapping[str, int]:
+        """New users of the last hour by tenant."""
+        ...
+
+    def held(self) -> Mapping[str, int]:
+        """Bytes that wait by tenant."""
+        ...
+
+    def has_users_of(self, batch: Batch) -> bool:
+        """Whether Redis has all users of a batch."""
+        ...
+
+
 @dataclass(slots=True)
 class MemoryGuard:
     """Stands before the journal. Used by one thread to append, and by others to ask how it stands."""
 
-    append_to_journal: Callable[[Sequence[Batch], int], Appended]
-    memory: Callable[[], StateMemory]
-    lately: Callable[[], Mapping[str, int]]
-    """New users of the last hour by tenant."""
-    held: Callable[[], Mapping[str, int]]
-    """Bytes that wait by tenant. All three raise StateUnavailableError."""
-    are_known: Callable[[Batch], bool]
-    """Whether Redis has all users of a batch."""
+    journal: BatchJournal
+    readings: MemoryReadings
     quota: int
     """New users of a tenant in an hour; 0 for any number."""
     clock: Callable[[], float] = monotonic
@@ -61,10 +84,10 @@ class MemoryGuard:
         """
         refused = self._refused(batches)
         if not refused:
-            return self.append_to_journal(batches, now_ms)
+            return self.journal.append(batches, now_ms)
         turned_away = {batch.batch_id for batch, _ in refused}
         taken = [batch for batch in batches if batch.batch_id not in turned_away]
-        appended = self.append_to_journal(taken, now_ms) if taken else Appended([])
+        appended = self.journal.append(taken, now_ms) if taken else Appended([])
         return appended._replace(refused=[*appended.refused, *refused])
 
     def check(self) -> None:
@@ -91,7 +114,7 @@ class MemoryGuard:
         lately = self._tenants(FRESH_SECONDS if is_short else 10 * FRESH_SECONDS)
         short: set[str] = set()
         if is_short:
-            short = above_share(lately, LEAST_USERS) | above_share(self.held(), LEAST_PART * memory.limit)
+            short = above_share(lately, LEAST_USERS) | above_share(self.readings.held(), LEAST_PART * memory.limit)
         spent = {name for name, number in lately.items() if self.quota and number >= self.quota}
         if not short and not spent:
             return []
@@ -100,7 +123,7 @@ class MemoryGuard:
     def _bound(self, batch: Batch, short: Collection[str], spent: Collection[str]) -> Bound | None:
         if batch.tenant_id in short:
             return Bound.TENANT_STATE_MEMORY
-        if batch.tenant_id in spent and not self.are_known(batch):
+        if batch.tenant_id in spent and not self.readings.has_users_of(batch):
             return Bound.NEW_USERS
         return None
 
@@ -110,13 +133,13 @@ class MemoryGuard:
             known = self._memory
             self._memory = known._replace(waiting=known.waiting + more)
             if self.clock() - self._memory_at >= FRESH_SECONDS or self._memory.part_promised >= SHORT:
-                self._memory = self.memory()
+                self._memory = self.readings.memory()
                 self._memory_at = self.clock()
             return self._memory
 
     def _tenants(self, fresh_seconds: float) -> Mapping[str, int]:
         with self._lock:
             if self.clock() - self._lately_at >= fresh_seconds:
-                self._lately = self.lately()
+                self._lately = self.readings.new_users()
                 self._lately_at = self.clock()
             return self._lately

@@ -33,18 +33,15 @@ from models.database.flush.refused_rows import RowRewriter
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document
 from models.errors import DatabaseUnavailableError, NotReadyError
-from models.events import unpack_batch
 from models.failpoints import now_us
 from models.pollers import Lookout
 from models.quotas import Quota
-from models.state.checks.memory import NewUsers, held_by_tenant, read_memory
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Meters
-from models.state.progress.records import Records
+from models.state.progress.memory_readings import StateReadings
 from models.state.queue.attempts import Tries
-from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
 from models.state.quota_usage import DailyUsage
 from models.stores.user_attributes import UserAttributes
@@ -106,7 +103,8 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     watcher = PublicationsWatcher(rule_source(settings, redis, document, now_us))
     keys = KeysWatcher(watch_engine, redis)
     meters = Meters(redis)
-    guard = _make_guard(settings, redis, journal, records)
+    readings = StateReadings(redis, records, StateClock(redis), settings.shards)
+    guard = MemoryGuard(journal, readings, settings.new_users_per_hour)
     committer = make_committer(settings, guard.append, BatchPublisher(app).ring, meters)
     quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), meters, now_us)
     probe = _make_probe(settings, redis, app, journal)
@@ -126,9 +124,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     )
     collector = FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us)
     return ReceiverParts(
-        follower=Follower(
-            settings, redis, journal, committer, backlog, guard, probe, (progress, attributes, collector)
-        ),
+        follower=Follower(settings, journal, committer, backlog, probe, (progress, attributes, collector, readings)),
         committer=committer,
         meters=meters,
         watcher=watcher,
@@ -144,22 +140,6 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         probing=_probing(probe),
         threads=DatabaseThreads(DATABASE_READS),
         dead_letters=lambda intake: make_dead_letters_router(letters_engine, intake),
-    )
-
-
-def _make_guard(settings: Settings, redis: Redis, journal: Journal, records: Records) -> MemoryGuard:
-    clock, new_users = StateClock(redis), NewUsers(redis)
-
-    def are_known(batch: Batch) -> bool:
-        return records.has_all(batch.shard, {(event.tenant_id, event.user_id) for event in unpack_batch(batch.packed)})
-
-    return MemoryGuard(
-        append_to_journal=journal.append,
-        memory=lambda: read_memory(redis, settings.shards),
-        lately=lambda: new_users.lately(now_us=clock()),
-        held=lambda: held_by_tenant(redis, settings.shards),
-        are_known=are_known,
-        quota=settings.new_users_per_hour,
     )
 
 

@@ -2,21 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
 import structlog
-from redis import Redis
 
 from api.health.checks import Backlog
 from api.health.path_probe import PathProbe, fingerprint_of
 from config.settings import Settings
 from config.shared_settings import shared_values
 from ingest.group_commit import GroupCommitter
-from ingest.memory_guard import MemoryGuard
 from models.fleet.installation import InstallationRecord
-from models.state.checks.memory import held_by_tenant, read_memory
 from models.state.queue.journal import Journal
 
 log = structlog.get_logger()
@@ -33,11 +29,9 @@ class Follower:
     """All parts of a receiver that know how many shards there are."""
 
     settings: Settings
-    state: Redis
     journal: Journal
     committer: GroupCommitter
     backlog: Backlog
-    guard: MemoryGuard
     probe: PathProbe
     services: Sequence[Sharded]
 
@@ -54,8 +48,6 @@ class Follower:
             part.resize(shards)
         for service in self.services:
             service.shards = shards
-        self.guard.memory = partial(read_memory, self.state, shards)
-        self.guard.held = partial(held_by_tenant, self.state, shards)
         settings = self.settings.model_copy(update={"shards": shards})
         self.probe.resize(shards, fingerprint_of(settings, version("questline")))
         log.info("receiver_resized", shards=shards)

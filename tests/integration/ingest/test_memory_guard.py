@@ -8,8 +8,9 @@ from ingest.memory_guard import MemoryGuard
 from models.errors import Bound
 from models.fleet.probes import PROBE_TENANT
 from models.state.checks.answers import write_probe
-from models.state.checks.memory import MemoryGauge, NewUsers, held_by_tenant, read_memory
+from models.state.checks.memory import MemoryGauge, NewUsers, read_memory
 from models.state.progress.evictions import Evictions
+from models.state.progress.memory_readings import StateReadings
 from tasks.flush.eviction import Evictor
 from tests.support.stack import SHARDS
 
@@ -23,14 +24,8 @@ class Installation:
 
     def __init__(self, stack):
         self.stack, self.new_users = stack, NewUsers(stack.redis)
-        self.guard = MemoryGuard(
-            append_to_journal=stack.journal.append,
-            memory=self.memory,
-            lately=lambda: self.new_users.lately(now_us=stack.clock()),
-            held=lambda: held_by_tenant(stack.redis, SHARDS),
-            are_known=lambda _batch: False,
-            quota=0,
-        )
+        readings = StateReadings(stack.redis, stack.records, stack.clock, SHARDS)
+        self.guard = MemoryGuard(stack.journal, readings, quota=0)
         evictions = Evictions(stack.redis, SHARDS)
         object.__setattr__(stack.evaluator, "new_users", self.new_users)
         object.__setattr__(stack.flusher, "evictor", Evictor(MemoryGauge(stack.redis, SHARDS), evictions, stack.meters))

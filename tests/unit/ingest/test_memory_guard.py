@@ -17,23 +17,21 @@ class Installation:
         self.lately: dict[str, int] = {}
         self.known: set[str] = set()
         self.written: list[str] = []
-        self.held: dict[str, int] = {}
+        self.waiting: dict[str, int] = {}
         self.unconfirmed = ""
-        self.guard = MemoryGuard(
-            self.append,
-            self.memory,
-            lambda: self.lately,
-            lambda: self.held,
-            self.are_known,
-            quota,
-            lambda: self.now,
-        )
+        self.guard = MemoryGuard(self, self, quota, lambda: self.now)
 
     def memory(self):
         self.asked += 1
         return StateMemory(int(self.part * 1000), 1000, 0)
 
-    def are_known(self, batch):
+    def new_users(self):
+        return self.lately
+
+    def held(self):
+        return self.waiting
+
+    def has_users_of(self, batch):
         return batch.batch_id in self.known
 
     def append(self, batches, _now_ms):
@@ -74,7 +72,7 @@ def test_when_memory_is_short_only_those_are_refused_whose_new_users_fill_it():
 
 def test_so_are_those_of_whom_much_waits():
     one = Installation()
-    one.part, one.held = SHORT, {"loud": 500, "small": 10}
+    one.part, one.waiting = SHORT, {"loud": 500, "small": 10}
     assert one.send("loud", "small", "silent") == {"loud": Bound.TENANT_STATE_MEMORY}
 
 
@@ -127,7 +125,7 @@ def test_past_the_quota_only_users_that_redis_has_are_taken():
 
 def test_it_asks_anew_where_what_was_accepted_since_may_have_filled_it():
     one = Installation()
-    one.part, one.held = SHORT - 0.05, {"loud": 500}
+    one.part, one.waiting = SHORT - 0.05, {"loud": 500}
     one.guard.append([Batch(0, "first", b"", "loud")], 0)
     one.part = FULL - 0.01
     appended = one.guard.append([Batch(0, "second", b"x" * 10, "loud")], 0)
