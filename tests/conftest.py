@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from migrations.runner import migrate
 from models.database.connection import connect_database
@@ -58,6 +59,10 @@ def is_slow(path):
     """Whether a file of tests says so of all its tests."""
     return path.suffix == ".py" and SLOW.search(path.read_text()) is not None
 
+
+# An example may take long on a busy machine; each test has a timeout.
+settings.register_profile("questline", deadline=None)
+settings.load_profile("questline")
 
 LONG = bool(os.environ.get("TEST_LONG"))
 long_only = pytest.mark.skipif(not LONG, reason="takes long: `make test-long` runs it")
