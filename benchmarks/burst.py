@@ -53,7 +53,7 @@ def measure_burst(seconds: float) -> dict[str, Any]:
         IncompleteError: something acknowledged is lost or doubled, memory passed its bound, no bound was reached, or
             the product did not take events again.
     """
-    with running_product(SETTINGS, with_tally=True) as product:
+    with running_product(SETTINGS, with_canary_counter=True) as product:
         rulebook = load_rulebook(product.settings)
         measure(product, rulebook, HTTP_BATCHED, 1_000)  # the first start of everything is no part of it
         with slow_postgres(product, DELAY_SECONDS):

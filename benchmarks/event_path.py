@@ -29,7 +29,7 @@ from api.progress.routes import progress_router
 from config.settings import Settings
 from config.shards import shard_for
 from ingest.accelbyte import AgsReader
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.state.connection import connect_state
@@ -223,19 +223,19 @@ async def _measure(settings: Settings, redis: Redis, tracer: Tracer) -> list[Tra
             await client.aclose()
             await asyncio.to_thread(parts.committer.close)
             runtime.watcher.stop()
-            runtime.meters.stop()
+            runtime.metrics.stop()
 
 
 def _client(settings: Settings, parts: ReceiverParts) -> httpx.AsyncClient:
     """A client of the receiver's HTTP application, which runs in this process."""
-    intake = Intake(
+    pipeline = IngestPipeline(
         parts.committer,
-        parts.meters,
+        parts.metrics,
         max_lateness=settings.max_lateness,
         gate=parts.probe,
         quotas=parts.quotas,
     )
-    app = build_app(intake, AgsReader(None), [progress_router(parts.progress, parts.threads)])
+    app = build_app(pipeline, AgsReader(None), [progress_router(parts.progress, parts.threads)])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 

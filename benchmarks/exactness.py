@@ -12,7 +12,7 @@ from benchmarks.throughput import IncompleteError
 from cli.database.event_log import log_database
 from tasks.audit.audit import Auditor, Scope
 from tasks.audit.published_rules import published_rules
-from tools.loadtest.canary_counter import TALLY
+from tools.loadtest.canary_counter import CANARY_COUNTER
 from tools.loadtest.sender import SendReport
 from worker.wiring import backlog
 
@@ -27,7 +27,7 @@ SELECT coalesce(sum(greatest(counted.events - kept.events, 0)), 0)::bigint,
     count(*) FILTER (WHERE counted.events IS NULL)
 FROM kept LEFT JOIN counted USING (user_id)
 """
-"""By how much the tally is too high, and how many users are in none."""
+"""By how much the canary counter is too high, and how many users are in none."""
 
 
 def drain(product: Product, patience: float) -> float:
@@ -47,7 +47,7 @@ def drain(product: Product, patience: float) -> float:
 def prove(product: Product, *loads: SendReport) -> dict[str, int]:
     """Compare what was acknowledged of some loads with PostgreSQL, and all progress with the events it holds.
 
-    The product must have been started with a tally, or an event that took effect twice might not show.
+    The product must have been started with a canary counter, or an event that took effect twice might not show.
 
     Raises:
         IncompleteError: an acknowledged event is lost or doubled, a row or an unlock is not what the events say, or
@@ -59,7 +59,7 @@ def prove(product: Product, *loads: SendReport) -> dict[str, int]:
             figures.update(_compare_events(cursor, sent))
     with log_database(product.settings) as engine:
         report = Auditor(engine, lambda: published_rules(engine, product.settings)).run(
-            Scope(), settle=timedelta(seconds=10)
+            Scope(), grace=timedelta(seconds=10)
         )
     left_out = figures.pop("untallied") + report.skipped.total()
     if figures["lost"] or figures["doubled"] or report.difference_count or left_out:
@@ -75,7 +75,7 @@ def _compare_events(cursor: Any, sent: SendReport) -> dict[str, int]:
     plan = sent.plan
     cursor.execute("SELECT event_id FROM events WHERE tenant_id = %s", (plan.tenant_id,))
     stored = [event_id for (event_id,) in cursor.fetchall()]
-    cursor.execute(_TALLIED, {"tenant": plan.tenant_id, "tally": TALLY})
+    cursor.execute(_TALLIED, {"tenant": plan.tenant_id, "tally": CANARY_COUNTER})
     ((counted_again, untallied),) = cursor.fetchall()
     known = set(stored)
     acknowledged = [plan.event_id(index) for index, taken in enumerate(sent.accepted_events) if taken]

@@ -40,7 +40,7 @@ def _tenants(times: int) -> Iterator[str]:
     return (f"bench-flush-{run}-{number}" for number in range(times))
 
 
-def _rows(tenant_id: str, stamp: int) -> list[ProgressRow]:
+def _rows(tenant_id: str, record_version: int) -> list[ProgressRow]:
     now = time_ns() // 1_000
     return [
         ProgressRow(
@@ -52,11 +52,11 @@ def _rows(tenant_id: str, stamp: int) -> list[ProgressRow]:
                 challenge_id="season",
                 operator="count",
                 rule_version=1,
-                stamp=stamp,
+                record_version=record_version,
                 completed_at=now if number % 10 == 0 else 0,
                 created_at=now,
                 updated_at=now,
-                state=[stamp],
+                state=[record_version],
             ),
         )
         for number in range(ROWS)

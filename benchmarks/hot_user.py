@@ -22,7 +22,7 @@ def measure_hot_user(seconds: float, events: int) -> dict[str, Any]:
     """
     figures: dict[str, Any] = {}
     loads: list[SendReport] = []
-    with running_product(with_tally=True) as product:
+    with running_product(with_canary_counter=True) as product:
         rulebook = load_rulebook(product.settings)
         measure_plan(product, HTTP_BATCHED, draw(rulebook, HTTP_BATCHED, 5_000))
         for name, change in (("even", _unchanged), ("hot", heat)):

@@ -21,7 +21,7 @@ from models.rules.rows import Snapshot
 from models.rules.rule import Rule
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
-from models.state.progress.apply_request import Plan, make_plan
+from models.state.progress.apply_request import ApplyRequest, make_request
 from models.state.progress.records import Records
 
 SIMPLE = ("count", "sum", "latest", "max", "min")
@@ -95,19 +95,19 @@ def _spent(redis: Redis, matcher: Matcher, events: int, *, seed: int) -> float:
     records = Records(redis, window=timedelta(days=7), record_ttl=timedelta(hours=1))
     now = time_ns() // 1_000
     batches = list(_batches(events, now, seed))
-    first = make_plan(matcher, _first_events(now), b"")
+    first = make_request(matcher, _first_events(now), b"")
     _load(records, first, now)
-    plans = [make_plan(matcher, batch, pack_batch(batch)) for batch in batches]
+    requests = [make_request(matcher, batch, pack_batch(batch)) for batch in batches]
     before = _script_time(redis)
-    for plan in plans:
-        records.apply(_SHARD, [], plan, now_us=now)
+    for request in requests:
+        records.apply(_SHARD, [], request, now_us=now)
     return (_script_time(redis) - before) / events
 
 
-def _load(records: Records, plan: Plan, now: int) -> None:
+def _load(records: Records, request: ApplyRequest, now: int) -> None:
     """Make every user known, so that no call has to stop for that."""
-    cold = records.apply(_SHARD, [], plan, now_us=now).cold
-    loads = [(user.token, Snapshot(user.plan.tenant_id, user.plan.user_id, [], [])) for user in cold]
+    cold = records.apply(_SHARD, [], request, now_us=now).cold
+    loads = [(user.token, Snapshot(user.request.tenant_id, user.request.user_id, [], [])) for user in cold]
     records.load(_SHARD, loads, now_us=now)
 
 

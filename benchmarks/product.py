@@ -21,7 +21,7 @@ from cli.client.ports import free_port
 from cli.client.running import addresses
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from tools.loadtest.canary_counter import write_with_tally
+from tools.loadtest.canary_counter import write_with_canary_counter
 from tools.local.supervision import remote, tail
 from tools.local.unprivileged import child_command
 
@@ -61,10 +61,13 @@ class Product:
 
 
 @contextmanager
-def running_product(settings: Mapping[str, str] | None = None, *, with_tally: bool = False) -> Iterator[Product]:
+def running_product(
+    settings: Mapping[str, str] | None = None, *, with_canary_counter: bool = False
+) -> Iterator[Product]:
     """A product of our own while the ``with`` lasts, with these settings of its environment.
 
-    ``with_tally``: its goals are those of the challenges file and a tally, which ``benchmarks.exactness`` needs.
+    ``with_canary_counter``: its goals are those of the challenges file and a canary counter, which
+    ``benchmarks.exactness`` needs.
 
     Raises:
         ConfigurationError, InvalidChallengesError: the challenges file cannot be read, or has faults.
@@ -79,8 +82,8 @@ def running_product(settings: Mapping[str, str] | None = None, *, with_tally: bo
         names = ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT", "FLOWER_PORT")
         environment = {**(settings or {}), **{name: str(port) for name, port in zip(names, ports, strict=True)}}
         environment["QUESTLINE_DATA_DIR"] = str(folder)
-        if with_tally:
-            tallied = write_with_tally(Settings().challenges_file, folder / "challenges.json")
+        if with_canary_counter:
+            tallied = write_with_canary_counter(Settings().challenges_file, folder / "challenges.json")
             environment["CHALLENGES_FILE"] = str(tallied)
         with child([sys.executable, "-m", "cli", "up"], environment, said) as process:
             _wait_until_ready(process, said)

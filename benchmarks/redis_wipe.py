@@ -34,7 +34,7 @@ _BATCH = 10
 _SENDERS = 16
 _USERS = 2_000
 _PATIENCE = 60.0
-_SETTLE_S = 3.0
+_GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def _wait_for_rest(settings: Settings) -> None:
 def _compare(settings: Settings, sent: SendReport) -> Wipe:
     with log_database(settings) as engine:
         rules = published_rules(engine, settings)
-        stored = verify(sent, rules, settings.database_url, timeout=_SETTLE_S)
-        drift = Auditor(engine, lambda: rules).run(Scope(), settle=timedelta()).difference_count
+        stored = verify(sent, rules, settings.database_url, timeout=_GRACE_S)
+        drift = Auditor(engine, lambda: rules).run(Scope(), grace=timedelta()).difference_count
     return Wipe(
         acknowledged=sent.distinct_accepted,
         lost=stored.lost_events.count,

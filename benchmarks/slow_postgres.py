@@ -64,7 +64,7 @@ def measure_slow_postgres(seconds: float) -> dict[str, Any]:
     Raises:
         IncompleteError: something is lost or doubled, or the bound was never reached.
     """
-    with running_product(SETTINGS, with_tally=True) as product:
+    with running_product(SETTINGS, with_canary_counter=True) as product:
         rulebook = load_rulebook(product.settings)
         measure(product, rulebook, HTTP_BATCHED, 1_000)
         plan = draw(rulebook, LOAD, int(RATE * seconds))

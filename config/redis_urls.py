@@ -111,10 +111,10 @@ def celery_address(url: str) -> str:
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0].partition(":")[0]
     host, port = _hosts(parts.netloc)[0]
-    place = f"[{host}]" if ":" in host else host or "localhost"
+    address = f"[{host}]" if ":" in host else host or "localhost"
     database = parts.path.rpartition("/")[2]
     number = int(database) if database.isdecimal() else 0
-    return f"redis://{f'{user}@' if user else ''}{place}{f':{port}' if port else ''}/{number}"
+    return f"redis://{f'{user}@' if user else ''}{address}{f':{port}' if port else ''}/{number}"
 
 
 def without_login(url: str) -> str:

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 NEW_USERS_RETRY_S = 60
 """When to try again after the quota of new users: it is counted over an hour, so some of it comes back all the time."""
-Place = tuple[str, int]
+TenantShard = tuple[str, int]
 """A tenant and a shard."""
 
 
@@ -42,7 +42,7 @@ class CommitLimits(NamedTuple):
     max_held_bytes: int = 64 * 1024 * 1024
     """About how much memory the events may take that wait for the journal."""
     max_requests: int = 16
-    """As many wait for no further company: the receiver works on about twice as many at once (``intake.AT_ONCE``)."""
+    """As many wait for no further company: the receiver works on about twice as many at once (``pipeline.AT_ONCE``)."""
     max_group_bytes: int = 256 * 1024
     """Of a group of several requests: a small one is to wait for no large one of others beside it, nor for all."""
 
@@ -53,7 +53,7 @@ class Request:
 
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[RetryableError | None]
-    events: Mapping[Place, Sequence[Event]]
+    events: Mapping[TenantShard, Sequence[Event]]
     size: int
     """About what they take in memory."""
     shards: int
@@ -73,11 +73,11 @@ def make_request(
     shards: int,
 ) -> Request:
     """A request of these events, at least one."""
-    places: defaultdict[Place, list[Event]] = defaultdict(list)
+    by_tenant_shard: defaultdict[TenantShard, list[Event]] = defaultdict(list)
     for event in events:
-        places[event.tenant_id, shard_for(event.tenant_id, event.user_id, shards)].append(event)
+        by_tenant_shard[event.tenant_id, shard_for(event.tenant_id, event.user_id, shards)].append(event)
     size = EVENT_BYTES * len(events) + sum([len(event.payload) for event in events])
-    return Request(loop, answer, places, size, shards)
+    return Request(loop, answer, by_tenant_shard, size, shards)
 
 
 _Fate = tuple[Request, RetryableError | None]
@@ -89,7 +89,7 @@ class Group:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.bytes = 0
-        self._places: dict[str, Place] = {}
+        self._tenant_shards: dict[str, TenantShard] = {}
 
     @property
     def since(self) -> float:
@@ -107,14 +107,14 @@ class Group:
 
     def batches(self, max_events: int) -> Iterator[Batch]:
         """Pack the events of each place, no more than ``max_events`` and ``BATCH_BYTES`` to a batch."""
-        by_place: defaultdict[Place, list[Event]] = defaultdict(list)
+        by_tenant_shard: defaultdict[TenantShard, list[Event]] = defaultdict(list)
         for request in self.requests:
-            for place, events in request.events.items():
-                by_place[place] += events
-        for place, events in by_place.items():
+            for tenant_shard, events in request.events.items():
+                by_tenant_shard[tenant_shard] += events
+        for tenant_shard, events in by_tenant_shard.items():
             for part in _cut(events, max_events):
-                batch = Batch(place[1], uuid4().hex, pack_batch(part), place[0], self.requests[0].shards)
-                self._places[batch.batch_id] = place
+                batch = Batch(tenant_shard[1], uuid4().hex, pack_batch(part), tenant_shard[0], self.requests[0].shards)
+                self._tenant_shards[batch.batch_id] = tenant_shard
                 yield batch
 
     def resolve(self, failure: RetryableError | None, refused: Iterable[tuple[Batch, Bound]]) -> list[JournalFullError]:
@@ -122,7 +122,7 @@ class Group:
 
         Returns what those were told.
         """
-        bounds = {self._places[batch.batch_id]: bound for batch, bound in refused}
+        bounds = {self._tenant_shards[batch.batch_id]: bound for batch, bound in refused}
         fates = [(request, _failure_of(request, failure, bounds)) for request in self.requests]
         _tell(fates)
         return [fate for _, fate in fates if isinstance(fate, JournalFullError)]
@@ -139,10 +139,10 @@ def give_up(requests: Iterable[Request], reason: str) -> None:
 
 def _cut(events: Sequence[Event], max_events: int) -> Iterator[Sequence[Event]]:
     start = size = 0
-    for place, event in enumerate(events):
-        if place > start and (place - start >= max_events or size + len(event.payload) > BATCH_BYTES):
-            yield events[start:place]
-            start, size = place, 0
+    for index, event in enumerate(events):
+        if index > start and (index - start >= max_events or size + len(event.payload) > BATCH_BYTES):
+            yield events[start:index]
+            start, size = index, 0
         size += len(event.payload)
     yield events[start:]
 
@@ -159,14 +159,14 @@ def _tell(fates: Iterable[_Fate]) -> None:
 
 
 def _failure_of(
-    request: Request, failure: RetryableError | None, bounds: Mapping[Place, Bound]
+    request: Request, failure: RetryableError | None, bounds: Mapping[TenantShard, Bound]
 ) -> RetryableError | None:
     """Each caller raises an error of its own: a shared one would gather the tracebacks of all of them."""
     if failure is not None:
         own = type(failure)(*failure.args)
         own.__cause__ = failure
         return own
-    full = {place[1]: bounds[place] for place in request.events if place in bounds}
+    full = {tenant_shard[1]: bounds[tenant_shard] for tenant_shard in request.events if tenant_shard in bounds}
     if Bound.NEW_USERS in full.values():
         return QuotaExceededError(Bound.NEW_USERS.explanation, NEW_USERS_RETRY_S)
     return JournalFullError(full) if full else None

@@ -15,7 +15,7 @@ from threading import Condition, Thread
 
 import structlog
 
-from ingest.group import CommitLimits, Group, Place, Request, give_up, make_request
+from ingest.group import CommitLimits, Group, Request, TenantShard, give_up, make_request
 from models.declarations.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
 from models.errors import (
     Bound,
@@ -28,7 +28,7 @@ from models.errors import (
 from models.events import Event
 from models.failpoints import failpoint, now_us
 from models.fairness import FairQueue, Shares
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.batches import Appended, Batch
 
 Append = Callable[[Sequence[Batch], int], Appended]
@@ -48,20 +48,20 @@ class GroupCommitter:
         self,
         append: Append,
         publish: Publish,
-        meters: Meters,
+        metrics: Metrics,
         limits: CommitLimits,
         *,
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._append = append
         self._publish = publish
-        self._meters = meters
+        self._metrics = metrics
         self._limits = limits
         self._clock = clock
         self._changed = Condition()
         self._waiting: FairQueue[Request] = FairQueue()
         self._waiting_bytes = 0
-        self._waiting_events: Counter[Place] = Counter()
+        self._waiting_events: Counter[TenantShard] = Counter()
         self._waiting_since = float("-inf")
         self._is_full = False
         """Whether a group is worth its write now, so that it waits for no company."""
@@ -121,9 +121,9 @@ class GroupCommitter:
                 self._waiting_since = request.since
             self._waiting.put(request.owner, request, request.size)
             self._waiting_bytes += request.size
-            for place, events in request.events.items():
-                self._waiting_events[place] += len(events)
-                self._is_full = self._is_full or self._waiting_events[place] >= self._limits.max_events
+            for tenant_shard, events in request.events.items():
+                self._waiting_events[tenant_shard] += len(events)
+                self._is_full = self._is_full or self._waiting_events[tenant_shard] >= self._limits.max_events
             limits = self._limits
             is_worth_it = self._waiting_bytes >= limits.max_group_bytes or len(self._waiting) >= limits.max_requests
             self._is_full = self._is_full or is_worth_it
@@ -201,8 +201,8 @@ class GroupCommitter:
             request = self._waiting.take()
             group.add(request)
             self._waiting_bytes -= request.size
-            for place, events in request.events.items():
-                self._waiting_events[place] -= len(events)
+            for tenant_shard, events in request.events.items():
+                self._waiting_events[tenant_shard] -= len(events)
         self._is_full = bool(self._waiting)
         if not self._is_full:
             self._waiting_events.clear()
@@ -223,7 +223,7 @@ class GroupCommitter:
         except Exception as error:
             log.exception("group_commit_broke", batches=len(batches))
             failure = StateUnavailableError(f"the group commit failed: {error!r}")
-        self._meters.observe(COMMIT_SECONDS, time.monotonic() - group.since)
+        self._metrics.observe(COMMIT_SECONDS, time.monotonic() - group.since)
         self._note("journal", failure or (JournalFullError(appended.full) if appended.refused else None))
         for refusal in group.resolve(failure, appended.refused):
             self._count_overload(refusal)
@@ -241,12 +241,12 @@ class GroupCommitter:
             log.exception("publish_broke", batches=len(batches))
             failure = error
         if failure is not None:
-            self._meters.count(PUBLISH_FAILURES, len(batches))
+            self._metrics.count(PUBLISH_FAILURES, len(batches))
         self._note("publish", failure)
 
     def _count_overload(self, refusal: JournalFullError) -> None:
         for bound in refusal.bounds:
-            self._meters.count(REQUESTS_OVERLOADED, label=bound)
+            self._metrics.count(REQUESTS_OVERLOADED, label=bound)
 
     def _note(self, step: str, failure: Exception | None) -> None:
         """Log when a step begins to fail and when it works again, not every group between."""

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, TopicReader, parse_topic
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
-from ingest.pipeline import Intake, Receipt
+from ingest.pipeline import IngestPipeline, Receipt
 from models.access import ALL_TENANTS, Caller
 from models.declarations.error_codes import ProblemKind
 from models.events import MAX_EXACT
@@ -30,7 +30,7 @@ _OTHER_ENCODINGS = (BOM_UTF16_LE, BOM_UTF16_BE)
 _ENCODED = "Content-Encoding: send the body as it is, compressed ones are not taken"
 
 
-def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
+def build_router(pipeline: IngestPipeline, ags: AgsReader) -> APIRouter:
     """The routes for events, over one intake."""
     router = APIRouter(tags=["events"])
 
@@ -46,10 +46,10 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         """202 once every good event is durable; each refused one is named with its index, field and code."""
         caller = caller_of(request)
         caller.require("ingest", caller.own_tenant)  # before a body is read for nothing
-        intake.check(caller)
+        pipeline.check(caller)
         items, size = await _read_items(request)
         claim(items, caller)
-        receipt = await intake.take(items, caller=caller, size=size)
+        receipt = await pipeline.take(items, caller=caller, size=size)
         return _answer(receipt, {"accepted": receipt.accepted, "rejected": receipt.rejected})
 
     @router.post(
@@ -68,9 +68,9 @@ def build_router(intake: Intake, ags: AgsReader) -> APIRouter:
         # An event that names another namespace than its topic is refused by itself.
         caller = caller_of(request)
         caller.require("ingest", known.namespace)
-        intake.check(caller)
+        pipeline.check(caller)
         items, size = await _read_items(request)
-        receipt = await intake.take(items, TopicReader(ags, known), caller=caller, size=size)
+        receipt = await pipeline.take(items, TopicReader(ags, known), caller=caller, size=size)
         body = {"accepted": receipt.accepted, "rejected": receipt.rejected, "ignored": receipt.ignored}
         return _answer(receipt, body)
 

@@ -97,7 +97,7 @@ class MemoryGuard:
             NotReadyError: requests are refused for it.
             StateUnavailableError: the state Redis did not answer.
         """
-        memory = self._look()
+        memory = self._poll()
         used = f"{memory.part_used:.0%} of the maxmemory of the state Redis is used"
         if memory.part_certain >= FULL:
             raise NotReadyError(f"{used}, and more is on its way: nothing is accepted")
@@ -105,7 +105,7 @@ class MemoryGuard:
             raise NotReadyError(f"{used}, and more is on its way: who fills it is refused")
 
     def _refused(self, batches: Sequence[Batch]) -> list[tuple[Batch, Bound]]:
-        memory = self._look(sum(len(batch.packed) for batch in batches))
+        memory = self._poll(sum(len(batch.packed) for batch in batches))
         if memory.part_certain >= FULL:
             return [(batch, Bound.STATE_MEMORY) for batch in batches]
         is_short = memory.part_promised >= SHORT
@@ -127,7 +127,7 @@ class MemoryGuard:
             return Bound.NEW_USERS
         return None
 
-    def _look(self, more: int = 0) -> StateMemory:
+    def _poll(self, more: int = 0) -> StateMemory:
         """The memory, with so many bytes more accepted; asked anew where it may have become short since."""
         with self._lock:
             known = self._memory

@@ -20,7 +20,7 @@ from models.events import Event
 from models.failpoints import now_us
 from models.fairness import Turns
 from models.quotas import Sent
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 
 _MAX_ECHO = 256
 _MAX_TOLD = 1_000
@@ -84,13 +84,13 @@ class OpenGate:
         """Raises nothing."""
 
 
-class Intake:
+class IngestPipeline:
     """Takes the items of one request at a time from any number of coroutines."""
 
     def __init__(  # noqa: PLR0913 - each of them by name
         self,
         committer: GroupCommitter,
-        meters: Meters,
+        metrics: Metrics,
         *,
         max_lateness: timedelta,
         clock: Callable[[], int] = now_us,
@@ -101,7 +101,7 @@ class Intake:
         self._gate = gate
         self._turns = Turns(AT_ONCE)
         self._committer = committer
-        self._meters = meters
+        self._metrics = metrics
         self._max_lateness = max_lateness
         self._clock = clock
         self._quotas = quotas
@@ -134,7 +134,7 @@ class Intake:
             NotReadyError: nothing is accepted yet.
         """
         self._gate.require_open()
-        self._meters.count(EVENTS, len(items))
+        self._metrics.count(EVENTS, len(items))
         async with self._turns.turn(caller.tenant_id):
             receipt, events = await self._read(items, reader)
             if self._quotas is not None and events:
@@ -160,7 +160,7 @@ class Intake:
                 receipt.ignored += 1
         return receipt, events
 
-    async def take_again(self, events: Sequence[Event], *, dry_run: bool = False) -> list[Fault | None]:
+    async def reingest(self, events: Sequence[Event], *, dry_run: bool = False) -> list[Fault | None]:
         """Take events that were accepted before, as they were; return when the journal has every good one.
 
         With ``dry_run`` they are looked at only.
@@ -177,17 +177,17 @@ class Intake:
         good = [event for event, fault in zip(events, faults, strict=True) if fault is None]
         if not dry_run:
             await self._committer.commit(good)
-            self._meters.count(EVENTS_REDRIVEN, len(good))
+            self._metrics.count(EVENTS_REDRIVEN, len(good))
         return faults
 
     def _count(self, receipt: Receipt) -> None:
         if receipt.accepted:
-            self._meters.count(EVENTS_ACCEPTED, receipt.accepted)
+            self._metrics.count(EVENTS_ACCEPTED, receipt.accepted)
         if receipt.ignored:
-            self._meters.count(EVENTS_IGNORED, receipt.ignored)
+            self._metrics.count(EVENTS_IGNORED, receipt.ignored)
         firsts = {rejection.index: rejection.code for rejection in reversed(receipt.rejected)}
         for code, times in Counter(firsts.values()).items():
-            self._meters.count(EVENTS_REJECTED, times, label=code)
+            self._metrics.count(EVENTS_REJECTED, times, label=code)
 
 
 def _by_tenant(events: Sequence[Event], size: int) -> dict[str, Sent]:

@@ -20,7 +20,7 @@ from models.access import ALL_TENANTS, Caller, Refused
 from models.declarations.metrics import REQUESTS_REFUSED
 from models.errors import QuotaExceededError, StateUnavailableError
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.quota_usage import DailyUsage
 
 _DAY = timedelta(days=1)
@@ -30,10 +30,10 @@ _NONE = Quota()
 class Quotas:
     """What tenants and keys may still send to this receiver. Safe to use from several threads."""
 
-    def __init__(self, default: Quota, usage: DailyUsage, meters: Meters, now_us: Callable[[], int]) -> None:
+    def __init__(self, default: Quota, usage: DailyUsage, metrics: Metrics, now_us: Callable[[], int]) -> None:
         """``default`` holds for tenants, 0 in it for no bound."""
         self._default = default.over(_NONE)
-        self._usage, self._meters, self._now_us = usage, meters, now_us
+        self._usage, self._metrics, self._now_us = usage, metrics, now_us
         self._own: Mapping[str, Quota] = {}
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._lock = Lock()
@@ -114,7 +114,7 @@ class Quotas:
             self._refuse(owner, f"{size:,} bytes a day (of UTC)", self._left_of_day_s())
 
     def _refuse(self, owner: str, bound: str, wait: int) -> None:
-        self._meters.count(REQUESTS_REFUSED, label=Refused.QUOTA_EXCEEDED)
+        self._metrics.count(REQUESTS_REFUSED, label=Refused.QUOTA_EXCEEDED)
         kind = owner.partition(":")[0]
         raise QuotaExceededError(
             f"this {kind} may send {bound}: nothing of the request was accepted, try again in {wait} s", wait

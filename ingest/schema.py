@@ -26,7 +26,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # datetime.fromisoformat also reads dates alone, any separator and seconds in the offset, which ISO 8601 does not, and
 # weeks, which RFC 3339 does not.
-_ISO_MOMENT = re.compile(r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)")
+_ISO_TIMESTAMP = re.compile(
+    r"[0-9]{4}(?:-[0-9]{2}-[0-9]{2}|[0-9]{4})[Tt ][0-9:.,]+(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)"
+)
 
 
 def refusal(code: EventCode, reason: str) -> PydanticCustomError:
@@ -34,7 +36,7 @@ def refusal(code: EventCode, reason: str) -> PydanticCustomError:
     return PydanticCustomError(code.value, reason)
 
 
-def read_moment(value: Any) -> int:
+def read_timestamp(value: Any) -> int:
     """An ISO 8601 date and time with its offset, as microseconds since the epoch; finer digits are dropped.
 
     Raises:
@@ -43,7 +45,7 @@ def read_moment(value: Any) -> int:
     if type(value) is not str:
         raise refusal(EventCode.WRONG_TYPE, "must be an ISO 8601 string")
     # The slice bounds the work on a text of any length.
-    if _ISO_MOMENT.fullmatch(value[:64]):
+    if _ISO_TIMESTAMP.fullmatch(value[:64]):
         try:
             return (datetime.fromisoformat(value.upper()) - _EPOCH) // _MICROSECOND
         except (ValueError, OverflowError):
@@ -134,7 +136,7 @@ def _refuse_nul(text: str) -> None:
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
 TenantId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Source = Annotated[str, StringConstraints(max_length=256, pattern=PRINTABLE)]
-Moment = Annotated[int, PlainValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Timestamp = Annotated[int, PlainValidator(read_timestamp), WithJsonSchema({"type": "string", "format": "date-time"})]
 TimeZone = Annotated[str, PlainValidator(read_zone), WithJsonSchema({"type": "string"})]
 Number = Annotated[
     float,
@@ -175,7 +177,7 @@ class EventIn(BaseModel):
         default=None,
         description="The customer or namespace the user belongs to. Without it: that of the key, or `default`.",
     )
-    occurred_at: Moment | None = Field(
+    occurred_at: Timestamp | None = Field(
         default=None,
         description="When it happened, to the microsecond: ISO 8601 with an offset. Without it: on arrival.",
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from ingest.schema import EventIn, read_moment
+from ingest.schema import EventIn, read_timestamp
 from models.declarations.error_codes import EventCode
 from models.events import Event
 
@@ -144,7 +144,7 @@ def _faults(error: ValidationError, item: Any, window: Window) -> list[Fault]:
     faults = [_fault(one, item) for one in found[:MAX_FAULTS]]
     if type(item) is dict and "occurred_at" in item and all(fault.field != "occurred_at" for fault in faults):
         with suppress(PydanticCustomError):  # it is null
-            late = time_fault(read_moment(item["occurred_at"]), window)
+            late = time_fault(read_timestamp(item["occurred_at"]), window)
             faults += [late] if late else []
     return faults
 

@@ -60,7 +60,7 @@ class ApiKey(NamedTuple):
         return None
 
 
-class KeyRing:
+class KeyStore:
     """Every key of the installation, as it stood at one moment. Never changed, so safe to share between threads."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:

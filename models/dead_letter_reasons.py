@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The reason of a dead letter; the values label a metric. Letters of another version may have others."""
+    """The reason of a dead letter; the values label a metric. Dead letters of another version may have others."""
 
     EVALUATION_FAILED = "evaluation_failed"
     WORKER_KILLED = "worker_killed"

@@ -223,7 +223,7 @@ class MalformedBatchError(PermanentError):
     """The bytes of a batch are not a list of events."""
 
 
-class MalformedLetterError(PermanentError):
+class MalformedDeadLetterError(PermanentError):
     """The bytes of a dead letter are not what its kind says."""
 
 

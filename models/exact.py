@@ -21,7 +21,7 @@ def is_exact(value: Any) -> bool:
 
 
 def is_zone(name: str) -> bool:
-    """Whether it is the name of an IANA time zone, such as ``Europe/Berlin``, to the letter."""
+    """Whether it is the name of an IANA time zone, such as ``Europe/Berlin``, to the dead letter."""
     return name in _zones()
 
 

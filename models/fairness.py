@@ -95,8 +95,8 @@ class Turns:
     waits; what waits goes round by owners, not by who came first.
     """
 
-    def __init__(self, places: int) -> None:
-        self._shares = Shares(places)
+    def __init__(self, indexes: int) -> None:
+        self._shares = Shares(indexes)
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner, whose turn is next first."""
 
@@ -111,19 +111,19 @@ class Turns:
 
     async def take(self, owner: str) -> None:
         """Wait for a place, which ``give_back`` ends."""
-        if self._waiting or not self._has_place(owner):
+        if self._waiting or not self._has_permit(owner):
             await self._wait(owner)
         else:
             self._shares.take(owner, 1)
 
     async def _wait(self, owner: str) -> None:
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(place)
+        index = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(index)
         self._hand_out()
         try:
-            await place
+            await index
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # it was handed a place in the same moment
+            if index.done() and not index.cancelled():  # it was handed a place in the same moment
                 self.give_back(owner)
             raise
 
@@ -133,18 +133,18 @@ class Turns:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        while (owner := next(filter(self._has_place, self._waiting), None)) is not None:
+        while (owner := next(filter(self._has_permit, self._waiting), None)) is not None:
             self._hand_to(owner)
 
     def _hand_to(self, owner: str) -> None:
-        places = self._waiting.pop(owner)
-        place = places.popleft()
-        if not place.cancelled():
+        indexes = self._waiting.pop(owner)
+        index = indexes.popleft()
+        if not index.cancelled():
             self._shares.take(owner, 1)
-            place.set_result(None)
-        if places:
-            self._waiting[owner] = places  # at the end
+            index.set_result(None)
+        if indexes:
+            self._waiting[owner] = indexes  # at the end
 
-    def _has_place(self, owner: str) -> bool:
+    def _has_permit(self, owner: str) -> bool:
         shares = self._shares
         return not shares.held or not (shares.is_full(1) or shares.is_past_share(owner, 1))

@@ -1,4 +1,4 @@
-"""A look-out: a thread of its own that looks again and again, whatever happened at the look before."""
+"""A poller: a thread of its own that looks again and again, whatever happened at the look before."""
 
 from collections.abc import Callable
 from threading import Event, Thread
@@ -6,20 +6,20 @@ from threading import Event, Thread
 from models.errors import QuestlineError
 
 
-class Lookout:
+class Poller:
     """Looks every ``interval`` seconds, from ``start`` until ``stop``."""
 
     def __init__(
         self,
         name: str,
-        look: Callable[[], None],
+        call: Callable[[], None],
         interval: float,
         *,
         failed: Callable[[QuestlineError], None],
         broke: Callable[[Exception], None],
     ) -> None:
         """``failed`` is told of an error of ours each time, ``broke`` of any other, when it is not the one before."""
-        self._name, self._look, self._interval = name, look, interval
+        self._name, self._call, self._interval = name, call, interval
         self._failed, self._broke = failed, broke
         self._stop = Event()
         self._thread: Thread | None = None
@@ -39,10 +39,10 @@ class Lookout:
         known = ""
         while not self._stop.wait(self._interval):
             try:
-                self._look()
+                self._call()
             except QuestlineError as error:
                 self._failed(error)
-            except Exception as error:  # noqa: BLE001 - a fault of ours, which must not end the look-out
+            except Exception as error:  # noqa: BLE001 - a fault of ours, which must not end the poller
                 if str(error) != known:  # once, not every second
                     self._broke(error)
                 known = str(error)

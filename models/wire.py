@@ -24,7 +24,7 @@ class Row(NamedTuple):
     challenge_id: str
     operator: str
     rule_version: int
-    stamp: int
+    record_version: int
     """The shard's change counter when the row last changed (promise P5)."""
     completed_at: int
     """Event time of the event that completed the goal; 0 while it is not complete."""
@@ -34,27 +34,27 @@ class Row(NamedTuple):
     """What the operator remembers; see ``models/rules/operators.py``."""
     reached_at: int = 0
     """When (event time) the rule's own condition was met; ``completed_at`` follows once prerequisites are complete."""
-    slots: Sequence[Any] = ()
+    version_states: Sequence[Any] = ()
     """A ``VersionState`` for each version of the goal, while late events may move them: see ``version_states.py``."""
     part: bool = False
     """Whether it belongs to a part of a goal, or to its prerequisites, rather than to a goal; see ``graph.py``."""
 
     def packed_fields(self) -> list[Any]:
         """The fields as Redis keeps them: false where there are no slots, for Lua has one empty list and map."""
-        return list(self) if self.slots else list(self._replace(slots=False))  # type: ignore[arg-type]
+        return list(self) if self.version_states else list(self._replace(version_states=False))  # type: ignore[arg-type]
 
     @classmethod
     def of_packed(cls, fields: Sequence[Any]) -> "Row":
         """Read what Redis keeps. The script has a field of its own behind ours."""
         row = cls(*fields[: len(cls._fields)])
-        return row if row.slots else row._replace(slots=())
+        return row if row.version_states else row._replace(version_states=())
 
 
 class VersionState(IntEnum):
     """Positions in the state of one row under one version of its goal."""
 
     VERSION = 0
-    IS_OWN = 1
+    IS_CURRENT = 1
     """Whether an event fell under the version, or under one that it goes on from."""
     STATE = 2
     OPERATOR = 3
@@ -89,7 +89,7 @@ class Parent(NamedTuple):
     node: int
     position: int
     """The part's place in it, from 1."""
-    own: bool
+    is_current: bool
     """False: it is of a later publication than the node."""
 
 
@@ -99,7 +99,7 @@ class Node(NamedTuple):
     node_id: str
     challenge_id: str
     operator: str
-    kernel: str
+    reducer: str
     version: int
     target: float
     a: float
@@ -112,9 +112,9 @@ class Node(NamedTuple):
     periodic: bool
     timed: bool
     keeps_from: int
-    staying: Sequence[int]
+    grandfathered_versions: Sequence[int]
     ends_at: int
-    lock: int
+    gate: int
     unlocks: int
     parts: Sequence[Any]
     parents: Sequence[int]
@@ -123,7 +123,7 @@ class Node(NamedTuple):
     """A number for the composites that it is a part of, under their versions."""
 
 
-class Lane(NamedTuple):
+class Target(NamedTuple):
     """Where a step goes. A user has the fields of all of them in one list."""
 
     node: int
@@ -135,7 +135,7 @@ class Lane(NamedTuple):
 class Step(NamedTuple):
     """What an event does to one row. An event has the fields of all its steps in one list, behind its own."""
 
-    lane: int
+    target: int
     """The position of the lane's first field in its list, from 1."""
     amount: float
     low: int
@@ -158,7 +158,7 @@ class User(NamedTuple):
     """The fields of the record to read: those of ``Meta`` first, then one for each row."""
     periods: Sequence[str]
     """The period of each row."""
-    lanes: Sequence[int]
+    targets: Sequence[int]
     events: Sequence[Any]
 
 
@@ -226,7 +226,7 @@ class Hydrated(NamedTuple):
     tenant_id: str
     user_id: str
     floor: int
-    """The highest stamp among the rows."""
+    """The highest version among the rows."""
     hashes: Sequence[str]
     """Identity hashes of the user's recent events."""
     rows: Sequence[Any]
@@ -240,17 +240,17 @@ class Repaired(NamedTuple):
     user_id: str
     member: str
     floor: int
-    """The highest stamp known of the user."""
+    """The highest version known of the user."""
     hashes: Sequence[str]
     rows: Sequence[Any]
     """Field, fields of the row, ..."""
 
 
 class Flushed(NamedTuple):
-    """A user whose record PostgreSQL has, up to a stamp."""
+    """A user whose record PostgreSQL has, up to a version."""
 
     member: str
-    stamp: int
+    record_version: int
     past_fields: Sequence[str]
     """Rows of past periods, which may leave Redis."""
 
@@ -271,7 +271,7 @@ class Limit:
 
     CHUNK = 1000
     """Arguments of one command; Lua's stack holds about 8,000."""
-    STAMP_DIGITS = 16
+    VERSION_DIGITS = 16
     """In front of every packed row, so that a flush can tell what changed without unpacking."""
     SUM_BASE = 10**15
     """What the lower half of an exact sum stays below; see ``models/rules/amounts.py``."""
@@ -288,7 +288,7 @@ class Limit:
 
 
 RECORDS: tuple[type[Any], ...] = (
-    *(Row, Node, Part, Parent, Lane, Step, Event, User, Meta),
+    *(Row, Node, Part, Parent, Target, Step, Event, User, Meta),
     *(ApplyReply, Cold, LoggedUnlock, LoggedEvaluation, Hydrated, Repaired, Flushed),
 )
 

@@ -15,11 +15,11 @@ from models.declarations.metrics import BATCHES_REPUBLISHED
 from models.errors import BrokerUnavailableError, MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.attempts import Record, Tries
 from models.state.queue.batches import Batch, WaitingBatch
 from models.state.queue.journal import Journal
-from tasks.dead_letters.writer import Burials, given_up_letter
+from tasks.dead_letters.writer import DeadLetterWriter, given_up_dead_letter
 from tasks.retries import Retries
 
 BATCHES_PER_SHARD = 500
@@ -38,12 +38,12 @@ class Sweeper:
     """Tries by workers before a batch is given up."""
     journal: Journal
     tries: Tries
-    burials: Burials
+    dead_letter_writer: DeadLetterWriter
     queue_lengths: Callable[[int], list[int]]
     """The messages queued for each shard."""
     publish: Callable[[Sequence[Batch]], None]
     retries: Retries
-    meters: Meters
+    metrics: Metrics
     now_us: Callable[[], int]
 
     def sweep(self) -> int:
@@ -59,7 +59,7 @@ class Sweeper:
             self._publish(shard, again)
             published += len(again)
             given_up += [(shard, batch, known) for batch, known in lost]
-        self._bury(given_up)  # last: PostgreSQL may be away
+        self._store_dead_letters(given_up)  # last: PostgreSQL may be away
         return published
 
     def _claim(self, shard: int, queued: int) -> tuple[list[Batch], list[tuple[WaitingBatch, Record]]]:
@@ -94,12 +94,12 @@ class Sweeper:
         if again:
             self.retries(self.publish, again)
             failpoint("sweep.published", BrokerUnavailableError)
-            self.meters.count(BATCHES_REPUBLISHED, len(again))
+            self.metrics.count(BATCHES_REPUBLISHED, len(again))
             log.warning("batches_republished", shard=shard, batches=len(again))
 
-    def _bury(self, given_up: Sequence[tuple[int, WaitingBatch, Record]]) -> None:
-        letters: list[DeadLetter] = [given_up_letter(shard, batch, known) for shard, batch, known in given_up]
-        self.burials.bury(letters)
+    def _store_dead_letters(self, given_up: Sequence[tuple[int, WaitingBatch, Record]]) -> None:
+        dead_letters: list[DeadLetter] = [given_up_dead_letter(shard, batch, known) for shard, batch, known in given_up]
+        self.dead_letter_writer.store_dead_letters(dead_letters)
         for shard, batch, _ in given_up:
             self.retries(self.journal.drop, shard, batch.batch_id)
 

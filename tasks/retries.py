@@ -20,7 +20,7 @@ from tenacity import (
 
 from models.declarations.metrics import RETRIES
 from models.errors import SERVER_AWAY
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 
 ATTEMPTS = 4
 PATIENCE = 5.0
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class Retries:
     """Repeats calls that may be repeated, and counts each repetition by its reason."""
 
-    meters: Meters
+    metrics: Metrics
     sleep: Callable[[float], None] = time.sleep
 
     def wrap(self, store: T) -> T:
@@ -57,7 +57,7 @@ class Retries:
 
     def _count(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self.meters.count(RETRIES, label=type(error).__name__)
+        self.metrics.count(RETRIES, label=type(error).__name__)
 
 
 class _Retried:

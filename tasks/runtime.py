@@ -10,7 +10,7 @@ from threading import Lock
 from models.database.partitions import EventPartitions
 from models.errors import ConfigurationError
 from models.state.fleet.path_state import PathState
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from tasks.apply.applier import BatchApplier
 from tasks.dead_letters.count import DepthKeeper
 from tasks.dead_letters.undeliverable import PoisonDrain
@@ -31,7 +31,7 @@ class Runtime:
     rules: RuleSource
     partitions: EventPartitions
     dead_letters: DepthKeeper
-    meters: Meters
+    metrics: Metrics
     path: PathState
     watcher: PublicationsWatcher
     """Looks for new publications of rules."""
@@ -66,5 +66,5 @@ def close() -> None:
     """End the threads at the end of the process, and push its last counts."""
     if _Holder.built is not None:
         _Holder.built.watcher.stop()
-        _Holder.built.meters.stop()
+        _Holder.built.metrics.stop()
         _Holder.built = None

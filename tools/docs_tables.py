@@ -20,7 +20,7 @@ from models.errors import Bound
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 _UNITS = {"d": timedelta(days=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1)}
-_PLACE = re.compile(r"(<!-- table (\w+): .*? -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
+_MAX_LOCATION = re.compile(r"(<!-- table (\w+): .*? -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 def written(page: str) -> str:
     """The text of a page with its tables as the code has them."""
-    return _PLACE.sub(lambda place: f"{place[1]}\n{TABLES[place[2]]()}\n{place[4]}", page)
+    return _MAX_LOCATION.sub(lambda index: f"{index[1]}\n{TABLES[index[2]]()}\n{index[4]}", page)
 
 
 def _settings() -> str:

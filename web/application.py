@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from pydantic import BaseModel
 
 from web.addresses import AddressCheck, known_parameters
-from web.authentication.middleware import Door, install_door
+from web.authentication.middleware import Authenticator, install_authentication
 from web.browser_headers import BrowserHeaders
 from web.docs_page import docs_router
 from web.openapi import install_openapi
@@ -15,7 +15,7 @@ from web.problems import install_problems
 
 
 def make_application(
-    routers: Sequence[APIRouter], door: Door | None = None, bodies: Sequence[type[BaseModel]] = ()
+    routers: Sequence[APIRouter], authenticator: Authenticator | None = None, bodies: Sequence[type[BaseModel]] = ()
 ) -> FastAPI:
     """An application of these routes; without a door it asks for no keys.
 
@@ -33,8 +33,8 @@ def make_application(
         app.include_router(router)
     install_problems(app)
     app.add_middleware(AddressCheck)
-    if door is not None:
-        install_door(app, door)
+    if authenticator is not None:
+        install_authentication(app, authenticator)
     app.add_middleware(BrowserHeaders)  # outermost: refusals have them too
     install_openapi(app, bodies)
     return app

@@ -27,13 +27,13 @@ from models.errors import (
     RetryableError,
 )
 from web.browser_headers import HEADERS
-from web.public_errors import words_for_caller
+from web.public_errors import public_message
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 """When to try again after a 503: the journal drains, and a Redis that restarts is back, in seconds."""
 _KINDS = {JournalFullError: ProblemKind.JOURNAL_FULL, NotReadyError: ProblemKind.NOT_READY}
-_FAULTS, _PLACE = 10, 200
+_FAULTS, _MAX_LOCATION = 10, 200
 """How many faults of a request are told, and how many characters of the place of each."""
 
 log = structlog.get_logger()
@@ -115,9 +115,9 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     return problem(ProblemKind.INVALID_REQUEST, "; ".join(faults))
 
 
-def _shortened(place: str) -> str:
+def _shortened(location: str) -> str:
     """A name may be as long as a body."""
-    return place if len(place) <= _PLACE else f"{place[:_PLACE]}…"
+    return location if len(location) <= _MAX_LOCATION else f"{location[:_MAX_LOCATION]}…"
 
 
 async def _denied(_request: Request, error: Exception) -> Response:
@@ -137,7 +137,7 @@ def too_many(error: RateLimitedError) -> Response:
 def unavailable(error: Exception) -> Response:
     """The 503 of an error that passes, in words that are fit for callers."""
     kind = next((kind for cause, kind in _KINDS.items() if isinstance(error, cause)), ProblemKind.UNAVAILABLE)
-    return problem(kind, words_for_caller(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return problem(kind, public_message(error), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -36,7 +36,7 @@ _noted: dict[type, float] = {}
 log = structlog.get_logger()
 
 
-def words_for_caller(error: Exception) -> str:
+def public_message(error: Exception) -> str:
     """A sentence that is fit for everybody; the error's own text is logged, at most once a second for each kind."""
     if isinstance(error, _WRITTEN_FOR_CALLERS):
         return str(error)

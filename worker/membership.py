@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 
-from models.installation.member import LOOK_SECONDS, Member
+from models.installation.member import POLL_SECONDS, Member
 
 
 def join_as_worker(app: Celery, member: Member) -> None:
@@ -28,8 +28,8 @@ class _MemberStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Look for the first time, and then again and again; also after a lost connection."""
-        self.of.look()
-        self._timer = parent.timer.call_repeatedly(LOOK_SECONDS, self.of.look)
+        self.of.poll()
+        self._timer = parent.timer.call_repeatedly(POLL_SECONDS, self.of.poll)
 
     def stop(self, parent: Any) -> None:
         """Say that the worker ends, if it does, and not only connects again."""

@@ -7,9 +7,9 @@ more than room. This thread of the maintenance worker does it when there is next
 import structlog
 
 from config.settings import Settings
-from models.pollers import Lookout
+from models.pollers import Poller
 from models.state.connection import connect_state
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from tasks.flush.eviction import Marks
 from worker.wiring import make_evictor
 
@@ -20,19 +20,19 @@ _INTERVAL_S = 0.5
 log = structlog.get_logger()
 
 
-def memory_watch(settings: Settings) -> Lookout:
+def memory_watch(settings: Settings) -> Poller:
     """The thread; contacts no server before it is started."""
     redis = connect_state(settings.state)
-    meters = Meters(redis)
-    evictor = make_evictor(settings, redis, meters, URGENT)
+    metrics = Metrics(redis)
+    evictor = make_evictor(settings, redis, metrics, URGENT)
 
-    def look() -> None:
+    def poll() -> None:
         if evictor.relieve():
-            meters.push()
+            metrics.push()
 
-    return Lookout(
+    return Poller(
         "memory",
-        look,
+        poll,
         _INTERVAL_S,
         failed=lambda error: log.debug("memory_not_read", error=str(error)),
         broke=lambda error: log.error("memory_watch_broke", exc_info=error),

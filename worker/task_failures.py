@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Casualties:
+class TaskFailureHandlers:
     """Notes what became of tasks that did not end well."""
 
     journal: Journal
@@ -91,8 +91,8 @@ def _batch_of(args: Sequence[Any]) -> Batch | None:
     return None
 
 
-def watch_casualties(settings: Settings) -> None:
+def watch_task_failures(settings: Settings) -> None:
     """Note the failures of this worker's tasks; contacts no server before the first."""
     state = connect_state(settings.state, socket_timeout=PATIENCE)
     broker = connect_state(settings.broker, socket_timeout=PATIENCE)
-    Casualties(make_journal(settings, state), Tries(state), PoisonList(broker), now_us).connect()
+    TaskFailureHandlers(make_journal(settings, state), Tries(state), PoisonList(broker), now_us).connect()

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.reader import DeadLetterReader
 from models.database.flush.writer import FlushWriter
 from models.database.partitions import EventPartitions
 from models.database.progress import ProgressReader
@@ -28,7 +28,7 @@ from models.state.event_log import ShardLog
 from models.state.fleet.histories import ShardHistories
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.path_state import PathState
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 from models.state.progress.records import Records
 from models.state.queue.attempts import Tries
@@ -45,7 +45,7 @@ from tasks.audit.published_rules import make_auditor
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.dead_letters.count import DepthKeeper
 from tasks.dead_letters.undeliverable import PoisonDrain
-from tasks.dead_letters.writer import Burials
+from tasks.dead_letters.writer import DeadLetterWriter
 from tasks.flush.eviction import Evictor, Marks
 from tasks.flush.flusher import Flusher
 from tasks.flush.reader import ShardChanges
@@ -117,15 +117,15 @@ class _Parts:
         self.settings = settings
         self.redis = connect_state(settings.state)
         self.engine = connect_database(settings.database_url, application="questline-worker")
-        self.meters = Meters(self.redis)
+        self.metrics = Metrics(self.redis)
         self.records = make_records(settings, self.redis)
         self.writer = FlushWriter(self.engine, batch_size=settings.db_batch_size)
         self.journal = make_journal(settings, self.redis)
         self.path = PathState(self.redis, settings.max_lateness)
         self.tries = Tries(self.redis)
         self.publisher = BatchPublisher(app)
-        self.retries = Retries(self.meters)
-        self.burials = Burials(self.retries.wrap(self.writer), self.meters)
+        self.retries = Retries(self.metrics)
+        self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
 
 
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
@@ -133,22 +133,22 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     parts = _Parts(settings, app)
     source = rule_source(settings, parts.redis, document, now_us)
     watcher = PublicationsWatcher(source)
-    watch = make_history_watch(settings, parts.redis, parts.engine, parts.meters, _waker(parts))
+    watch = make_history_watch(settings, parts.redis, parts.engine, parts.metrics, _waker(parts))
     runtime = Runtime(
         applier=_make_applier(parts, CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))),
-        flusher=parts.retries.wrap(make_flusher(settings, parts.redis, parts.writer, watch, parts.meters)),
+        flusher=parts.retries.wrap(make_flusher(settings, parts.redis, parts.writer, watch, parts.metrics)),
         sweeper=_make_sweeper(parts),
         poison=PoisonDrain(
-            parts.retries.wrap(PoisonList(connect_state(settings.broker))), parts.burials, settings.shards
+            parts.retries.wrap(PoisonList(connect_state(settings.broker))), parts.dead_letter_writer, settings.shards
         ),
         rules=source,
         partitions=parts.retries.wrap(EventPartitions(parts.engine, settings)),
-        dead_letters=DepthKeeper(parts.redis, LetterReader(parts.engine), now_us),
-        meters=parts.meters,
+        dead_letters=DepthKeeper(parts.redis, DeadLetterReader(parts.engine), now_us),
+        metrics=parts.metrics,
         path=parts.path,
         watcher=watcher,
     )
-    parts.meters.start()
+    parts.metrics.start()
     watcher.start()
     # What is loaded now lives as long as the process: the collector need not look at it again and again.
     gc.collect()
@@ -161,10 +161,10 @@ def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
         evaluator=_make_evaluator(parts, rules),
         journal=parts.journal,
         tries=parts.tries,
-        burials=parts.burials,
+        dead_letter_writer=parts.dead_letter_writer,
         ring=parts.publisher.hand_on,
         retries=parts.retries,
-        meters=parts.meters,
+        metrics=parts.metrics,
         now_us=now_us,
         path=parts.path,
         rerouter=Rerouter(parts.settings.shards, parts.journal, parts.publisher.ring, now_us),
@@ -178,8 +178,8 @@ def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
         enricher=Enricher(_retried(make_user_attributes(parts.settings, parts.redis, parts.engine), parts.retries)),
         records=parts.retries.wrap(parts.records),
         reader=parts.retries.wrap(ProgressReader(parts.engine, window=parts.settings.max_lateness)),
-        reporter=Reporter(parts.meters, clock),
-        meters=parts.meters,
+        reporter=Reporter(parts.metrics, clock),
+        metrics=parts.metrics,
         dirty_limit=EarlyFlush(parts.settings, parts.publisher, parts.redis, parts.records),
         now_us=clock,
         new_users=NewUsers(parts.redis),
@@ -191,7 +191,9 @@ def _retried(attributes: UserAttributes, retries: Retries) -> UserAttributes:
     return UserAttributes(retries.wrap(attributes.cache), retries.wrap(attributes.store), attributes.shards)
 
 
-def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: HistoryWatch, meters: Meters) -> Flusher:
+def make_flusher(
+    settings: Settings, redis: Redis, writer: FlushWriter, watch: HistoryWatch, metrics: Metrics
+) -> Flusher:
     """The flush, as the settings have it."""
     return Flusher(
         redis=redis,
@@ -207,17 +209,17 @@ def make_flusher(settings: Settings, redis: Redis, writer: FlushWriter, watch: H
         ),
         writer=writer,
         watch=watch,
-        meters=meters,
-        evictor=make_evictor(settings, redis, meters, Marks()),
+        metrics=metrics,
+        evictor=make_evictor(settings, redis, metrics, Marks()),
     )
 
 
-def make_evictor(settings: Settings, redis: Redis, meters: Meters, marks: Marks) -> Evictor:
+def make_evictor(settings: Settings, redis: Redis, metrics: Metrics, marks: Marks) -> Evictor:
     """What takes clean records out of Redis from one mark to the other."""
     return Evictor(
         memory=MemoryGauge(redis, settings.shards),
         evictions=Evictions(redis, settings.shards),
-        meters=meters,
+        metrics=metrics,
         marks=marks,
     )
 
@@ -226,7 +228,7 @@ def make_history_watch(
     settings: Settings,
     redis: Redis,
     engine: Engine,
-    meters: Meters,
+    metrics: Metrics,
     wake: Callable[[int], None] = leave_to_sweep,
 ) -> HistoryWatch:
     """What compares Redis with PostgreSQL, and resets shards; ``wake`` brings a worker to one that was reset."""
@@ -244,7 +246,7 @@ def make_history_watch(
         shards=settings.shards,
         now_us=StateClock(redis),
     )
-    return HistoryWatch(redis, engine, histories, resetter, meters, settings.shards)
+    return HistoryWatch(redis, engine, histories, resetter, metrics, settings.shards)
 
 
 def _waker(parts: _Parts) -> Callable[[int], None]:
@@ -267,11 +269,11 @@ def _make_sweeper(parts: _Parts) -> Sweeper:
         max_attempts=parts.settings.journal_max_attempts,
         journal=parts.journal,
         tries=parts.tries,
-        burials=parts.burials,
+        dead_letter_writer=parts.dead_letter_writer,
         queue_lengths=QueuePeek(parts.settings.broker).lengths,
         publish=parts.publisher.publish,
         retries=parts.retries,
-        meters=parts.meters,
+        metrics=parts.metrics,
         now_us=now_us,
     )
 

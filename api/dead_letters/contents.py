@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from models.database.flush.refused_rows import ROW_KINDS, read_refused
-from models.errors import MalformedBatchError, MalformedLetterError
+from models.errors import MalformedBatchError, MalformedDeadLetterError
 from models.events import unpack_unchecked
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 
 _JSON_FIELDS = frozenset({"payload", "attributes"})
 _OPTIONAL_TIMES = frozenset({"completed_at", "reached_at"})
@@ -23,7 +23,7 @@ def contents_of(kind: str, raw: bytes) -> Any:
         if kind == "batch":
             return [_fields(event) for event in unpack_unchecked(raw)]
         return _fields(read_refused(kind, raw)) if kind in ROW_KINDS else None
-    except (MalformedBatchError, MalformedLetterError, RecursionError):
+    except (MalformedBatchError, MalformedDeadLetterError, RecursionError):
         return None
 
 
@@ -51,13 +51,13 @@ def _json(text: bytes) -> Any:
 
 def _time(microseconds: int) -> str | int:
     try:
-        return moment(microseconds).astimezone(UTC).isoformat()
+        return to_datetime(microseconds).astimezone(UTC).isoformat()
     except OverflowError:
         return microseconds
 
 
 def _plain(value: Any) -> Any:
-    """Whatever a malformed letter may hold, in a form that JSON has."""
+    """Whatever a malformed dead letter may hold, in a form that JSON has."""
     kinds: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
         (bytes, lambda found: found.decode(errors="replace")),
         (Decimal, str),

@@ -1,8 +1,8 @@
 """Redriving: dead letters go their way once more, and are deleted when it is certain that they arrived.
 
 Events re-enter by the front door, under their own ids, so they count once however often they are redriven, and also
-where they had been applied after all. A letter is deleted only after the journal has its events, or in the transaction
-that writes its row; what is cut off between the two is redriven again without harm.
+where they had been applied after all. A dead letter is deleted only after the journal has its events, or in the
+transaction that writes its row; what is cut off between the two is redriven again without harm.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from typing import Protocol
 
 from api.database_threads import DatabaseThreads
 from api.dead_letters.shapes import RedriveReport, Refusal
-from models.database.dead_letters.changes import LetterChanges
-from models.database.dead_letters.filter import LetterFilter
-from models.database.dead_letters.reader import LetterHead, LetterReader, StoredLetter
+from models.database.dead_letters.changes import DeadLetterChanges
+from models.database.dead_letters.filter import DeadLetterFilter
+from models.database.dead_letters.reader import DeadLetterHead, DeadLetterReader, StoredDeadLetter
 from models.database.flush.refused_rows import ROW_KINDS, RowRewriter, read_refused
-from models.errors import MalformedBatchError, MalformedLetterError
+from models.errors import MalformedBatchError, MalformedDeadLetterError
 from models.events import Event, unpack_unchecked
 
 _ID_SHOWN = 256
-_LANES = 4
-"""Letters at a time: no more than the receiver has connections to PostgreSQL to spare."""
+_CONCURRENCY = 4
+"""Dead letters at a time: no more than the receiver has connections to PostgreSQL to spare."""
 _CAME_BACK = "it failed again while it was being redriven"
 
 
@@ -51,24 +51,25 @@ class TakeAgain(Protocol):
 class Redriver:
     """Redrives dead letters, a few at a time, which share their group commits, with no more of them in memory."""
 
-    take_again: TakeAgain
-    reader: LetterReader
-    changes: LetterChanges
+    reingest: TakeAgain
+    reader: DeadLetterReader
+    changes: DeadLetterChanges
     rewriter: RowRewriter
     threads: DatabaseThreads
 
-    async def redrive(self, wanted: LetterFilter, *, after: int, limit: int, dry_run: bool) -> RedriveReport:
-        """Redrive letters with greater ids than ``after``, the oldest first; with ``dry_run`` only look at them.
+    async def redrive(self, wanted: DeadLetterFilter, *, after: int, limit: int, dry_run: bool) -> RedriveReport:
+        """Redrive dead letters with greater ids than ``after``, the oldest first; with ``dry_run`` only look at them.
 
         Raises:
-            RetryableError: PostgreSQL or Redis did not answer, or the journal is full; the letters before it are done.
+            RetryableError: PostgreSQL or Redis did not answer, or the journal is full; the dead letters before it are
+                done.
         """
         report = RedriveReport()
         heads = await self.threads(self.reader.oldest, wanted, after=after, limit=limit)
-        for start in range(0, len(heads), _LANES):
-            lane = [self._one(head, report, dry_run=dry_run) for head in heads[start : start + _LANES]]
+        for start in range(0, len(heads), _CONCURRENCY):
+            calls = [self._one(head, report, dry_run=dry_run) for head in heads[start : start + _CONCURRENCY]]
             # All of them end before an error is raised: nothing goes on behind an answer.
-            for outcome in await asyncio.gather(*lane, return_exceptions=True):
+            for outcome in await asyncio.gather(*calls, return_exceptions=True):
                 if outcome is not None:
                     raise outcome
         last = heads[-1].id if heads else after
@@ -77,14 +78,14 @@ class Redriver:
         report.refused.sort(key=lambda refusal: refusal.id)
         return report
 
-    async def _one(self, head: LetterHead, report: RedriveReport, *, dry_run: bool) -> None:
-        letter = await self.threads(self.reader.letter, head.id)
-        if letter is None:  # somebody else was faster
+    async def _one(self, head: DeadLetterHead, report: RedriveReport, *, dry_run: bool) -> None:
+        dead_letter = await self.threads(self.reader.dead_letter, head.id)
+        if dead_letter is None:  # somebody else was faster
             return
         if head.kind == "batch":
-            refusal = await self._batch(letter, dry_run=dry_run)
+            refusal = await self._batch(dead_letter, dry_run=dry_run)
         elif head.kind in ROW_KINDS:
-            refusal = await self.threads(self._row, letter, dry_run=dry_run)
+            refusal = await self.threads(self._row, dead_letter, dry_run=dry_run)
         else:
             report.skipped += 1
             return
@@ -93,39 +94,39 @@ class Redriver:
         else:
             report.refused.append(refusal)
 
-    async def _batch(self, letter: StoredLetter, *, dry_run: bool) -> Refusal | None:
-        head = letter.head
+    async def _batch(self, dead_letter: StoredDeadLetter, *, dry_run: bool) -> Refusal | None:
+        head = dead_letter.head
         try:
-            events = unpack_unchecked(letter.raw)
+            events = unpack_unchecked(dead_letter.raw)
         except MalformedBatchError as error:
             return Refusal(id=head.id, code="malformed_batch", reason=str(error))
-        faults = await self.take_again(events, dry_run=dry_run)
+        faults = await self.reingest(events, dry_run=dry_run)
         bad = [(event, fault) for event, fault in zip(events, faults, strict=True) if fault is not None]
         if bad:
             return await self._keep(head, bad, len(events), dry_run=dry_run)
-        if dry_run or await self.threads(self.changes.settle, head):
+        if dry_run or await self.threads(self.changes.resolve, head):
             return None
         # Deleted by somebody else meanwhile, or one attempt older than what was redriven.
-        came_back = await self.threads(self.reader.letter, head.id)
+        came_back = await self.threads(self.reader.dead_letter, head.id)
         return Refusal(id=head.id, code="failed_again", reason=_CAME_BACK) if came_back else None
 
     async def _keep(
-        self, head: LetterHead, bad: Sequence[tuple[Event, Fault]], total: int, *, dry_run: bool
+        self, head: DeadLetterHead, bad: Sequence[tuple[Event, Fault]], total: int, *, dry_run: bool
     ) -> Refusal:
-        """Leave the letter with the events that were refused."""
+        """Leave the dead letter with the events that were refused."""
         if not dry_run and len(bad) < total:
             await self.threads(self.changes.narrow, head, [event for event, _ in bad])
         first, fault = bad[0]
         reason = f"{len(bad)} of {total} events, the first {str(first.event_id)[:_ID_SHOWN]}: {fault.message}"
         return Refusal(id=head.id, code=fault.code, reason=reason)
 
-    def _row(self, letter: StoredLetter, *, dry_run: bool) -> Refusal | None:
-        head = letter.head
+    def _row(self, dead_letter: StoredDeadLetter, *, dry_run: bool) -> Refusal | None:
+        head = dead_letter.head
         try:
             if dry_run:
-                read_refused(head.kind, letter.raw)
+                read_refused(head.kind, dead_letter.raw)
                 return None
-            words = self.rewriter.rewrite(letter)
-        except MalformedLetterError as error:
+            words = self.rewriter.rewrite(dead_letter)
+        except MalformedDeadLetterError as error:
             return Refusal(id=head.id, code="malformed_row", reason=str(error))
         return None if words is None else Refusal(id=head.id, code="refused_by_postgresql", reason=words)

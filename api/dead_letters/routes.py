@@ -1,6 +1,6 @@
 """Dead letters over HTTP, for operators: look at them, redrive or discard them.
 
-A caller of one tenant sees that tenant's letters; those without a tenant are for callers of all tenants only.
+A caller of one tenant sees that tenant's dead letters; those without a tenant are for callers of all tenants only.
 """
 
 from collections.abc import Awaitable
@@ -12,22 +12,22 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from api.database_threads import DatabaseThreads
 from api.dead_letters.shapes import (
+    DeadLetterDetails,
+    DeadLetterId,
+    DeadLetterPage,
+    DeadLetterSelection,
+    DeadLetterSummary,
     DiscardReport,
     Group,
     Groups,
-    Letter,
-    LetterId,
-    Letters,
     RedriveReport,
     Wanted,
-    WantedLetters,
     WantedPage,
-    WholeLetter,
 )
 from models.access import ALL_TENANTS
-from models.database.dead_letters.changes import LetterChanges
-from models.database.dead_letters.filter import LetterFilter
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.changes import DeadLetterChanges
+from models.database.dead_letters.filter import DeadLetterFilter
+from models.database.dead_letters.reader import DeadLetterReader
 from web.callers import Caller
 from web.problems import ProblemError
 
@@ -41,9 +41,9 @@ log = structlog.get_logger()
 
 
 class Redrive(Protocol):
-    """Sends letters their way once more, up to ``limit`` of them, the oldest first."""
+    """Sends dead letters their way once more, up to ``limit`` of them, the oldest first."""
 
-    def __call__(self, wanted: LetterFilter, *, after: int, limit: int, dry_run: bool) -> Awaitable[RedriveReport]:
+    def __call__(self, wanted: DeadLetterFilter, *, after: int, limit: int, dry_run: bool) -> Awaitable[RedriveReport]:
         """What became of them; raises a RetryableError where that had to stop, with what was done done."""
         ...
 
@@ -52,11 +52,11 @@ class Redrive(Protocol):
 class DeadLetterService:
     """What operators do with dead letters."""
 
-    reader: LetterReader
-    changes: LetterChanges
+    reader: DeadLetterReader
+    changes: DeadLetterChanges
 
-    def discard(self, wanted: LetterFilter, *, after: int, limit: int, dry_run: bool) -> DiscardReport:
-        """Delete letters, up to ``limit`` of them, the oldest first; with ``dry_run`` only count them.
+    def discard(self, wanted: DeadLetterFilter, *, after: int, limit: int, dry_run: bool) -> DiscardReport:
+        """Delete dead letters, up to ``limit`` of them, the oldest first; with ``dry_run`` only count them.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer.
@@ -74,7 +74,7 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: D
     _add_reading(router, service.reader, threads)
 
     @router.post("/v1/dead-letters/redrive", summary="Send dead letters their way once more")
-    async def redrive_letters(body: WantedLetters, caller: Caller) -> RedriveReport:
+    async def redrive_dead_letters(body: DeadLetterSelection, caller: Caller) -> RedriveReport:
         """Events enter the journal with their ids, so none counts twice; rows that PostgreSQL refused are written."""
         wanted = body.as_filter(_tenant(caller, body.tenant_id))
         report = await redrive(wanted, after=body.cursor or 0, limit=body.limit, dry_run=body.dry_run)
@@ -83,7 +83,7 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: D
         return report
 
     @router.post("/v1/dead-letters/discard", summary="Delete dead letters")
-    async def discard_letters(body: WantedLetters, caller: Caller) -> DiscardReport:
+    async def discard_dead_letters(body: DeadLetterSelection, caller: Caller) -> DiscardReport:
         """What they hold is gone for good: export them first."""
         wanted = body.as_filter(_tenant(caller, body.tenant_id))
         report = await threads(service.discard, wanted, after=body.cursor or 0, limit=body.limit, dry_run=body.dry_run)
@@ -94,13 +94,13 @@ def dead_letters_router(service: DeadLetterService, redrive: Redrive, threads: D
     return router
 
 
-def _add_reading(router: APIRouter, reader: LetterReader, threads: DatabaseThreads) -> None:
+def _add_reading(router: APIRouter, reader: DeadLetterReader, threads: DatabaseThreads) -> None:
     @router.get("/v1/dead-letters", summary="Dead letters, the newest first")
-    async def list_letters(asked: Annotated[WantedPage, Query()], caller: Caller) -> Letters:
+    async def list_dead_letters(asked: Annotated[WantedPage, Query()], caller: Caller) -> DeadLetterPage:
         wanted = asked.as_filter(_tenant(caller, asked.tenant_id))
         found = await threads(reader.newest, wanted, before=asked.cursor, limit=asked.limit)
         following = found[-1].id if len(found) == asked.limit else None
-        return Letters(letters=[Letter.of(head) for head in found], next=following)
+        return DeadLetterPage(letters=[DeadLetterSummary.of(head) for head in found], next=following)
 
     @router.get("/v1/dead-letters/groups", summary="Dead letters by their cause")
     async def list_groups(asked: Annotated[Wanted, Query()], caller: Caller) -> Groups:
@@ -110,11 +110,11 @@ def _add_reading(router: APIRouter, reader: LetterReader, threads: DatabaseThrea
     @router.get(
         "/v1/dead-letters/{letter_id}", summary="One dead letter with all that is known of it", responses=_UNKNOWN
     )
-    async def show_letter(letter_id: Annotated[LetterId, Path()], caller: Caller) -> WholeLetter:
-        found = await threads(reader.letter, letter_id, LetterFilter(tenant_id=_tenant(caller, None)))
+    async def show_dead_letter(letter_id: Annotated[DeadLetterId, Path()], caller: Caller) -> DeadLetterDetails:
+        found = await threads(reader.dead_letter, letter_id, DeadLetterFilter(tenant_id=_tenant(caller, None)))
         if found is None:
             raise ProblemError(404, "there is no such dead letter")
-        return WholeLetter.of_stored(found)
+        return DeadLetterDetails.of_stored(found)
 
 
 def _operator(caller: Caller) -> None:
@@ -127,7 +127,7 @@ def _operator(caller: Caller) -> None:
 
 
 def _tenant(caller: Caller, asked: str | None) -> str | None:
-    """The tenant whose letters the caller sees; None for those of all tenants and of none.
+    """The tenant whose dead letters the caller sees; None for those of all tenants and of none.
 
     Raises:
         AccessDeniedError: the caller is no operator of the tenant asked for.

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from api.dead_letters.contents import contents_of
-from models.database.dead_letters.filter import Kind, LetterFilter
-from models.database.dead_letters.reader import MAX_PAGE, LetterGroup, LetterHead, StoredLetter
+from models.database.dead_letters.filter import DeadLetterFilter, Kind
+from models.database.dead_letters.reader import MAX_PAGE, DeadLetterGroup, DeadLetterHead, StoredDeadLetter
 from models.exact import PRINTABLE
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
 Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-LetterId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+DeadLetterId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 MAX_IDS = 1_000
 
 
@@ -24,7 +24,7 @@ def _is_text(value: Any) -> Any:
     return value
 
 
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
+DateTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_is_text)]
 
 
 class Wanted(BaseModel):
@@ -40,40 +40,40 @@ class Wanted(BaseModel):
     shard: Annotated[int, Field(ge=0, le=1023)] | None = None
     batch_id: Text | None = None
     event_id: Text | None = Field(default=None, description="An event that is among the letter's.")
-    since: Moment | None = Field(default=None, description="Last seen then or later.")
-    until: Moment | None = Field(default=None, description="Last seen before then.")
+    since: DateTime | None = Field(default=None, description="Last seen then or later.")
+    until: DateTime | None = Field(default=None, description="Last seen before then.")
 
-    def as_filter(self, tenant_id: str | None) -> LetterFilter:
+    def as_filter(self, tenant_id: str | None) -> DeadLetterFilter:
         """The filter, for one tenant or for all."""
         asked = {name: getattr(self, name) for name in Wanted.model_fields}
-        return LetterFilter(**asked | {"tenant_id": tenant_id})
+        return DeadLetterFilter(**asked | {"tenant_id": tenant_id})
 
 
 class WantedPage(Wanted):
     """Which page of which dead letters."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
-    cursor: LetterId | None = Field(default=None, description="`next` of the page before.")
+    cursor: DeadLetterId | None = Field(default=None, description="`next` of the page before.")
 
 
-class WantedLetters(Wanted):
+class DeadLetterSelection(Wanted):
     """Dead letters to do something with: all that a filter finds, or those named."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    ids: Annotated[list[LetterId], Field(max_length=MAX_IDS)] | None = Field(
+    ids: Annotated[list[DeadLetterId], Field(max_length=MAX_IDS)] | None = Field(
         default=None, description="Only these letters; the filter holds for them too."
     )
     dry_run: bool = Field(default=False, description="Say what would happen, and change nothing.")
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="Letters of one request.")
-    cursor: LetterId | None = Field(default=None, description="`next` of the answer before.")
+    cursor: DeadLetterId | None = Field(default=None, description="`next` of the answer before.")
 
-    def as_filter(self, tenant_id: str | None) -> LetterFilter:
+    def as_filter(self, tenant_id: str | None) -> DeadLetterFilter:
         """The filter, for one tenant or for all, with the ids."""
         return super().as_filter(tenant_id)._replace(ids=self.ids)
 
 
-class Letter(BaseModel):
+class DeadLetterSummary(BaseModel):
     """A dead letter: something that could not be processed."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -95,12 +95,12 @@ class Letter(BaseModel):
     size: int = Field(description="Bytes of what could not be processed.")
 
     @classmethod
-    def of(cls, head: LetterHead) -> Self:
-        """The answer for one letter."""
+    def of(cls, head: DeadLetterHead) -> Self:
+        """The answer for one dead letter."""
         return cls.model_validate(head)
 
 
-class WholeLetter(Letter):
+class DeadLetterDetails(DeadLetterSummary):
     """A dead letter with all that is known of it."""
 
     traceback: str | None
@@ -108,8 +108,8 @@ class WholeLetter(Letter):
     raw: str = Field(description="What could not be processed, as base64.")
 
     @classmethod
-    def of_stored(cls, stored: StoredLetter) -> Self:
-        """The answer for one letter."""
+    def of_stored(cls, stored: StoredDeadLetter) -> Self:
+        """The answer for one dead letter."""
         more = {
             "traceback": stored.traceback,
             "contents": contents_of(stored.head.kind, stored.raw),
@@ -118,10 +118,10 @@ class WholeLetter(Letter):
         return cls.model_validate(stored.head._asdict() | more)
 
 
-class Letters(BaseModel):
+class DeadLetterPage(BaseModel):
     """A page of dead letters, the newest first."""
 
-    letters: list[Letter]
+    letters: list[DeadLetterSummary]
     next: int | None = Field(description="The cursor of the next page; null where this is the last.")
 
 
@@ -139,7 +139,7 @@ class Group(BaseModel):
     example: int = Field(description="The id of the newest of them.")
 
     @classmethod
-    def of(cls, group: LetterGroup) -> Self:
+    def of(cls, group: DeadLetterGroup) -> Self:
         """The answer for one group."""
         values = group._asdict()
         return cls.model_validate(values | {"count": values.pop("number")})
@@ -163,7 +163,7 @@ class Refusal(BaseModel):
 
 
 class RedriveReport(BaseModel):
-    """What became of the letters of one request."""
+    """What became of the dead letters of one request."""
 
     redriven: int = Field(default=0, description="Letters whose events are in the journal, or whose row is written.")
     refused: list[Refusal] = Field(default_factory=list, description="Letters that stay.")

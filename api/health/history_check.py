@@ -39,7 +39,7 @@ class HistoryCheck:
             )
 
     def _found(self, *, otherwise: bool) -> bool:
-        looking, self._under_way = self._under_way or self._look(), None  # whatever comes of it, it is told once
+        looking, self._under_way = self._under_way or self._poll(), None  # whatever comes of it, it is told once
         try:
             return looking.result(timeout=_PATIENCE_SECONDS)
         except FutureTimeoutError:
@@ -48,15 +48,15 @@ class HistoryCheck:
         except DatabaseUnavailableError:
             return otherwise
 
-    def _look(self) -> Future[bool]:
+    def _poll(self) -> Future[bool]:
         future: Future[bool] = Future()
 
-        def look() -> None:
+        def run() -> None:
             try:
                 found = compare(self._redis, self._engine, self._shards())
                 future.set_result(bool(found.of(Standing.DATABASE_BEHIND)))
             except Exception as error:  # noqa: BLE001 - raised again to whoever waits for it
                 future.set_exception(error)
 
-        Thread(target=look, name="history-check", daemon=True).start()
+        Thread(target=run, name="history-check", daemon=True).start()
         return future

@@ -33,7 +33,7 @@ from models.errors import (
 from models.events import Event, pack_batch
 from models.fleet.probes import Station, probe_event
 from models.secrets import without_passwords
-from models.state.fleet.path_state import PathState, Place, Report
+from models.state.fleet.path_state import BatchStatus, PathState, Report
 from models.state.queue.attempts import Tries
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
@@ -162,7 +162,7 @@ class PathProbe:
                 self.recall()
             if self._sent:
                 if monotonic() - self._looked_at >= self._pause():
-                    self._look()
+                    self._poll()
             elif monotonic() >= self._next_at:
                 self._begin()
         except StateUnavailableError as error:
@@ -215,11 +215,11 @@ class PathProbe:
         except BrokerUnavailableError as error:
             parts.path.note_fault(Station.BROKER, error, now)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._looked_at = monotonic()
         parts = self._parts
-        places = parts.path.places({shard: one.batch_id for shard, one in self._sent.items()})
-        waiting, fault = self._arrived(places)
+        statuses = parts.path.statuses({shard: one.batch_id for shard, one in self._sent.items()})
+        waiting, fault = self._arrived(statuses)
         done = {shard: one for shard, one in self._sent.items() if shard not in waiting}
         # Of a user's set of ids the newest stays: a set that is empty is no set.
         parts.path.forget_ids({s: self._arrived_last[s] for s in done if s in self._arrived_last}, parts.now_us())
@@ -232,18 +232,20 @@ class PathProbe:
         station = min(waiting.values(), key=list(Station).index)
         shards = sorted(shard for shard, at in waiting.items() if at == station)
         self._take(self._failing(station, shards, fault if station == Station.DATABASE else None))
-        lost = [shard for shard in shards if places[shard] is Place.GONE and self._is_lost(shard)]
+        lost = [shard for shard in shards if statuses[shard] is BatchStatus.GONE and self._is_lost(shard)]
         if lost:
             self._send(lost)
 
-    def _arrived(self, places: Mapping[int, Place]) -> tuple[dict[int, Station], DatabaseUnavailableError | None]:
+    def _arrived(
+        self, statuses: Mapping[int, BatchStatus]
+    ) -> tuple[dict[int, Station], DatabaseUnavailableError | None]:
         """The stations of the probes that have not arrived, and why PostgreSQL could not be asked for the others."""
         waiting = {
-            shard: Station.WORKER if place is Place.READY else Station.APPLY
-            for shard, place in places.items()
-            if place is not Place.GONE
+            shard: Station.WORKER if status is BatchStatus.READY else Station.APPLY
+            for shard, status in statuses.items()
+            if status is not BatchStatus.GONE
         }
-        gone = [shard for shard, place in places.items() if place is Place.GONE]
+        gone = [shard for shard, status in statuses.items() if status is BatchStatus.GONE]
         if not gone:
             return waiting, None
         try:

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 1.5
 log = structlog.get_logger()
 
 
-class Question:
+class Dependency:
     """One check, and its last answer. Safe to use from several threads."""
 
     def __init__(self, name: str, check: Check, clock: Callable[[], float] = monotonic) -> None:
@@ -71,20 +71,20 @@ class Question:
         self._answer = answer
 
 
-class Pulse:
+class ReadinessProbe:
     """All that stands behind the process. Without what is ``needed`` no event can be accepted; the rest may be away."""
 
     def __init__(
         self, needed: Mapping[str, Check], useful: Mapping[str, Check], *, clock: Callable[[], float] = monotonic
     ) -> None:
         self._needed = frozenset(needed)
-        self._questions = {name: Question(name, check, clock) for name, check in {**needed, **useful}.items()}
+        self._dependencies = {name: Dependency(name, check, clock) for name, check in {**needed, **useful}.items()}
 
     def answers(self) -> dict[str, str]:
         """``ok``, or what is wrong, by dependency."""
-        for question in self._questions.values():
-            question.ask()
-        return {name: question.answer() for name, question in self._questions.items()}
+        for dependency in self._dependencies.values():
+            dependency.ask()
+        return {name: dependency.answer() for name, dependency in self._dependencies.items()}
 
     def can_accept(self, answers: Mapping[str, str]) -> bool:
         """Whether all that is needed answered well."""

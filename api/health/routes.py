@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from api.health.readiness import OK, Pulse
+from api.health.readiness import OK, ReadinessProbe
 
 
 class Alive(BaseModel):
@@ -25,7 +25,7 @@ class Readiness(BaseModel):
     checks: dict[str, str] = Field(description="ok, or what is wrong, by dependency")
 
 
-def health_router(pulse: Pulse, *, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
+def health_router(readiness: ReadinessProbe, *, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
     """``/healthz`` and ``/readyz``. A process that is ``stopping`` is alive, but sends new work elsewhere."""
     router = APIRouter(tags=["health"])
 
@@ -41,8 +41,8 @@ def health_router(pulse: Pulse, *, stopping: Callable[[], bool] = lambda: False)
             response.status_code = 503
             return Readiness(status="unavailable", checks={"process": "stopping"})
         # Not in the threads that requests share: those may all be waiting for what this is to tell of.
-        answers = await asyncio.to_thread(pulse.answers)
-        if not pulse.can_accept(answers):
+        answers = await asyncio.to_thread(readiness.answers)
+        if not readiness.can_accept(answers):
             response.status_code = 503
             return Readiness(status="unavailable", checks=answers)
         degraded = any(answer != OK for answer in answers.values())

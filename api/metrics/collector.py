@@ -24,7 +24,7 @@ from models.state.checks.memory import read_memory
 from models.state.connection import state_errors
 from models.state.dead_letter_count import read_depth
 from models.state.fleet.histories import read_histories
-from models.state.keys import METERS, shard_keys
+from models.state.keys import METRICS, shard_keys
 from models.state.progress.records import Records
 from models.state.queue.journal import Journal
 
@@ -56,7 +56,7 @@ class FleetCollector(Collector):
         yield labelled_gauge(metrics.BUILD, [((version("questline"), python_version()), 1)])
         try:
             with state_errors():
-                fields: Any = self.redis.hgetall(METERS)
+                fields: Any = self.redis.hgetall(METRICS)
             counted = {name.decode(): float(value) for name, value in fields.items()}
             found = [
                 *counted_families(counted),
@@ -79,7 +79,7 @@ class FleetCollector(Collector):
             for shard in range(self.shards):
                 pipeline.hmget(shard_keys(shard).counts, "applied", "duplicate")
             counts = pipeline.execute()
-        applied, duplicate = (sum(int(row[place] or 0) for row in counts) for place in (0, 1))
+        applied, duplicate = (sum(int(row[index] or 0) for row in counts) for index in (0, 1))
         yield counter(metrics.EVENTS_PROCESSED, [(None, applied)])
         yield counter(metrics.EVENTS_DUPLICATE, [(None, duplicate)])
 
@@ -108,7 +108,7 @@ class FleetCollector(Collector):
     def _depth(self) -> Iterator[Metric]:
         with state_errors():
             depth = read_depth(self.redis)
-        yield labelled_gauge(metrics.DEAD_LETTER_DEPTH, depth.letters.items())
+        yield labelled_gauge(metrics.DEAD_LETTER_DEPTH, depth.dead_letters.items())
         # Where nobody has counted, since Redis is new or was wiped, an age of 0 would hide that nobody does.
         age = self._age(depth.counted_at) if depth.counted_at else inf
         yield gauge(metrics.DEAD_LETTERS_COUNTED, age)

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from api.progress.shapes import GoalProgress, Number, PartProgress, Status
 from models.attributes import Attributes, zone_of
-from models.rules.calendar import moment, period_key
+from models.rules.calendar import period_key, to_datetime
 from models.rules.challenge_file.rule_text import expression_of
 from models.rules.fields import in_segments
 from models.rules.goals import Goal, Publications
-from models.rules.graph import lock_id, node_id
+from models.rules.graph import gate_id, node_id
 from models.rules.operators import progress_of
 from models.rules.rows import Row
 from models.rules.rule import USER_ZONE, Rule
@@ -93,13 +93,13 @@ class UserView:
             progress=_progress(goal.rule, row),
             target=_plain(goal.rule.target),
             status=status,
-            completed_at=moment(row.completed_at) if row and row.completed_at else None,
+            completed_at=to_datetime(row.completed_at) if row and row.completed_at else None,
             locked=status != "completed" and self._is_locked(goal),
             prerequisites=[other for other in goal.prerequisites if other not in self._unseen],
             hidden=goal.hidden,
             secret=goal.secret,
-            active_from=None if goal.active_from is None else moment(goal.active_from),
-            active_until=None if goal.active_until is None else moment(goal.active_until),
+            active_from=None if goal.active_from is None else to_datetime(goal.active_from),
+            active_until=None if goal.active_until is None else to_datetime(goal.active_until),
             parts=list(self._parts(goal, goal.goal_id, goal.rule)),
             rule_version=rule_version if self._versioned or row else None,
         )
@@ -108,7 +108,7 @@ class UserView:
         if all(other in self._completed for other in goal.prerequisites):
             return False
         # The lock remembers what rows of past periods, which are not read, once said.
-        return lock_id(goal.goal_id) not in self._completed
+        return gate_id(goal.goal_id) not in self._completed
 
     def _as_of_version(self, goal: Goal, row: Row | None) -> tuple[Goal, Row | None]:
         """The version of the goal that a row is to be read by, and the row as far as it still counts."""
@@ -130,11 +130,11 @@ class UserView:
         composite = self._by_key.get((own_id, ""))
         # A composite remembers of its parts what rows of past periods, which are not read, once said.
         times = composite.state[1:] if composite and composite.rule_version == goal.version else []
-        for place, part in enumerate(rule.of, start=1):
+        for index, part in enumerate(rule.of, start=1):
             if isinstance(part, str):
-                yield self._goal_part(part, done=any(times[place - 1 : place]))
+                yield self._goal_part(part, done=any(times[index - 1 : index]))
             else:
-                yield self._rule_part(goal, node_id(own_id, place), part)
+                yield self._rule_part(goal, node_id(own_id, index), part)
 
     def _rule_part(self, goal: Goal, part_id: str, rule: Rule) -> PartProgress:
         row = self._by_key.get((part_id, ""))

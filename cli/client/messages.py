@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.events import Event
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 
 LOGIN, STATISTIC = "login", "statistic:"
 """The event type of a login, and how those of statistics begin."""
@@ -26,7 +26,7 @@ def grpc_message(event: Event) -> tuple[str, bytes]:
         "id": event.event_id,
         "namespace": event.tenant_id,
         "user_id": event.user_id,
-        "timestamp": moment(event.occurred_at).isoformat(),
+        "timestamp": to_datetime(event.occurred_at).isoformat(),
     }
     if event.event_type == LOGIN:
         return LOGIN_METHOD, UserLoggedIn(name="userLoggedIn", **outer).SerializeToString()

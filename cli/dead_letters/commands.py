@@ -14,16 +14,16 @@ import typer
 
 from cli.client.running import running_settings
 from cli.database.connection import open_database
-from cli.dead_letters.export import export_letters
+from cli.dead_letters.export import export_dead_letters
 from cli.dead_letters.options import takes_filter
-from cli.dead_letters.views import groups_table, head_data, letter_data, letter_text, letters_table
+from cli.dead_letters.views import dead_letter_data, dead_letter_text, dead_letters_table, groups_table, head_data
 from cli.output.progress_bars import progress_bars
 from cli.output.tables import print_table
 from cli.output.text import escaped, json_text
 from config.settings import Settings
-from models.database.dead_letters.changes import LetterChanges
-from models.database.dead_letters.filter import LetterFilter
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.changes import DeadLetterChanges
+from models.database.dead_letters.filter import DeadLetterFilter
+from models.database.dead_letters.reader import DeadLetterReader
 from models.errors import PermanentError
 
 dlq = typer.Typer(help="Look at dead letters, redrive or discard them.", no_args_is_help=True, add_completion=False)
@@ -36,27 +36,27 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen,
 
 @dlq.command("list")
 @takes_filter
-def list_letters(
+def list_dead_letters(
     *,
-    wanted: LetterFilter,
+    wanted: DeadLetterFilter,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Letters at most, the newest first.")] = 50,
     as_json: _Json = False,
 ) -> None:
     """List dead letters, the newest first."""
-    with _letters() as (reader, _):
+    with _dead_letters() as (reader, _):
         heads, total = list(_newest(reader, wanted, limit)), reader.count(wanted)
     if as_json:
         typer.echo(json_text({"letters": [head_data(head) for head in heads], "total": total}))
         return
-    print_table(letters_table(heads))
+    print_table(dead_letters_table(heads))
     typer.echo(f"{len(heads)} of {total} dead letters")
 
 
 @dlq.command("groups")
 @takes_filter
-def list_groups(*, wanted: LetterFilter, as_json: _Json = False) -> None:
+def list_groups(*, wanted: DeadLetterFilter, as_json: _Json = False) -> None:
     """Count dead letters by their cause."""
-    with _letters() as (reader, _):
+    with _dead_letters() as (reader, _):
         groups = reader.groups(wanted)
     if as_json:
         found = [group._asdict() | {"count": group.number} for group in groups]
@@ -69,33 +69,33 @@ def list_groups(*, wanted: LetterFilter, as_json: _Json = False) -> None:
 
 
 @dlq.command("show")
-def show_letter(
+def show_dead_letter(
     *, letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)], as_json: _Json = False
 ) -> None:
     """Show one dead letter with all that is known of it."""
-    with _letters() as (reader, _):
-        letter = reader.letter(letter_id)
-    if letter is None:
+    with _dead_letters() as (reader, _):
+        dead_letter = reader.dead_letter(letter_id)
+    if dead_letter is None:
         raise PermanentError(f"there is no dead letter {letter_id}")
-    typer.echo(json_text(letter_data(letter)) if as_json else escaped(letter_text(letter)))
+    typer.echo(json_text(dead_letter_data(dead_letter)) if as_json else escaped(dead_letter_text(dead_letter)))
 
 
 @dlq.command("export")
 @takes_filter
 def export(
     *,
-    wanted: LetterFilter,
+    wanted: DeadLetterFilter,
     output: Annotated[
         typer.FileTextWrite, typer.Option("--output", "-o", encoding="utf-8", help="A file; stdout where not given.")
     ] = "-",  # type: ignore[assignment] # Typer opens what the text names
     limit: _Limit = None,
 ) -> None:
     """Write dead letters as JSON lines, the oldest first: all that is known, with what they hold as base64."""
-    with _letters() as (reader, _), progress_bars() as bars:
+    with _dead_letters() as (reader, _), progress_bars() as bars:
         total = _bounded(reader.count(wanted), limit)
         bar = bars.add_task("letters", total=total)
         written = 0
-        for line in export_letters(reader, wanted, limit):
+        for line in export_dead_letters(reader, wanted, limit):
             output.write(f"{line}\n")
             written += 1
             bars.advance(bar)
@@ -106,14 +106,14 @@ def export(
 @takes_filter
 def discard(
     *,
-    wanted: LetterFilter,
+    wanted: DeadLetterFilter,
     limit: _Limit = None,
     dry_run: _DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Delete dead letters for good; asks where there are several. Export them first."""
-    with _letters() as (reader, changes):
+    with _dead_letters() as (reader, changes):
         found = _bounded(reader.count(wanted), limit)
         if found > 1 and not dry_run and not yes:
             typer.confirm(f"Delete {found} dead letters for good?", abort=True, err=True)
@@ -126,17 +126,19 @@ def discard(
 
 @dlq.command("redrive")
 @takes_filter
-def redrive(*, wanted: LetterFilter, limit: _Limit = None, dry_run: _DryRun = False, as_json: _Json = False) -> None:
+def redrive(
+    *, wanted: DeadLetterFilter, limit: _Limit = None, dry_run: _DryRun = False, as_json: _Json = False
+) -> None:
     """Send dead letters their way once more, through the running receiver; exit code 1 where some are refused.
 
     Events keep their ids, so none counts twice.
     """
-    from cli.dead_letters.redrive import redrive_letters  # noqa: PLC0415 - an HTTP client only where one is used
+    from cli.dead_letters.redrive import redrive_dead_letters  # noqa: PLC0415 - an HTTP client only where one is used
 
     settings = running_settings(Settings())
     with progress_bars() as bars:
         bar = bars.add_task("letters", total=None)
-        report = redrive_letters(
+        report = redrive_dead_letters(
             settings,
             wanted,
             limit,
@@ -149,17 +151,17 @@ def redrive(*, wanted: LetterFilter, limit: _Limit = None, dry_run: _DryRun = Fa
 
 
 @contextmanager
-def _letters() -> Iterator[tuple[LetterReader, LetterChanges]]:
+def _dead_letters() -> Iterator[tuple[DeadLetterReader, DeadLetterChanges]]:
     with open_database(running_settings(Settings()), "questline-dlq") as engine:
-        yield LetterReader(engine), LetterChanges(engine)
+        yield DeadLetterReader(engine), DeadLetterChanges(engine)
 
 
-def _newest(reader: LetterReader, wanted: LetterFilter, limit: int) -> Iterator[Any]:
+def _newest(reader: DeadLetterReader, wanted: DeadLetterFilter, limit: int) -> Iterator[Any]:
     return islice(reader.all_newest(wanted), limit)
 
 
-def _discard(reader: LetterReader, changes: LetterChanges, wanted: LetterFilter, total: int) -> int:
-    """Delete up to ``total`` letters, a page at a time."""
+def _discard(reader: DeadLetterReader, changes: DeadLetterChanges, wanted: DeadLetterFilter, total: int) -> int:
+    """Delete up to ``total`` dead letters, a page at a time."""
     deleted, after = 0, 0
     with progress_bars() as bars:
         bar = bars.add_task("letters", total=total)

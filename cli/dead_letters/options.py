@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output.times import read_moment
-from models.database.dead_letters.filter import Kind, LetterFilter
+from cli.output.times import read_datetime
+from models.database.dead_letters.filter import DeadLetterFilter, Kind
 
 
-def _moment(option: str) -> Callable[[Any], datetime | None]:
+def _datetime_option(option: str) -> Callable[[Any], datetime | None]:
     def read(given: Any) -> datetime | None:
-        return given if given is None or isinstance(given, datetime) else read_moment(str(given), option)
+        return given if given is None or isinstance(given, datetime) else read_datetime(str(given), option)
 
     return read
 
@@ -32,10 +32,13 @@ _Batch = Annotated[str | None, typer.Option("--batch-id", help="Of this batch.")
 _Event = Annotated[str | None, typer.Option("--event-id", help="With this event.")]
 _Since = Annotated[
     datetime | None,
-    typer.Option("--since", parser=_moment("--since"), metavar="TIME", help="Last seen at this time or later."),
+    typer.Option(
+        "--since", parser=_datetime_option("--since"), metavar="TIME", help="Last seen at this time or later."
+    ),
 ]
 _Until = Annotated[
-    datetime | None, typer.Option("--until", parser=_moment("--until"), metavar="TIME", help="Last seen before it.")
+    datetime | None,
+    typer.Option("--until", parser=_datetime_option("--until"), metavar="TIME", help="Last seen before it."),
 ]
 
 
@@ -52,8 +55,8 @@ def _wanted(
     event_id: _Event = None,
     since: _Since = None,
     until: _Until = None,
-) -> LetterFilter:
-    return LetterFilter(
+) -> DeadLetterFilter:
+    return DeadLetterFilter(
         tenant_id, user_id, kind, reason, task, shard, batch_id, event_id, since, until, sorted(ids) if ids else None
     )
 

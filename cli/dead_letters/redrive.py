@@ -9,17 +9,17 @@ from tenacity import retry, retry_if_result, stop_after_attempt, wait_fixed
 from cli.client.http import Answer, call
 from cli.client.running import addresses
 from config.settings import Settings
-from models.database.dead_letters.filter import LetterFilter
+from models.database.dead_letters.filter import DeadLetterFilter
 
 PAGE = 20
-"""Letters of one request, so that it ends well before the client's time limit."""
+"""Dead letters of one request, so that it ends well before the client's time limit."""
 _PATIENCE, _BETWEEN_SECONDS = 30, 2
 """Tries of a page while the receiver answers 503 or 429, and what is between them: a full journal empties."""
 
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of all letters."""
+    """What became of all dead letters."""
 
     redriven: int = 0
     refused: list[dict[str, Any]] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Redriven:
 
     @property
     def done(self) -> int:
-        """How many letters were looked at."""
+        """How many dead letters were looked at."""
         return self.redriven + len(self.refused) + self.skipped
 
     def add(self, answer: dict[str, Any]) -> None:
@@ -53,15 +53,15 @@ class Redriven:
             yield f"{self.left} are left"
 
 
-def redrive_letters(
+def redrive_dead_letters(
     settings: Settings,
-    wanted: LetterFilter,
+    wanted: DeadLetterFilter,
     limit: int | None,
     *,
     dry_run: bool,
     on_done: Callable[[int, int], None],
 ) -> Redriven:
-    """Redrive letters, the oldest first; ``on_done`` hears how many are done of how many.
+    """Redrive dead letters, the oldest first; ``on_done`` hears how many are done of how many.
 
     Raises:
         ReceiverUnavailableError: the receiver does not answer, or 503 or 429 for a minute; what is done is done.
@@ -91,6 +91,6 @@ def _ask(url: str, body: dict[str, Any], key: str | None) -> Answer:
     return call("POST", url, body, key=key)
 
 
-def _body(wanted: LetterFilter) -> dict[str, Any]:
+def _body(wanted: DeadLetterFilter) -> dict[str, Any]:
     given = {name: value for name, value in wanted._asdict().items() if value is not None}
     return given | {name: given[name].isoformat() for name in ("since", "until") if name in given}

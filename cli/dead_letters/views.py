@@ -10,42 +10,42 @@ from rich.table import Table
 from rich.text import Text
 
 from api.dead_letters.contents import contents_of
-from models.database.dead_letters.reader import LetterGroup, LetterHead, StoredLetter
+from models.database.dead_letters.reader import DeadLetterGroup, DeadLetterHead, StoredDeadLetter
 
 _ERROR_SHOWN = 100
-_WHOLE = frozenset({"Id", "Letters", "Example", "Last seen", "First and last seen"})
+_WHOLE = frozenset({"Id", "DeadLetterPage", "Example", "Last seen", "First and last seen"})
 """Columns that are not wrapped, however narrow the terminal."""
 
 
-def head_data(head: LetterHead) -> dict[str, Any]:
-    """A letter as JSON, without its bytes."""
+def head_data(head: DeadLetterHead) -> dict[str, Any]:
+    """A dead letter as JSON, without its bytes."""
     return head._asdict() | {"first_seen": head.first_seen.isoformat(), "last_seen": head.last_seen.isoformat()}
 
 
-def letter_data(letter: StoredLetter) -> dict[str, Any]:
-    """A letter as JSON, with all that is known of it; the bytes as base64."""
-    return head_data(letter.head) | {
-        "traceback": letter.traceback,
-        "contents": contents_of(letter.head.kind, letter.raw),
-        "raw": b64encode(letter.raw).decode(),
+def dead_letter_data(dead_letter: StoredDeadLetter) -> dict[str, Any]:
+    """A dead letter as JSON, with all that is known of it; the bytes as base64."""
+    return head_data(dead_letter.head) | {
+        "traceback": dead_letter.traceback,
+        "contents": contents_of(dead_letter.head.kind, dead_letter.raw),
+        "raw": b64encode(dead_letter.raw).decode(),
     }
 
 
-def letter_text(letter: StoredLetter) -> str:
-    """A letter for people: its facts, its traceback, and what it holds."""
-    facts = head_data(letter.head)
+def dead_letter_text(dead_letter: StoredDeadLetter) -> str:
+    """A dead letter for people: its facts, its traceback, and what it holds."""
+    facts = head_data(dead_letter.head)
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {_shown(value)}" for name, value in facts.items()]
-    if letter.traceback:
-        lines += ["", "traceback", letter.traceback.rstrip()]
-    contents = contents_of(letter.head.kind, letter.raw)
+    if dead_letter.traceback:
+        lines += ["", "traceback", dead_letter.traceback.rstrip()]
+    contents = contents_of(dead_letter.head.kind, dead_letter.raw)
     if contents is None:
-        return "\n".join([*lines, "", "bytes, as base64", b64encode(letter.raw).decode()])
+        return "\n".join([*lines, "", "bytes, as base64", b64encode(dead_letter.raw).decode()])
     return "\n".join([*lines, "", "contents", json.dumps(contents, indent=2, ensure_ascii=False)])
 
 
-def letters_table(heads: Sequence[LetterHead]) -> Table:
-    """Letters in rows."""
+def dead_letters_table(heads: Sequence[DeadLetterHead]) -> Table:
+    """Dead letters in rows."""
     table = _table("Id", "Last seen", "Cause", "Whose", "Error")
     for head in heads:
         whose = Text(f"{head.tenant_id or '-'}\n{head.user_id or '-'}")
@@ -53,7 +53,7 @@ def letters_table(heads: Sequence[LetterHead]) -> Table:
     return table
 
 
-def groups_table(groups: Sequence[LetterGroup]) -> Table:
+def groups_table(groups: Sequence[DeadLetterGroup]) -> Table:
     """Causes in rows."""
     table = _table("Letters", "First and last seen", "Cause", "Example", "Error")
     for group in groups:
@@ -70,7 +70,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _cause(found: LetterHead | LetterGroup) -> Text:
+def _cause(found: DeadLetterHead | DeadLetterGroup) -> Text:
     """Kind, reason and task; as Text, because what comes from outside is no markup of Rich's."""
     return Text("\n".join(filter(None, (f"{found.kind} {found.reason}", found.task))))
 

@@ -21,7 +21,7 @@ from models.state.event_log import ShardLog
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.fleet.presence import Presence
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
 
 
@@ -91,7 +91,7 @@ def _drain(settings: Settings, engine: Engine) -> Drain:
     def purge(shards: int) -> None:
         broker.delete(*map(queue_for, range(shards)))
 
-    writer, meters = FlushWriter(engine, batch_size=settings.db_batch_size), Meters(redis)
-    watch = make_history_watch(settings, redis, engine, meters)
-    flusher = make_flusher(settings, redis, writer, watch, meters)
+    writer, metrics = FlushWriter(engine, batch_size=settings.db_batch_size), Metrics(redis)
+    watch = make_history_watch(settings, redis, engine, metrics)
+    flusher = make_flusher(settings, redis, writer, watch, metrics)
     return Drain(left, flusher.flush, purge, flusher.mark)

@@ -14,7 +14,7 @@ from config.settings import Settings
 from models.fleet.histories import Standing
 from models.installation.joining import bring_up, shared_to_write
 from models.state.connection import connect_state
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.stores.standings import Comparison, Difference
 from tasks.histories.reset import ResetReport
 from tasks.histories.watch import HistoryWatch
@@ -61,9 +61,9 @@ def _watch(stack: ExitStack, *, dry_run: bool) -> HistoryWatch:
     settings = shared_to_write(settings)
     engine = stack.enter_context(log_database(settings))
     redis = stack.enter_context(closing(connect_state(settings.state)))
-    meters = Meters(redis)
-    stack.callback(meters.push)
-    return make_history_watch(settings, redis, engine, meters)
+    metrics = Metrics(redis)
+    stack.callback(metrics.push)
+    return make_history_watch(settings, redis, engine, metrics)
 
 
 def _ask(found: Comparison, *, yes: bool) -> None:

@@ -10,7 +10,7 @@ _LEFT_BY_JSON = re.compile(r"[^\x00-\x7e]")
 # Controls; formats, such as those that turn the direction of a text or have no width; halves of surrogate pairs; and
 # separators of lines.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Letters and marks that nothing is shown of. U+FE0F stays: it makes a sign an emoji.
+# Dead letters and marks that nothing is shown of. U+FE0F stays: it makes a sign an emoji.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0e\uffa0\U000e0100-\U000e01ef]")
 _TWO_DIGITS, _FOUR_DIGITS = 0xFF, 0xFFFF
 

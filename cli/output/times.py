@@ -5,7 +5,7 @@ from datetime import datetime
 import typer
 
 
-def read_moment(text: str, option: str) -> datetime:
+def read_datetime(text: str, option: str) -> datetime:
     """A time such as ``2026-12-01T00:00:00Z``; ``option`` is whose value it is.
 
     Raises:

@@ -28,7 +28,7 @@ def receiver() -> None:
     member = Member(settings, "receiver", on_change=parts.follower.take_up)
     membership_thread = membership(member)
     membership_thread.start()
-    parts.meters.start()
+    parts.metrics.start()
     parts.watcher.start()
     with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
         parts.probe.recall()
@@ -38,16 +38,16 @@ def receiver() -> None:
         Receiver(
             settings=settings,
             committer=parts.committer,
-            meters=parts.meters,
+            metrics=parts.metrics,
             gate=parts.probe,
-            ready=parts.pulse.is_ready,
-            routers=lambda intake: [
+            ready=parts.readiness.is_ready,
+            routers=lambda pipeline: [
                 progress_router(parts.progress, parts.threads),
                 attributes_router(parts.attributes, parts.threads),
-                health_router(parts.pulse, stopping=lambda: stopping.asked),
-                parts.dead_letters(intake),
+                health_router(parts.readiness, stopping=lambda: stopping.asked),
+                parts.dead_letters(pipeline),
             ],
-            door=parts.door,
+            authenticator=parts.authenticator,
             quotas=parts.quotas,
             stopping=stopping,
         ).run()
@@ -58,4 +58,4 @@ def receiver() -> None:
         member.leave()
         parts.watcher.stop()
         parts.keys.stop()
-        parts.meters.stop()
+        parts.metrics.stop()

@@ -27,7 +27,7 @@ from models.installation.member import Member, membership
 from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
 from models.state.fleet.beat_lease import BeatLease
-from models.state.fleet.heartbeats import Ticks
+from models.state.fleet.heartbeats import Heartbeats
 from tasks import runtime
 from web.authentication.authenticator import check_address
 from web.server.tls import certificate_of
@@ -37,7 +37,7 @@ from worker.logs import configure_logs
 from worker.membership import join_as_worker
 from worker.memory_watch import memory_watch
 from worker.scheduler import leased_scheduler
-from worker.task_failures import watch_casualties
+from worker.task_failures import watch_task_failures
 from worker.wiring import build_runtime, read_challenges
 
 _LEASE_TIMEOUT = 2.0
@@ -66,11 +66,11 @@ def worker(
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, document))
     join_as_worker(app, Member(settings, "maintenance" if maintenance else "worker"))
-    watch_casualties(settings)
+    watch_task_failures(settings)
     if maintenance:
         signals.worker_ready.connect(_warm_up, weak=False)
         signals.worker_shutdown.connect(_close, weak=False)
-        signals.task_prerun.connect(_note_ticks(settings), weak=False)
+        signals.task_prerun.connect(_note_heartbeats(settings), weak=False)
         memory_watch(
             settings
         ).start()  # without room in Redis the worker itself does not come up; it ends with the process
@@ -223,12 +223,12 @@ def _close(**_signal: object) -> None:
     runtime.close()
 
 
-def _note_ticks(settings: Settings) -> Callable[..., None]:
+def _note_heartbeats(settings: Settings) -> Callable[..., None]:
     """Notes when each periodic task begins, by which `questline doctor` knows that beat is alive."""
-    ticks = Ticks(connect_state(settings.state))
+    heartbeats = Heartbeats(connect_state(settings.state))
 
     def note(task: Task[..., None], **_signal: object) -> None:
         with suppress(RetryableError):  # the task will say so itself
-            ticks.note(task.name, now_us())
+            heartbeats.note(task.name, now_us())
 
     return note

@@ -13,7 +13,7 @@ from cli.output.text import escaped
 from models.database.rules.definitions import definition_of, rule_of
 from models.database.rules.history import RuleHistory, VersionRecord
 from models.errors import PermanentError
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 from models.rules.challenge_file.rule_text import json_of
 from models.rules.goals import Goal, Rulebook
 from tasks.rules.publications import parse_stored
@@ -115,18 +115,18 @@ def _readable(definition: dict[str, Any]) -> dict[str, Any]:
     said["prerequisites"] = definition.get("prerequisites", [])
     for name in ("active_from", "active_until"):
         at = definition.get(name)
-        said[name] = None if at is None else moment(at).isoformat()
+        said[name] = None if at is None else to_datetime(at).isoformat()
     return said | {"segments": definition.get("segments", {})}
 
 
-def _flat(said: Any, place: str = "") -> dict[str, Any]:
+def _flat(said: Any, path: str = "") -> dict[str, Any]:
     """Every value by its place; a list of plain values is one value."""
     if isinstance(said, Mapping):
-        parts = {f"{place}.{name}" if place else str(name): value for name, value in said.items()}
+        parts = {f"{path}.{name}" if path else str(name): value for name, value in said.items()}
     elif isinstance(said, list) and any(isinstance(value, Mapping) for value in said):
-        parts = {f"{place}[{number}]": value for number, value in enumerate(said, start=1)}
+        parts = {f"{path}[{number}]": value for number, value in enumerate(said, start=1)}
     else:
-        return {place: said}
+        return {path: said}
     return {field: value for name, part in parts.items() for field, value in _flat(part, name).items()}
 
 

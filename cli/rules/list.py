@@ -17,7 +17,7 @@ from cli.rules.differences import Difference, differences, fields_of_version, in
 from models.database.rules.definitions import rule_of
 from models.database.rules.history import PublicationRecord, RuleHistory, VersionRecord
 from models.errors import PermanentError
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 from models.rules.challenge_file.rule_text import expression_of, json_of
 from models.rules.goals import Goal
 from tasks.rules.publications import parse_stored
@@ -89,8 +89,8 @@ def _listed(goal: Goal) -> dict[str, Any]:
         "version": goal.version,
         "op": goal.rule.op,
         "rule": expression_of(goal.rule),
-        "active_from": _iso(None if goal.active_from is None else moment(goal.active_from)),
-        "active_until": _iso(None if goal.active_until is None else moment(goal.active_until)),
+        "active_from": _iso(None if goal.active_from is None else to_datetime(goal.active_from)),
+        "active_until": _iso(None if goal.active_until is None else to_datetime(goal.active_until)),
     }
 
 
@@ -122,7 +122,7 @@ def _shown(record: VersionRecord) -> dict[str, Any]:
         "rule": json_of(rule),
         "prerequisites": definition.get("prerequisites") or None,
         "segments": definition.get("segments") or None,
-        **{name: None if at is None else moment(at).isoformat() for name, at in times.items()},
+        **{name: None if at is None else to_datetime(at).isoformat() for name, at in times.items()},
         "policy": record.policy,
         "published_at": record.published_at.isoformat(),
         "holds_from": _iso(record.active_from),

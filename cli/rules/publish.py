@@ -9,12 +9,12 @@ import typer
 
 from cli.client.running import running_settings
 from cli.database.rules import read_document, rules_database, rules_fences
-from cli.output.times import read_moment
+from cli.output.times import read_datetime
 from config.settings import Settings
 from models.database.rules.publisher import Document, Published, PublishedGoal, Publisher, preview
 from models.failpoints import now_us
 from models.installation.joining import shared
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from tasks.rules.costs import EventCosts, cost_bound, cost_data, cost_lines
 
 
@@ -29,7 +29,7 @@ def publish(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Publish a challenges file: goals whose meaning changed get a new version, which workers go by from then on."""
-    wanted = None if active_from is None else microseconds(read_moment(active_from, "--active-from"))
+    wanted = None if active_from is None else microseconds(read_datetime(active_from, "--active-from"))
     settings = shared(running_settings(Settings()))
     document = read_document(file, lateness=settings.max_lateness)
     bound = cost_bound(settings)
@@ -61,7 +61,7 @@ def _as_json(done: Published | None, *, dry_run: bool) -> dict[str, Any]:
         "published": not dry_run,
         "dry_run": dry_run,
         "revision": done.revision,
-        "active_from": moment(done.active_from).isoformat(),
+        "active_from": to_datetime(done.active_from).isoformat(),
         "goals": goals,
         "removed": done.removed,
     }
@@ -80,7 +80,7 @@ def _lines(document: Document, done: Published, costs: EventCosts, *, dry_run: b
     for goal_id in done.removed:
         yield f"{goal_id:<{width}}  removed"
     yield from cost_lines(costs)
-    since = f"for events from {moment(done.active_from).isoformat()} on" if done.active_from else "for all events"
+    since = f"for events from {to_datetime(done.active_from).isoformat()} on" if done.active_from else "for all events"
     yield f"{'would be revision' if dry_run else 'revision'} {done.revision}, {since}"
 
 

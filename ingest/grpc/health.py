@@ -15,7 +15,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2
 
 from ingest.grpc.calls import Context, many_answers, next_message, read_message
-from ingest.grpc.unauthenticated import MAX_CHECKS, Seats
+from ingest.grpc.unauthenticated import MAX_CHECKS, ConcurrencyLimiter
 
 SERVICE_NAME = health.SERVICE_NAME
 _INTERVAL_SECONDS = 1.0
@@ -27,12 +27,12 @@ log = structlog.get_logger()
 class GrpcHealth:
     """What the health service says of the whole server and of each of its services. For one event loop."""
 
-    def __init__(self, services: Sequence[str], patience: timedelta, streams: Seats) -> None:
+    def __init__(self, services: Sequence[str], patience: timedelta, streams: ConcurrencyLimiter) -> None:
         """``patience`` bounds a check, and the wait for the message of a watch, which takes a seat of ``streams``."""
         self._names = frozenset({health.OVERALL_HEALTH, *services})
         self._patience = patience
         self._streams = streams
-        self._checks = Seats(MAX_CHECKS, patience, late=grpc.StatusCode.DEADLINE_EXCEEDED)
+        self._checks = ConcurrencyLimiter(MAX_CHECKS, patience, late=grpc.StatusCode.DEADLINE_EXCEEDED)
         self._serving = False
         self._ended = False
         self._changed = asyncio.Event()
@@ -67,14 +67,14 @@ class GrpcHealth:
 
     async def _check(self, _requests: Any, context: Context) -> None:
         # The answer is written inside the seat: whoever does not read it is not waited for either.
-        async with self._checks.seat(context):
+        async with self._checks.limit(context):
             asked = await next_message(context)
             if asked.service not in self._names:
                 await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
             await context.write(self._answer(asked.service))
 
     async def _watch(self, _requests: Any, context: Context) -> None:
-        async with self._streams.seat(context):
+        async with self._streams.limit(context):
             asked, said = await read_message(context, self._patience), None
             while True:
                 changed, answer = self._changed, self._answer(asked.service)

@@ -21,8 +21,8 @@ from ingest.accelbyte import LOGIN_TOPIC, MESSAGE_NAMES, STATISTIC_TOPIC, AgsRea
 from ingest.grpc.calls import Context, one_answer, read_message
 from ingest.grpc.health import SERVICE_NAME, GrpcHealth
 from ingest.grpc.sockets import MAX_CALLS, MAX_OPEN_CALLS, OPTIONS, GrpcSockets
-from ingest.grpc.unauthenticated import MAX_STREAMS, Seats, add_reflection
-from ingest.pipeline import Intake
+from ingest.grpc.unauthenticated import MAX_STREAMS, ConcurrencyLimiter, add_reflection
+from ingest.pipeline import IngestPipeline
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
 from models.access import ANYBODY, Caller
@@ -37,8 +37,8 @@ from models.errors import (
 )
 from models.events import Event
 from models.fairness import Shares
-from web.authentication.middleware import Door, shown_in_metadata
-from web.public_errors import words_for_caller
+from web.authentication.middleware import Authenticator, shown_in_metadata
+from web.public_errors import public_message
 
 LOGIN_SERVICE = account_pb2.DESCRIPTOR.services_by_name["UserAuthenticationUserLoggedInService"].full_name
 STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItemUpdatedService"].full_name
@@ -48,15 +48,19 @@ class GrpcReceiver:
     """The gRPC server over one intake. Made and used inside a running event loop. Without a door, anybody calls."""
 
     def __init__(
-        self, intake: Intake, ags: AgsReader, door: Door | None = None, sockets: GrpcSockets | None = None
+        self,
+        pipeline: IngestPipeline,
+        ags: AgsReader,
+        authenticator: Authenticator | None = None,
+        sockets: GrpcSockets | None = None,
     ) -> None:
-        self._intake = intake
+        self._pipeline = pipeline
         self._ags = ags
-        self._door = door
+        self._authenticator = authenticator
         self._sockets = sockets or GrpcSockets()
         self._calls = Shares(MAX_CALLS)
         self._server = aio.server(options=(*OPTIONS, *self._sockets.options()), maximum_concurrent_rpcs=MAX_OPEN_CALLS)
-        streams = Seats(MAX_STREAMS, self._sockets.stream_lifetime, late=grpc.StatusCode.UNAVAILABLE)
+        streams = ConcurrencyLimiter(MAX_STREAMS, self._sockets.stream_lifetime, late=grpc.StatusCode.UNAVAILABLE)
         self.health = GrpcHealth((LOGIN_SERVICE, STATISTIC_SERVICE), self._sockets.patience, streams)
         for service, method in (
             (LOGIN_SERVICE, one_answer(self.on_login, account_pb2.UserLoggedIn)),
@@ -112,8 +116,8 @@ class GrpcReceiver:
         """Count a call of a tenant, which is ended here where it is one too many. Without keys there are no shares."""
         owner = "" if caller is ANYBODY else caller.tenant_id
         if self._calls.is_full(1) or (owner and self._calls.is_past_share(owner, 1)):
-            if self._door is not None:
-                self._door.crowded_out()
+            if self._authenticator is not None:
+                self._authenticator.crowded_out()
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls are under way, try again later")
         self._calls.take(owner, 1)
         try:
@@ -126,19 +130,19 @@ class GrpcReceiver:
         tenant = message.namespace or caller.own_tenant
         try:
             caller.require("ingest", tenant)
-            receipt = await self._intake.take(
+            receipt = await self._pipeline.take(
                 [message], reader(self._ags, tenant), caller=caller, size=message.ByteSize()
             )
         except AccessDeniedError as error:
-            if self._door is not None:
-                self._door.denied()
+            if self._authenticator is not None:
+                self._authenticator.denied()
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except JournalFullError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except RateLimitedError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _wait(error))
         except RetryableError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, public_message(error))
         if receipt.rejected:
             code = (("questline-code", receipt.rejected[0].code),)
             words = "; ".join(refusal.message for refusal in receipt.rejected)
@@ -147,16 +151,16 @@ class GrpcReceiver:
 
     async def _caller(self, context: Context) -> Caller:
         """Who makes this call; it is ended here where its key is not valid."""
-        if self._door is None:
+        if self._authenticator is None:
             return ANYBODY
         try:
-            return self._door.admit(shown_in_metadata(context.invocation_metadata()))
+            return self._authenticator.admit(shown_in_metadata(context.invocation_metadata()))
         except UnauthenticatedError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except RateLimitedError as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), _wait(error))
         except RetryableError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, words_for_caller(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, public_message(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ MAX_CHECKS = 256
 """Health checks under way at once; they have seats of their own, so that watchers cannot keep probes out."""
 
 
-class Seats:
+class ConcurrencyLimiter:
     """So many calls at once, each for so long; the next one gets RESOURCE_EXHAUSTED. For one event loop."""
 
     def __init__(self, number: int, lifetime: timedelta, *, late: grpc.StatusCode) -> None:
@@ -28,7 +28,7 @@ class Seats:
         self._late = late
 
     @asynccontextmanager
-    async def seat(self, context: Context) -> AsyncIterator[None]:
+    async def limit(self, context: Context) -> AsyncIterator[None]:
         """Hold a seat for one call, which is ended here where it finds none, or keeps it for too long."""
         if not self._free:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls of this kind are under way")
@@ -42,12 +42,12 @@ class Seats:
             self._free += 1
 
 
-def add_reflection(server: aio.Server, services: Sequence[str], seats: Seats) -> None:
+def add_reflection(server: aio.Server, services: Sequence[str], limiter: ConcurrencyLimiter) -> None:
     """Tell what these services look like, to whoever has a seat."""
     servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])  # type: ignore[attr-defined]
 
     async def reflect(requests: Any, context: Context) -> None:
-        async with seats.seat(context):
+        async with limiter.limit(context):
             async for reply in servicer.ServerReflectionInfo(_readable(requests), context):
                 await context.write(reply)
 

@@ -7,10 +7,10 @@ from typing import NamedTuple, cast
 from sqlalchemy import Connection, Engine, Row
 
 from models.access import Scope
-from models.api_keys import ApiKey, KeyRing, NewKey, draw_key
+from models.api_keys import ApiKey, KeyStore, NewKey, draw_key
 from models.database.connection import database_errors, statement
 from models.errors import PermanentError
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 
 
 class KeyRow(NamedTuple):
@@ -45,9 +45,9 @@ def read_keys(engine: Engine) -> list[KeyRow]:
         return [_row(row) for row in connection.exec_driver_sql(statement("read_api_keys"))]
 
 
-def read_ring(engine: Engine) -> KeyRing:
+def read_key_store(engine: Engine) -> KeyStore:
     """Every key, to check shown ones against; raises what ``read_keys`` raises."""
-    return KeyRing(row.key for row in read_keys(engine))
+    return KeyStore(row.key for row in read_keys(engine))
 
 
 def create_key(engine: Engine, rights: Rights, lifetime: timedelta | None = None) -> tuple[NewKey, KeyRow]:
@@ -112,7 +112,7 @@ def note_uses(engine: Engine, uses: Mapping[str, int]) -> None:
     """
     # In the order of ids, so that two receivers cannot wait for each other.
     ordered = sorted(uses.items())
-    parameters = {"key_id": [key_id for key_id, _ in ordered], "used_at": [moment(at) for _, at in ordered]}
+    parameters = {"key_id": [key_id for key_id, _ in ordered], "used_at": [to_datetime(at) for _, at in ordered]}
     with database_errors(), engine.begin() as connection:
         connection.exec_driver_sql(statement("note_api_key_uses"), parameters)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Row as ResultRow
 
 from models.database.connection import database_errors, statement
 from models.events import identity_hash, remembered_for
-from models.rules.calendar import microseconds, microseconds_of, moment, oldest_periods
+from models.rules.calendar import microseconds, microseconds_of, oldest_periods, to_datetime
 from models.rules.rows import Row, Snapshot
 
 _KEY_LENGTHS = {"oldest_day": 10, "oldest_week": 8, "oldest_month": 7}
@@ -30,7 +30,7 @@ class ProgressReader:
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         known = [Snapshot(tenant_id, user_id, [], []) for tenant_id, user_id in users]
-        applied_since = moment(now_us) - remembered_for(self._window)
+        applied_since = to_datetime(now_us) - remembered_for(self._window)
         parameters = {
             "tenant_id": [tenant_id for tenant_id, _ in users],
             "user_id": [user_id for _, user_id in users],
@@ -39,7 +39,7 @@ class ProgressReader:
         } | self._oldest(now_us)
         with database_errors(), self._engine.connect() as connection:
             for found in connection.exec_driver_sql(statement("hydrate_users"), parameters):
-                snapshot = known[found.place - 1]
+                snapshot = known[found.position - 1]
                 if found.event_ids is None:
                     snapshot.rows.append(_row(found))
                 else:
@@ -68,13 +68,13 @@ def _row(found: "ResultRow[Any]") -> Row:
         challenge_id=found.challenge_id,
         operator=found.operator,
         rule_version=found.rule_version,
-        stamp=found.stamp,
+        record_version=found.record_version,
         completed_at=_us(found.completed_at),
         created_at=_us(found.created_at),
         updated_at=_us(found.updated_at),
         state=found.state,
         reached_at=_us(found.reached_at),
-        slots=found.slots,
+        version_states=found.version_states,
         part=found.is_part,
     )
 

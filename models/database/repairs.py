@@ -11,17 +11,17 @@ from models.database.flush.tables import UNLOCKS
 from models.rules.rows import Unlock
 
 
-class SurplusRow(NamedTuple):
+class ExtraRow(NamedTuple):
     """A row that should not exist, as it was looked at."""
 
     tenant_id: str
     user_id: str
     goal_id: str
     period: str
-    stamp: int
+    record_version: int
 
 
-def delete_rows(engine: Engine, rows: Sequence[SurplusRow]) -> int:
+def delete_rows(engine: Engine, rows: Sequence[ExtraRow]) -> int:
     """Delete rows that have not been written since they were looked at; returns how many.
 
     Raises:
@@ -31,11 +31,11 @@ def delete_rows(engine: Engine, rows: Sequence[SurplusRow]) -> int:
         return delete_rows_in(connection, rows)
 
 
-def delete_rows_in(connection: Connection, rows: Sequence[SurplusRow]) -> int:
+def delete_rows_in(connection: Connection, rows: Sequence[ExtraRow]) -> int:
     """The same within a transaction."""
     if not rows:
         return 0
-    columns = dict(zip(SurplusRow._fields, map(list, zip(*rows, strict=True)), strict=True))
+    columns = dict(zip(ExtraRow._fields, map(list, zip(*rows, strict=True)), strict=True))
     return connection.exec_driver_sql(statement("delete_progress"), columns).rowcount
 
 

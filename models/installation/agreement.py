@@ -37,7 +37,7 @@ class Agreement:
     database_answers: bool = field(default=True, init=False)
     """Whether PostgreSQL did when it was asked last."""
 
-    def settle(self, settings: Settings) -> InstallationRecord:
+    def agree(self, settings: Settings) -> InstallationRecord:
         """The record of the installation, which is made from these settings where there is none.
 
         Raises:
@@ -158,11 +158,11 @@ def shown(value: str) -> str:
     return "not set" if value == NOT_SET else value
 
 
-def wait_until_settled(agreement: Agreement, settings: Settings) -> InstallationRecord:
-    """The record, as soon as one of the servers answers; raises what ``settle`` raises otherwise."""
+def wait_until_agreed(agreement: Agreement, settings: Settings) -> InstallationRecord:
+    """The record, as soon as one of the servers answers; raises what ``agree`` raises otherwise."""
     while True:
         try:
-            return agreement.settle(settings)
+            return agreement.agree(settings)
         except SERVER_AWAY as error:
             log.warning("installation_unknown", error=str(error))
             time.sleep(WAIT_SECONDS)

@@ -65,5 +65,5 @@ def _redis_clock(redis: Redis) -> int:
     return int(told[0]) * 1_000_000 + int(told[1])
 
 
-def _shown(moment_us: int) -> str:
-    return datetime.fromtimestamp(moment_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _shown(timestamp_us: int) -> str:
+    return datetime.fromtimestamp(timestamp_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -11,7 +11,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from config.shards import shard_for
-from models.database.fleet.installation import Placed, placed_last
+from models.database.fleet.installation import UserShard, last_user_shards
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
 from models.state.connection import state_errors
 from models.state.keys import shard_keys
@@ -29,7 +29,7 @@ def check_shards(redis: Redis, engine: Engine, shards: int) -> None:
     with suppress(StateUnavailableError):
         _check_redis(redis, shards)
     with suppress(DatabaseUnavailableError):
-        _check(placed_last(engine, _SAMPLE), shards, "the stored events were")
+        _check(last_user_shards(engine, _SAMPLE), shards, "the stored events were")
 
 
 def _check_redis(redis: Redis, shards: int) -> None:
@@ -44,22 +44,22 @@ def _check_redis(redis: Redis, shards: int) -> None:
     beyond = [shard for shard in waiting if shard >= shards]
     if beyond:
         raise _wrong(shards, "what waits in Redis was", at_least=beyond[-1] + 1)
-    placed = []
+    user_shards = []
     for shard, names in zip(waiting, members, strict=True):
         for name in names:
             tenant_id, _, user_id = name.decode().partition(":")  # a tenant's id holds no ':'
-            placed.append(Placed(tenant_id, user_id, shard))
-    _check(placed, shards, "what waits in Redis was")
+            user_shards.append(UserShard(tenant_id, user_id, shard))
+    _check(user_shards, shards, "what waits in Redis was")
 
 
-def _check(placed: Sequence[Placed], shards: int, what: str) -> None:
-    if any(shard_for(user.tenant_id, user.user_id, shards) != user.shard for user in placed):
-        fits = [number for number in range(1, MOST_SHARDS + 1) if _fits(placed, number)]
+def _check(user_shards: Sequence[UserShard], shards: int, what: str) -> None:
+    if any(shard_for(user.tenant_id, user.user_id, shards) != user.shard for user in user_shards):
+        fits = [number for number in range(1, MOST_SHARDS + 1) if _fits(user_shards, number)]
         raise _wrong(shards, what, fits=fits[:1])
 
 
-def _fits(placed: Sequence[Placed], shards: int) -> bool:
-    return all(shard_for(user.tenant_id, user.user_id, shards) == user.shard for user in placed)
+def _fits(user_shards: Sequence[UserShard], shards: int) -> bool:
+    return all(shard_for(user.tenant_id, user.user_id, shards) == user.shard for user in user_shards)
 
 
 def _wrong(shards: int, what: str, *, fits: Sequence[int] = (), at_least: int = 0) -> ConfigurationError:

@@ -14,7 +14,7 @@ from models.database.connection import connect_database
 from models.database.fleet.installation import InstallationTable
 from models.errors import DatabaseUnavailableError, PermanentError, StateUnavailableError
 from models.fleet.installation import InstallationRecord
-from models.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_settled
+from models.installation.agreement import Agreement, agreed, tell_of_old_values, wait_until_agreed
 from models.installation.clocks import check_clocks
 from models.installation.evidence import check_shards
 from models.state.connection import connect_state
@@ -38,7 +38,7 @@ def join(settings: Settings) -> Settings:
         refuse_unsuitable(engine)
         refuse_newer_schema(engine)
         agreement = _agreement(settings, redis, engine)
-        record = wait_until_settled(agreement, settings)
+        record = wait_until_agreed(agreement, settings)
         check_clocks(redis, engine if agreement.database_answers else None)
         joined = agreed(settings, record)
         tell_of_old_values(settings, record)
@@ -92,7 +92,7 @@ def bring_up(settings: Settings) -> None:
         ConfigurationError: the two servers are of two installations.
     """
     if known_record(settings) is not None:
-        settle_again(settings)
+        agree_again(settings)
 
 
 def _agreement(settings: Settings, redis: Redis, engine: Engine) -> Agreement:
@@ -118,7 +118,7 @@ def _servers(settings: Settings) -> Iterator[tuple[Redis, Engine]]:
         engine.dispose()
 
 
-def settle_again(settings: Settings) -> InstallationRecord | None:
+def agree_again(settings: Settings) -> InstallationRecord | None:
     """Bring the record of Redis in line with PostgreSQL's, from a process that runs; None while neither answers.
 
     Raises:
@@ -126,5 +126,5 @@ def settle_again(settings: Settings) -> InstallationRecord | None:
     """
     with _servers(settings) as (redis, engine), suppress(StateUnavailableError):
         agreement = Agreement(InstallationTable(engine), InstallationCopy(redis), Layouts(redis), lambda _shards: None)
-        return agreement.settle(settings)
+        return agreement.agree(settings)
     return None

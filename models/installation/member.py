@@ -16,15 +16,15 @@ from config.shared_settings import shared_values, with_shared_values
 from models.errors import ConfigurationError, RetryableError
 from models.fleet.installation import PROVISIONAL, InstallationRecord
 from models.installation.clocks import system_clock_us
-from models.installation.joining import settle_again
-from models.pollers import Lookout
+from models.installation.joining import agree_again
+from models.pollers import Poller
 from models.state.connection import connect_state
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.presence import Presence, ProcessFacts
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 _NOTE_SECONDS = 5.0
-_SETTLE_SECONDS = 10.0
+_AGREEMENT_SECONDS = 10.0
 _SOCKET_TIMEOUT = 2.0
 """Seconds that a Redis which hangs may hold a worker's event loop at a look."""
 _OWN = ("evaluation_log", "journal_max_bytes", "journal_max_age", "dirty_max_users", "journal_retry_after")
@@ -40,7 +40,7 @@ def _cannot_go_on(_record: InstallationRecord) -> bool:
 
 
 class Member:
-    """One process, from ``look`` to ``look``. Contacts no server before that."""
+    """One process, from ``poll`` to ``poll``. Contacts no server before that."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Member:
         self._copy, self._presence = InstallationCopy(redis), Presence(redis)
         self._on_change, self._stop = on_change, stop or _end_this_process
         self._stopping = False
-        self._note_due = self._settle_due = 0.0
+        self._note_due = self._agreement_due = 0.0
         self._id: str | None = None
         self._facts = ProcessFacts(
             name=f"{role}@{socket.gethostname()}:{os.getpid()}",
@@ -77,19 +77,19 @@ class Member:
         if waits is not self._facts.stands_by:
             self._facts, self._note_due = replace(self._facts, stands_by=waits), 0.0
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Compare with the installation's record, and say that the process is alive."""
         try:
-            self._look()
+            self._poll()
         except RetryableError as error:
             log.debug("installation_not_read", error=str(error))  # whatever else the process does will say so
         except ConfigurationError as error:
             self._end(str(error))
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         record = self._copy.read()
         if record is None or record.revision == PROVISIONAL or record.revision < self._facts.revision:
-            record = self._settled()  # Redis was wiped, or went back in time: PostgreSQL says what holds
+            record = self._agreed_record()  # Redis was wiped, or went back in time: PostgreSQL says what holds
         if (
             record is not None and record.revision >= self._facts.revision
         ):  # an older one waits until PostgreSQL answers
@@ -102,12 +102,12 @@ class Member:
         with suppress(RetryableError):
             self._presence.leave(self.name)
 
-    def _settled(self) -> InstallationRecord | None:
+    def _agreed_record(self) -> InstallationRecord | None:
         """Look what PostgreSQL says."""
-        if monotonic() < self._settle_due:
+        if monotonic() < self._agreement_due:
             return None
-        self._settle_due = monotonic() + _SETTLE_SECONDS
-        return settle_again(with_shared_values(self._settings, self._facts.values))
+        self._agreement_due = monotonic() + _AGREEMENT_SECONDS
+        return agree_again(with_shared_values(self._settings, self._facts.values))
 
     def _compare(self, record: InstallationRecord) -> None:
         known = self._id in {None, record.installation_id}
@@ -133,12 +133,12 @@ class Member:
         self._note_due = monotonic() + _NOTE_SECONDS
 
 
-def membership(member: Member) -> Lookout:
+def membership(member: Member) -> Poller:
     """The thread of a process in which it looks; to be started and stopped."""
-    return Lookout(
+    return Poller(
         "installation",
-        member.look,
-        LOOK_SECONDS,
+        member.poll,
+        POLL_SECONDS,
         failed=lambda error: log.debug("installation_not_read", error=str(error)),
         broke=lambda error: log.error("installation_watch_broke", exc_info=error),
     )

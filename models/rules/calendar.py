@@ -16,9 +16,9 @@ _EPOCH_DATE = date(1970, 1, 1)
 _MONDAY_SHIFT = 3  # 1970-01-01 was a Thursday
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(time: datetime) -> int:
     """Whole microseconds since the epoch, exactly (``datetime.timestamp`` would round)."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def microseconds_of(length: timedelta) -> int:
@@ -26,7 +26,7 @@ def microseconds_of(length: timedelta) -> int:
     return length // timedelta(microseconds=1)
 
 
-def moment(microseconds_since_epoch: int) -> datetime:
+def to_datetime(microseconds_since_epoch: int) -> datetime:
     """The UTC time of a count of microseconds since the epoch."""
     return _EPOCH + timedelta(microseconds=microseconds_since_epoch)
 
@@ -61,7 +61,7 @@ def _local_day(at: int, zone: str) -> int:
     """The local date as days since 1970-01-01; a zone that is not known counts as UTC."""
     if zone == "UTC":
         return at // _DAY_US
-    local = moment(at).astimezone(_zone(zone) or UTC)
+    local = to_datetime(at).astimezone(_zone(zone) or UTC)
     return (local.date() - _EPOCH_DATE).days
 
 

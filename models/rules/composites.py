@@ -26,7 +26,7 @@ def first_composite(node: Node, completed: list[int]) -> list[Any]:
 
 def add_stretch(stretches: list[int], begin: int, end: int) -> None:
     """Merge the moments from ``begin`` to ``end`` into a list of [begin, end] pairs."""
-    pairs = [(stretches[place], stretches[place + 1]) for place in range(0, len(stretches), 2)]
+    pairs = [(stretches[index], stretches[index + 1]) for index in range(0, len(stretches), 2)]
     apart = []
     for pair_begin, pair_end in pairs:
         if pair_end < begin or pair_begin > end:
@@ -34,10 +34,10 @@ def add_stretch(stretches: list[int], begin: int, end: int) -> None:
         else:
             begin, end = min(begin, pair_begin), max(end, pair_end)
     merged = sorted([*apart, (begin, end)])[-Limit.MAX_STRETCHES :]
-    stretches[:] = [moment for pair in merged for moment in pair]
+    stretches[:] = [begin_or_end for pair in merged for begin_or_end in pair]
 
 
-def settle(node: Node, state: list[Any], event_at: int) -> int:
+def find_completion(node: Node, state: list[Any], event_at: int) -> int:
     """Bring the progress up to date; returns when the composite was reached, 0 while it is not.
 
     That is the completion of the part that made it enough where all parts' times are exact, else the event's time.
@@ -51,16 +51,16 @@ def settle(node: Node, state: list[Any], event_at: int) -> int:
     state[0] = max(state[0], min(_overlap(node.rule.within, state, parts), target))
     if state[0] < target:
         return 0
-    for place in range(parts + 1, 2 * parts + 1):
-        state[place] = []
+    for index in range(parts + 1, 2 * parts + 1):
+        state[index] = []
     return event_at
 
 
 def _overlap(within: int, state: list[Any], parts: int) -> int:
     """The largest number of parts that one stretch of the duration finds complete."""
     edges: list[tuple[int, int]] = []
-    for place in range(1, parts + 1):
-        completed_at, stretches = state[place], state[parts + place]
+    for index in range(1, parts + 1):
+        completed_at, stretches = state[index], state[parts + index]
         for pair in range(0, len(stretches) if completed_at else 0, 2):
             begin, end = max(stretches[pair], completed_at - within), stretches[pair + 1]
             if begin <= end:

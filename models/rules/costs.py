@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from models.rules.graph import Network, Node
+from models.rules.graph import DependencyGraph, Node
 
 EVENT_STEPS, USER_STEPS = 1, 2
 """What an event and a user cost beside the rules: ids to look up, a record to read and to write."""
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
 class Costs:
     """The costs of events under one publication, worked out when they are asked for."""
 
-    network: Network
+    graph: DependencyGraph
     rows: int = field(init=False)
     """How many rows a user may have."""
     _weights: dict[Node, int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Costs:
     _sizes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rows = sum(_PERIODS[node.rule.per] for node in self.network.by_id.values() if node.has_row)
+        self.rows = sum(_PERIODS[node.rule.per] for node in self.graph.by_id.values() if node.has_row)
 
     def weight(self, node: Node) -> int:
         """The steps of one move of a node."""
@@ -53,7 +53,7 @@ class Costs:
         """The steps of all goals and composites that may move because an event of a type moves others."""
         known = self._above.get(event_type)
         if known is None:
-            moved = above(_moved(self.network, event_type))
+            moved = above(_moved(self.graph, event_type))
             known = self._above[event_type] = sum(self.weight(node) * times for node, times in moved.items())
         return known
 
@@ -68,19 +68,19 @@ class Costs:
 
     def of(self, event_type: str) -> Cost:
         """The most that an event of a type may cost."""
-        moved = _moved(self.network, event_type)
-        steps = sum(self.weight(node) * _places(node, event_type) for node in moved)
+        moved = _moved(self.graph, event_type)
+        steps = sum(self.weight(node) * _positions_of(node, event_type) for node in moved)
         concerned = {*moved, *above(moved)}
-        concerned |= {node.lock for node in concerned if node.lock is not None}
+        concerned |= {node.gate for node in concerned if node.gate is not None}
         size = sum(node_size(node) + _row_size(node) for node in concerned)
-        size += _STEP_BYTES * sum(_places(node, event_type) for node in moved)
+        size += _STEP_BYTES * sum(_positions_of(node, event_type) for node in moved)
         return Cost(EVENT_STEPS + USER_STEPS + steps + self.above(event_type), size)
 
 
-def event_costs(network: Network) -> dict[str, Cost]:
+def event_costs(graph: DependencyGraph) -> dict[str, Cost]:
     """The most that one event of each type may cost, the dearest type first."""
-    costs = Costs(network)
-    found = {event_type: costs.of(event_type) for event_type in {*network.by_event, *network.guests}}
+    costs = Costs(graph)
+    found = {event_type: costs.of(event_type) for event_type in {*graph.by_event, *graph.grandfathered}}
     return dict(sorted(found.items(), key=lambda item: (-item[1].steps, -item[1].size, item[0])))
 
 
@@ -107,23 +107,23 @@ def node_size(node: Node) -> int:
     return _NODE_BYTES + len(node.node_id) + len(node.goal.challenge_id) + parts + 4 * len(node.parents)
 
 
-def _moved(network: Network, event_type: str) -> list[Node]:
+def _moved(graph: DependencyGraph, event_type: str) -> list[Node]:
     """The nodes that an event of a type moves by itself: its own, those that carry its progress on, and guests."""
-    own = network.by_event.get(event_type, ())
-    guests = (guest.node for guest in network.guests.get(event_type, ()))
-    return [*own, *(later for node in own for later in node.carries), *guests]
+    own = graph.by_event.get(event_type, ())
+    grandfathered = (older.node for older in graph.grandfathered.get(event_type, ()))
+    return [*own, *(later for node in own for later in node.migrates_to), *grandfathered]
 
 
-def _places(node: Node, event_type: str) -> int:
+def _positions_of(node: Node, event_type: str) -> int:
     """How often an event of a type moves a node."""
     return node.rule.events.count(event_type) if node.rule.op == "sequence" else 1
 
 
 def _weight(node: Node, rows: int) -> int:
     own = _composite_weight(node, rows) if node.parts else _leaf_weight(node)
-    if node.lock is not None:  # a goal that was reached asks all of its prerequisites
-        own += 1 + len(node.lock.parts) // 4 + (rows // 20 if node.lock.periodic_parts else 0)
-    return own * (_PERIODS[node.rule.per] if node.lock is not None else 1)
+    if node.gate is not None:  # a goal that was reached asks all of its prerequisites
+        own += 1 + len(node.gate.parts) // 4 + (rows // 20 if node.gate.periodic_parts else 0)
+    return own * (_PERIODS[node.rule.per] if node.gate is not None else 1)
 
 
 def _leaf_weight(node: Node) -> int:
@@ -134,7 +134,7 @@ def _leaf_weight(node: Node) -> int:
         "distinct": lambda: 1 + int(rule.target) // 16,
         "streak": lambda: 4 + rule.grace,
         "sequence": lambda: 2 + steps if rule.within is None else 12 * steps,
-    }.get(node.kernel, lambda: 1)()
+    }.get(node.reducer, lambda: 1)()
 
 
 def _composite_weight(node: Node, rows: int) -> int:
@@ -158,4 +158,4 @@ def _numbers(node: Node) -> int:
         "distinct": 2 * int(rule.target) if rule.op == "distinct" else 0,
         "streak": _STREAK_NUMBERS,
         "sequence": _SEQUENCE_TIMES * len(rule.events),
-    }.get(node.kernel, 3)
+    }.get(node.reducer, 3)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from models.events import Event
-from models.rules.composites import add_stretch, first_composite, settle
+from models.rules.composites import add_stretch, find_completion, first_composite
 from models.rules.goals import Rulebook
 from models.rules.graph import Node, Parent
 from models.rules.matcher import Matcher, Step, always
-from models.rules.operators import Outcome, advance, carried, first_state
+from models.rules.operators import Outcome, advance, first_state, migrated
 from models.rules.rows import Row, Unlock
-from models.rules.version_states import main_slot, open_slot
+from models.rules.version_states import open_version_state, show_main_state
 from models.wire import Mode
 
 Rows = dict[tuple[str, str], Row]
@@ -37,14 +37,14 @@ class UserEngine:
         self._matcher = matcher
         self._seen: set[str] = set()
         self._event: Event
-        self._stamp = 0
+        self._record_version = 0
 
     def apply(self, event: Event, *, revision: int | None = None) -> None:
         """Take an event; one whose id was taken before changes nothing. ``revision``: see ``Matcher.steps``."""
         if event.event_id in self._seen:
             return
         self._seen.add(event.event_id)
-        self._event, self._stamp = event, self._stamp + 1
+        self._event, self._record_version = event, self._record_version + 1
         for step in self._matcher.steps(event, revision):
             self._step(step)
 
@@ -56,24 +56,24 @@ class UserEngine:
             if step.mode != Mode.CURRENT:  # a user is not in progress by events that would have counted before
                 return
             row = self._new_row(node, step.period, first_state(node))
-        row, slot = open_slot(
+        row, version_state = open_version_state(
             row,
             node,
             step.mode,
             create=step.mode in (Mode.CURRENT, Mode.GRANDFATHERED),
             empty=lambda: first_state(node),
         )
-        if slot is None:
+        if version_state is None:
             return
-        outcome = advance(slot.state, step, self._event)
-        if row.slots:
-            outcome = carried(slot.state, step, self._event, outcome)
-            row = main_slot(row, node)
-        if not slot.own:
+        outcome = advance(version_state.state, step, self._event)
+        if row.version_states:
+            outcome = migrated(version_state.state, step, self._event, outcome)
+            row = show_main_state(row, node)
+        if not version_state.is_current:
             self.rows[key] = row
             return
         before = row.completed_at
-        row = self._finish(node, row, outcome.reached_at, exact=node.is_exact and not row.slots)
+        row = self._finish(node, row, outcome.reached_at, exact=node.is_exact and not row.version_states)
         self._tell_parents(node, row, outcome, changed=row.completed_at != before)
 
     def _new_row(self, node: Node, period: str, state: list[Any]) -> Row:
@@ -98,12 +98,14 @@ class UserEngine:
             row = row._replace(reached_at=reached_at)
         if row.reached_at:
             row = self._complete(node, row)
-        row = row._replace(challenge_id=node.goal.challenge_id, stamp=self._stamp, updated_at=self._event.accepted_at)
+        row = row._replace(
+            challenge_id=node.goal.challenge_id, record_version=self._record_version, updated_at=self._event.accepted_at
+        )
         self.rows[row.goal_id, row.period] = row
         return row
 
     def _complete(self, node: Node, row: Row) -> Row:
-        opened_at = self._lock_opened(node) if node.lock else 0
+        opened_at = self._gate_opened(node) if node.gate else 0
         if opened_at is None:
             return row
         completed_at = max(row.reached_at, opened_at)
@@ -115,21 +117,21 @@ class UserEngine:
             )
         return row._replace(completed_at=completed_at)
 
-    def _lock_opened(self, node: Node) -> int | None:
+    def _gate_opened(self, node: Node) -> int | None:
         """When all prerequisites were complete; None while they are not."""
-        lock = node.lock
-        assert lock is not None  # noqa: S101 - asked only of nodes with prerequisites
-        if not lock.has_row:
-            times = self._completed_parts(lock)
+        gate = node.gate
+        assert gate is not None  # noqa: S101 - asked only of nodes with prerequisites
+        if not gate.has_row:
+            times = self._completed_parts(gate)
             return max(times) if all(times) else None
-        row = self.rows.get((lock.node_id, ""))
-        if row is None or row.rule_version < lock.version:
-            row = self._settled(lock, row)
+        row = self.rows.get((gate.node_id, ""))
+        if row is None or row.rule_version < gate.version:
+            row = self._evaluate_gate(gate, row)
         return row.completed_at or None
 
-    def _settled(self, lock: Node, row: Row | None) -> Row:
-        row = self._under(lock, row)
-        return self._finish(lock, row, settle(lock, row.state, self._event.occurred_at), exact=lock.is_exact)
+    def _evaluate_gate(self, gate: Node, row: Row | None) -> Row:
+        row = self._under(gate, row)
+        return self._finish(gate, row, find_completion(gate, row.state, self._event.occurred_at), exact=gate.is_exact)
 
     def _completed_parts(self, node: Node) -> list[int]:
         return [min(self._completions_of(part), default=0) for part in node.parts]
@@ -153,13 +155,13 @@ class UserEngine:
     def _is_news(self, parent: Parent, known: Row | None, row: Row | None, outcome: Outcome) -> bool:
         if parent.node.rule.within is not None and outcome.contributes and not (known and known.reached_at):
             return True
-        behind = known is None or (parent.own and known.rule_version < parent.node.version)
+        behind = known is None or (parent.is_current and known.rule_version < parent.node.version)
         return behind and row is not None and row.completed_at > 0
 
     def _move_parent(self, parent: Parent, known: Row | None, node: Node, row: Row | None, outcome: Outcome) -> None:
         composite = parent.node
         if known is None or known.rule_version < composite.version:
-            if not parent.own:
+            if not parent.is_current:
                 return
             known = self._under(composite, known)
         elif known.rule_version > composite.version:
@@ -167,7 +169,7 @@ class UserEngine:
             return
         self._note_part(parent, known.state, node, row, outcome)
         before = known.completed_at
-        reached_at = settle(composite, known.state, self._event.occurred_at)
+        reached_at = find_completion(composite, known.state, self._event.occurred_at)
         known = self._finish(composite, known, reached_at, exact=composite.is_exact)
         self._after(composite, known, outcome, changed=known.completed_at != before)
 
@@ -180,24 +182,24 @@ class UserEngine:
         state = first_composite(composite, noted)
         if row is None:
             return self._new_row(composite, "", state)
-        return row._replace(state=state, rule_version=composite.version, operator=composite.rule.op, slots=())
+        return row._replace(state=state, rule_version=composite.version, operator=composite.rule.op, version_states=())
 
     def _note_part(self, parent: Parent, state: list[Any], node: Node, row: Row | None, outcome: Outcome) -> None:
         """Write what a part says into its composite's state."""
-        place, within, completed_at = parent.place, parent.node.rule.within, row.completed_at if row else 0
-        if node.periodic and state[place]:
-            completed_at = min(completed_at or state[place], state[place])
-        state[place] = completed_at if node.node_id in parent.node.exact_parts else min(completed_at, 1)
+        position, within, completed_at = parent.position, parent.node.rule.within, row.completed_at if row else 0
+        if node.periodic and state[position]:
+            completed_at = min(completed_at or state[position], state[position])
+        state[position] = completed_at if node.node_id in parent.node.exact_parts else min(completed_at, 1)
         if within is not None and outcome.contributes:
             at = self._event.occurred_at
-            add_stretch(state[len(parent.node.parts) + place], at - within, at)
+            add_stretch(state[len(parent.node.parts) + position], at - within, at)
 
     def _move_past(self, composite: Node, known: Row) -> None:
         """A late event under an earlier version: complete if its parts were, before the next version held."""
         if composite.rule.within is not None or known.reached_at:
             return
         done = [at if at < composite.ends_at else 0 for at in self._completed_parts(composite)]
-        reached_at = settle(composite, first_composite(composite, done), self._event.occurred_at)
+        reached_at = find_completion(composite, first_composite(composite, done), self._event.occurred_at)
         if reached_at:
             known = self._finish(composite, known, reached_at, exact=True)
             self._after(composite, known, Outcome(reached_at), changed=known.completed_at > 0)

@@ -141,7 +141,7 @@ class Publications:
         found = (item.revision for item in self.unreadable if item.active_from <= occurred_at < item.active_until)
         return next(found, None)
 
-    def place_at(self, occurred_at: int, revision: int | None = None) -> int:
+    def index_at(self, occurred_at: int, revision: int | None = None) -> int:
         """The index of the publication active at a moment (microseconds), among those up to a revision.
 
         What is older than the oldest known falls under that.
@@ -152,8 +152,8 @@ class Publications:
         return max(bisect_right([item.active_from for item in known], occurred_at) - 1, 0)
 
     def at(self, occurred_at: int, revision: int | None = None) -> Publication:
-        """The publication active at a moment; see ``place_at``."""
-        return self.items[self.place_at(occurred_at, revision)]
+        """The publication active at a moment; see ``index_at``."""
+        return self.items[self.index_at(occurred_at, revision)]
 
 
 def only(rulebook: Rulebook) -> Publications:

@@ -1,7 +1,7 @@
 """What both engines run: the rules of a rulebook as nodes, each with rows of its own, and how they hang together.
 
 A goal's own rule is the node with the goal's id; a nested part is ``<id>#<n>``, counted from 1; the prerequisites of a
-goal are one more node, ``<goal id>#lock``, that is complete once they all are, and has a row only where one of them
+goal are one more node, ``<goal id>#gate``, that is complete once they all are, and has a row only where one of them
 has periods: a completed period may be gone from Redis when it is asked for. Nodes that look at events move by
 them; composites move when a part of theirs is completed (or, with ``within``, moved).
 """
@@ -17,7 +17,7 @@ from models.rules.rule import USER_ZONE, Rule
 
 NEVER = 2**53
 """A moment after all others."""
-EXACT_KERNELS = frozenset({"latest", "max", "min", "timed", "last", "distinct", "sequence"})
+EXACT_REDUCERS = frozenset({"latest", "max", "min", "timed", "last", "distinct", "sequence"})
 """Those that know when the target was reached whatever the order of arrival; the moment may still move back."""
 
 
@@ -25,8 +25,8 @@ class Parent(NamedTuple):
     """A composite that a node is a part of, and the part's place in it, from 1."""
 
     node: "Node"
-    place: int
-    own: bool
+    position: int
+    is_current: bool
     """False: it is of a later publication than the node, whose events move it only once it is there."""
 
 
@@ -48,7 +48,7 @@ class Node:
     """Those of them whose moment of completion is a function of the set of events."""
     is_exact: bool = False
     """Whether the moment at which its target is reached is a function of the set of events, whatever their order."""
-    lock: "Node | None" = None
+    gate: "Node | None" = None
     """The node of the goal's prerequisites, at the goal's own node."""
     unlocks: "Node | None" = None
     """The goal's own node, at the node of its prerequisites."""
@@ -60,14 +60,14 @@ class Node:
     """Whether an event of its type may still not count: for a condition, a segment, or the time."""
     keeps_from: int = 0
     """The oldest version whose progress this one goes on from; 0: it begins anew."""
-    staying: tuple[int, ...] = ()
+    grandfathered_versions: tuple[int, ...] = ()
     """Versions of the node, older and newer ones too, that users in progress stay on although there is a later one."""
     parents: list[Parent] = field(default_factory=list)
-    carries: "list[Node]" = field(default_factory=list)
+    migrates_to: "list[Node]" = field(default_factory=list)
     """The same node under later versions that carry its progress on."""
 
     @property
-    def kernel(self) -> str:
+    def reducer(self) -> str:
         """The name of the function that moves the state; ``count`` has three."""
         if self.rule.op != "count":
             return self.rule.op
@@ -91,38 +91,38 @@ class Node:
         return self.rule.per is not None
 
 
-class Guest(NamedTuple):
+class GrandfatheredNode(NamedTuple):
     """A node of a version that users in progress stay on."""
 
     node: Node
-    settled_at: int
+    closes_at: int
     """From when on (µs) no event can come any more that shows a user to have been in progress before."""
 
 
 @dataclass(slots=True)
-class Network:
+class DependencyGraph:
     """The nodes of one publication."""
 
     by_id: dict[str, Node]
     by_event: Mapping[str, tuple[Node, ...]]
     """The nodes that an event of a type may move."""
-    guests: Mapping[str, tuple["Guest", ...]] = field(default_factory=dict)
+    grandfathered: Mapping[str, tuple["GrandfatheredNode", ...]] = field(default_factory=dict)
     """By event type: nodes of versions before, for users who stay on the version they are in."""
     attribute_names: frozenset[str] = frozenset()
     """What the rules ask of users; ``timezone`` among them where a rule goes by the user's own."""
 
 
-def node_id(parent_id: str, place: int) -> str:
+def node_id(parent_id: str, position: int) -> str:
     """The id of a nested part by its place, from 1."""
-    return f"{parent_id}#{place}"
+    return f"{parent_id}#{position}"
 
 
-def lock_id(goal_id: str) -> str:
+def gate_id(goal_id: str) -> str:
     """The id of the node of a goal's prerequisites."""
     return f"{goal_id}#lock"
 
 
-def compile_network(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = None) -> Network:
+def compile_graph(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = None) -> DependencyGraph:
     """The nodes of a rulebook; ``ends_at`` says from when on (µs) a goal's next version holds."""
     ends = ends_at or {}
     by_id: dict[str, Node] = {}
@@ -131,23 +131,25 @@ def compile_network(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = N
         root = _add(by_id, Node(goal.goal_id, goal, goal.rule, is_part=False, ends_at=end))
         if goal.prerequisites:
             rule = Rule(op="all", of=goal.prerequisites, target=len(goal.prerequisites))
-            root.lock = _add(by_id, Node(lock_id(goal.goal_id), goal, rule, is_part=True, ends_at=end))
-            root.lock.unlocks = root
+            root.gate = _add(by_id, Node(gate_id(goal.goal_id), goal, rule, is_part=True, ends_at=end))
+            root.gate.unlocks = root
     _link(by_id)
     _mark_exact(by_id)
     by_event: defaultdict[str, list[Node]] = defaultdict(list)
     for node in by_id.values():
         for event in dict.fromkeys(node.rule.events):
             by_event[event].append(node)
-    return Network(by_id, {event: tuple(nodes) for event, nodes in by_event.items()}, attribute_names=_names(rulebook))
+    return DependencyGraph(
+        by_id, {event: tuple(nodes) for event, nodes in by_event.items()}, attribute_names=_names(rulebook)
+    )
 
 
 def _add(by_id: dict[str, Node], node: Node) -> Node:
     """Add a node and those of its nested parts."""
     parts = []
-    for place, part in enumerate(node.rule.of, start=1):
+    for position, part in enumerate(node.rule.of, start=1):
         if isinstance(part, Rule):
-            part_id = node_id(node.node_id, place)
+            part_id = node_id(node.node_id, position)
             _add(by_id, Node(part_id, node.goal, part, is_part=True, ends_at=node.ends_at))
             parts.append(part_id)
         else:
@@ -160,8 +162,8 @@ def _add(by_id: dict[str, Node], node: Node) -> Node:
 def _link(by_id: dict[str, Node]) -> None:
     """Tell parts what they are parts of, and nodes what is asked of them."""
     for node in by_id.values():
-        for place, part in enumerate(node.parts, start=1):
-            by_id[part].parents.append(Parent(node, place, own=True))
+        for position, part in enumerate(node.parts, start=1):
+            by_id[part].parents.append(Parent(node, position, is_current=True))
         node.periodic_parts = frozenset(part for part in node.parts if by_id[part].periodic)
         if node.rule.within is not None and node.parts:
             _mark_timed(by_id, node)
@@ -172,7 +174,7 @@ def _link(by_id: dict[str, Node]) -> None:
 
 def _mark_exact(by_id: dict[str, Node]) -> None:
     """Parts before what they are part of: a composite is as exact as its parts, and all its parts must be known."""
-    needs = {name: set(node.parts) | ({node.lock.node_id} if node.lock else set()) for name, node in by_id.items()}
+    needs = {name: set(node.parts) | ({node.gate.node_id} if node.gate else set()) for name, node in by_id.items()}
     completes_exactly: set[str] = set()
     for name in TopologicalSorter(needs).static_order():
         node = by_id[name]
@@ -180,16 +182,16 @@ def _mark_exact(by_id: dict[str, Node]) -> None:
         if node.parts:
             node.is_exact = node.rule.within is None and len(node.exact_parts) == len(set(node.parts))
         else:
-            first_will_do = node.kernel == "count" and node.rule.target == 1
-            node.is_exact = first_will_do or node.kernel in EXACT_KERNELS
-        if node.is_exact and (node.lock is None or node.lock.is_exact):
+            first_will_do = node.reducer == "count" and node.rule.target == 1
+            node.is_exact = first_will_do or node.reducer in EXACT_REDUCERS
+        if node.is_exact and (node.gate is None or node.gate.is_exact):
             completes_exactly.add(name)
 
 
 def _mark_timed(by_id: dict[str, Node], node: Node) -> None:
     """All nodes below a composite with a duration; one with prerequisites also waits for theirs."""
     below = [by_id[part] for part in node.parts]
-    for part in below + ([node.lock] if node.lock else []):
+    for part in below + ([node.gate] if node.gate else []):
         if not part.timed:
             part.timed = True
             _mark_timed(by_id, part)

@@ -12,7 +12,7 @@ from models.rules.calendar import period_key, period_number
 from models.rules.costs import Cost, Costs
 from models.rules.fields import EventFields, value_mark
 from models.rules.goals import Goal, Publications, Rulebook, only
-from models.rules.graph import Network, Node
+from models.rules.graph import DependencyGraph, Node
 from models.rules.rule import USER_ZONE, Rule
 from models.rules.versions import compile_all
 from models.wire import Mode
@@ -39,36 +39,36 @@ class Matcher:
 
     def __init__(self, publications: Publications, *, lateness_us: int = DEFAULT_LATENESS_US) -> None:
         self.publications = publications
-        self.networks = compile_all(publications, lateness_us)
-        self._single = self.networks[0] if len(self.networks) == 1 else None
-        self._costs = {id(network): Costs(network) for network in self.networks}
+        self.graphs = compile_all(publications, lateness_us)
+        self._single = self.graphs[0] if len(self.graphs) == 1 else None
+        self._costs = {id(graph): Costs(graph) for graph in self.graphs}
 
     @property
     def attribute_names(self) -> frozenset[str]:
         """The user attributes that any of the rules asks for."""
-        return frozenset().union(*(network.attribute_names for network in self.networks))
+        return frozenset().union(*(graph.attribute_names for graph in self.graphs))
 
-    def network_at(self, occurred_at: int, revision: int | None = None) -> Network:
+    def graph_at(self, occurred_at: int, revision: int | None = None) -> DependencyGraph:
         """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
-        return self._single or self.networks[self.publications.place_at(occurred_at, revision)]
+        return self._single or self.graphs[self.publications.index_at(occurred_at, revision)]
 
     def cost(self, event: Event, steps: Sequence[Step]) -> Cost:
         """The most that the steps of an event may cost the live engine."""
-        return self._costs[id(self.network_at(event.occurred_at))].planned(event.event_type, [s.node for s in steps])
+        return self._costs[id(self.graph_at(event.occurred_at))].planned(event.event_type, [s.node for s in steps])
 
     def steps(self, event: Event, revision: int | None = None) -> list[Step]:
         """The steps of an event, in the rulebook's order."""
-        network = self.network_at(event.occurred_at, revision)
+        graph = self.graph_at(event.occurred_at, revision)
         steps: list[Step] = []
         fields = EventFields(event)
-        for node in network.by_event.get(event.event_type, ()):
-            own = _steps_of(node, event, fields, Mode.CURRENT)
-            steps += own
-            for later in node.carries:
-                steps += [step._replace(node=later, mode=Mode.MIGRATED) for step in own]
-        for guest in network.guests.get(event.event_type, ()):
-            mode = Mode.GRANDFATHERED if event.occurred_at < guest.settled_at else Mode.GRANDFATHERED_LATE
-            steps += _steps_of(guest.node, event, fields, mode)
+        for node in graph.by_event.get(event.event_type, ()):
+            current = _steps_of(node, event, fields, Mode.CURRENT)
+            steps += current
+            for later in node.migrates_to:
+                steps += [step._replace(node=later, mode=Mode.MIGRATED) for step in current]
+        for older in graph.grandfathered.get(event.event_type, ()):
+            mode = Mode.GRANDFATHERED if event.occurred_at < older.closes_at else Mode.GRANDFATHERED_LATE
+            steps += _steps_of(older.node, event, fields, mode)
         return steps
 
 
@@ -84,8 +84,8 @@ def _steps_of(node: Node, event: Event, fields: EventFields, mode: Mode) -> list
     zone = (event.timezone or "UTC") if rule.timezone == USER_ZONE else rule.timezone
     period = period_key(rule.per, event.occurred_at, zone) if rule.per else ""
     if rule.op == "sequence":
-        places = (place for place, name in enumerate(rule.events, start=1) if name == event.event_type)
-        return [Step(node, mode, period, place, 0) for place in places]
+        indexes = (index for index, name in enumerate(rule.events, start=1) if name == event.event_type)
+        return [Step(node, mode, period, index, 0) for index in indexes]
     amount, low = _amount(rule, event, fields, zone)
     return [] if amount is None else [Step(node, mode, period, amount, low)]
 

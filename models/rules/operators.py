@@ -67,10 +67,10 @@ def progress_in(operator: str, state: list[Any]) -> int | float | Decimal:
 
 def advance(state: list[Any], step: Step, event: Event) -> Outcome:
     """Change a state by one step."""
-    return _KERNELS[step.node.kernel](state, step, event)
+    return _REDUCERS[step.node.reducer](state, step, event)
 
 
-def carried(state: list[Any], step: Step, event: Event, outcome: Outcome) -> Outcome:
+def migrated(state: list[Any], step: Step, event: Event, outcome: Outcome) -> Outcome:
     """The outcome of a step on a row under several versions, whose state may hold progress from another one.
 
     The best value counts whichever version it was made under. A newest value does not: what it was before is not
@@ -111,13 +111,13 @@ def _last(state: list[Any], step: Step, event: Event) -> Outcome:
         return Outcome(times[-1])
     insort(times, event.occurred_at)
     first = reached = 0
-    for place, at in enumerate(times):
+    for index, at in enumerate(times):
         while at - times[first] > (rule.last or 0):
             first += 1
-        best = max(best, place - first + 1)
-        if place - first + 1 >= target:
+        best = max(best, index - first + 1)
+        if index - first + 1 >= target:
             reached = at
-            del times[place + 1 :]
+            del times[index + 1 :]
             break
     state[:] = [min(best, target), *times[-step.node.kept_times :]]
     return Outcome(reached)
@@ -152,7 +152,7 @@ def _threshold(event: Event, *, reached: bool) -> Outcome:
 
 def _distinct(state: list[Any], step: Step, event: Event) -> Outcome:
     target, mark, at = int(step.node.rule.target), step.amount, event.occurred_at
-    known = {state[place]: state[place + 1] for place in range(1, len(state), 2)}
+    known = {state[index]: state[index + 1] for index in range(1, len(state), 2)}
     known[mark] = min(at, known.get(mark, at))
     firsts = sorted(((first, value) for value, first in known.items()))[:target]
     state[:] = [len(firsts), *(part for first, value in firsts for part in (value, first))]
@@ -161,7 +161,7 @@ def _distinct(state: list[Any], step: Step, event: Event) -> Outcome:
 
 def _streak(state: list[Any], step: Step, event: Event) -> Outcome:
     rule, period = step.node.rule, int(step.amount)
-    runs = [(state[place], state[place + 1]) for place in range(1, len(state), 2)]
+    runs = [(state[index], state[index + 1]) for index in range(1, len(state), 2)]
     runs = with_period(runs, period)[-Limit.MAX_RUNS :]
     longest = current = 0
     for last in range(len(runs)):
@@ -172,9 +172,9 @@ def _streak(state: list[Any], step: Step, event: Event) -> Outcome:
 
 
 def _sequence(state: list[Any], step: Step, event: Event) -> Outcome:
-    rule, place = step.node.rule, int(step.amount)
+    rule, index = step.node.rule, int(step.amount)
     lists: list[list[int]] = state[1:]
-    insort(lists[place - 1], event.occurred_at)
+    insort(lists[index - 1], event.occurred_at)
     length, reached = chain(lists, rule.within, strict=rule.repeats_events)
     for times in lists:
         if reached:
@@ -182,10 +182,10 @@ def _sequence(state: list[Any], step: Step, event: Event) -> Outcome:
         if len(times) > Limit.MAX_STEP_TIMES:
             del times[1]
     state[0] = length
-    return Outcome(reached, contributes=place == len(lists))
+    return Outcome(reached, contributes=index == len(lists))
 
 
-_KERNELS: dict[str, Callable[[list[Any], Step, Event], Outcome]] = {
+_REDUCERS: dict[str, Callable[[list[Any], Step, Event], Outcome]] = {
     "count": _count,
     "timed": _timed,
     "last": _last,

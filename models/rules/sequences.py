@@ -22,10 +22,10 @@ def chain(lists: list[list[int]], within: int | None, *, strict: bool) -> tuple[
 def _follow(lists: list[list[int]], start: int, limit: int | None, *, strict: bool) -> tuple[int, int]:
     """Take the earliest possible time of each step in turn."""
     at = start
-    for place, times in enumerate(lists[1:], start=1):
+    for index, times in enumerate(lists[1:], start=1):
         following = (time for time in times if time > at or (time == at and not strict))
         after = next(following, None)
         if after is None or (limit is not None and after > limit):
-            return place, at
+            return index, at
         at = after
     return len(lists), at

@@ -20,9 +20,9 @@ def with_period(runs: list[tuple[int, int]], period: int) -> list[tuple[int, int
 def streak_up_to(runs: list[tuple[int, int]], last: int, grace: int) -> int:
     """The periods that count in the longest streak ending with a run: back over at most ``grace`` missed ones."""
     counted, missed = runs[last][1], 0
-    for place in range(last - 1, -1, -1):
-        start, length = runs[place]
-        missed += runs[place + 1][0] - (start + length)
+    for index in range(last - 1, -1, -1):
+        start, length = runs[index]
+        missed += runs[index + 1][0] - (start + length)
         if missed > grace:
             break
         counted += length

@@ -47,9 +47,9 @@ def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
     if (old.op in COMPOSITES) != (new.op in COMPOSITES):
         yield f"{path}: was {old.op}, is {new.op}"
         return
-    for place, (before, after) in enumerate(zip(old.of, new.of, strict=False)):
+    for position, (before, after) in enumerate(zip(old.of, new.of, strict=False)):
         if isinstance(before, Rule) and isinstance(after, Rule):
-            yield from changes_of_kind(before, after, f"{path}.of[{place}]")
+            yield from changes_of_kind(before, after, f"{path}.of[{position}]")
 
 
 def _alike(old: Rule, new: Rule, names: tuple[str, ...]) -> bool:

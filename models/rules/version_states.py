@@ -1,8 +1,8 @@
 """States of one row under several versions of its goal, while late events may still move them.
 
-A row under one version has no slots. Once it is under several, ``slots`` has an entry for each, and the row shows
-one of them, its main one. So the row is a function of the set of events although each is measured by the version it
-falls under.
+A row under one version has no slots. Once it is under several, ``version_states`` has an entry for each, and the row
+shows one of them, its main one. So the row is a function of the set of events although each is measured by the version
+it falls under.
 """
 
 from collections.abc import Callable
@@ -16,49 +16,60 @@ from models.wire import Mode, VersionState
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class OpenState:
     """The state that a step moves."""
 
     state: list[Any]
-    own: bool
+    is_current: bool
 
 
-def find_slot(row: Row, version: int) -> list[Any] | None:
+def find_version_state(row: Row, version: int) -> list[Any] | None:
     """The slot of a version."""
-    return next((slot for slot in row.slots if slot[VersionState.VERSION] == version), None)
+    return next(
+        (version_state for version_state in row.version_states if version_state[VersionState.VERSION] == version), None
+    )
 
 
-def open_slot(
+def open_version_state(
     row: Row, node: Node, mode: Mode, *, create: bool, empty: Callable[[], list[Any]]
-) -> tuple[Row, Slot | None]:
+) -> tuple[Row, OpenState | None]:
     """The state under a node's version, made where ``create`` says so; None where there is none to move."""
-    if not row.slots and row.rule_version == node.version:
-        return row, Slot(row.state, own=True)
-    if not row.slots:
+    if not row.version_states and row.rule_version == node.version:
+        return row, OpenState(row.state, is_current=True)
+    if not row.version_states:
         if not create:
             return row, None
-        row = row._replace(slots=[[row.rule_version, True, row.state, row.operator]])
-    slot = find_slot(row, node.version)
-    if slot is None:
+        row = row._replace(version_states=[[row.rule_version, True, row.state, row.operator]])
+    version_state = find_version_state(row, node.version)
+    if version_state is None:
         if not create:
             return row, None
         kept = _kept(row, node)
         state = deepcopy(kept[VersionState.STATE]) if kept else empty()
-        slot = [node.version, mode == Mode.CURRENT or kept is not None, state, node.rule.op]
-        row = row._replace(slots=sorted([*row.slots, slot], key=lambda one: int(one[VersionState.VERSION])))
+        version_state = [node.version, mode == Mode.CURRENT or kept is not None, state, node.rule.op]
+        row = row._replace(
+            version_states=sorted([*row.version_states, version_state], key=lambda one: int(one[VersionState.VERSION]))
+        )
     elif mode in (Mode.CURRENT, Mode.MIGRATED):  # what is carried on shows as well that the user came to it
-        slot[VersionState.IS_OWN] = True
-    elif not slot[VersionState.IS_OWN] and not create:
+        version_state[VersionState.IS_CURRENT] = True
+    elif not version_state[VersionState.IS_CURRENT] and not create:
         return row, None
-    return row, Slot(slot[VersionState.STATE], slot[VersionState.IS_OWN])
+    return row, OpenState(version_state[VersionState.STATE], version_state[VersionState.IS_CURRENT])
 
 
-def main_slot(row: Row, node: Node) -> Row:
+def show_main_state(row: Row, node: Node) -> Row:
     """The row showing its main state: the newest, or the oldest that its users stay on."""
-    own = [slot for slot in row.slots if slot[VersionState.IS_OWN]]
-    if not own:
+    current = [version_state for version_state in row.version_states if version_state[VersionState.IS_CURRENT]]
+    if not current:
         return row
-    main = next((slot for slot in own if slot[VersionState.VERSION] in node.staying), own[-1])
+    main = next(
+        (
+            version_state
+            for version_state in current
+            if version_state[VersionState.VERSION] in node.grandfathered_versions
+        ),
+        current[-1],
+    )
     version, _, state, operator = main
     return row._replace(rule_version=version, state=state, operator=operator)
 
@@ -66,5 +77,7 @@ def main_slot(row: Row, node: Node) -> Row:
 def _kept(row: Row, node: Node) -> list[Any] | None:
     """The slot of an earlier version that a new one goes on from."""
     known = range(node.keeps_from, node.version) if node.keeps_from else ()
-    own = (slot for slot in reversed(row.slots) if slot[VersionState.IS_OWN])
-    return next((slot for slot in own if slot[VersionState.VERSION] in known), None)
+    current = (
+        version_state for version_state in reversed(row.version_states) if version_state[VersionState.IS_CURRENT]
+    )
+    return next((version_state for version_state in current if version_state[VersionState.VERSION] in known), None)

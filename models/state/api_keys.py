@@ -11,37 +11,37 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from models.api_keys import KeyRing
+from models.api_keys import KeyStore
 from models.state.connection import state_errors
 from models.state.keys import API_KEYS
 
 COPY_TTL = timedelta(hours=1)
 
 
-class CopiedRing(NamedTuple):
+class CopiedKeyStore(NamedTuple):
     """Keys as they stood some time ago."""
 
-    ring: KeyRing
+    key_store: KeyStore
     left: timedelta
     """How much longer they may be believed."""
 
 
-class KeyRingCopy:
+class KeyStoreCopy:
     """The copy that all receivers share."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def write(self, ring: KeyRing) -> None:
+    def write(self, key_store: KeyStore) -> None:
         """Put a ring that was just read from PostgreSQL into the copy's place.
 
         Raises:
             StateUnavailableError: Redis did not answer.
         """
         with state_errors():
-            self._redis.set(API_KEYS, ring.pack(), ex=COPY_TTL)
+            self._redis.set(API_KEYS, key_store.pack(), ex=COPY_TTL)
 
-    def read(self) -> CopiedRing | None:
+    def read(self) -> CopiedKeyStore | None:
         """The ring; None where there is no copy, it has lapsed or holds no key, or another release wrote it.
 
         Raises:
@@ -55,7 +55,7 @@ class KeyRingCopy:
         if packed is None or left_ms <= 0:  # negative also where somebody took its end away
             return None
         try:
-            ring = KeyRing.unpack(packed)
+            key_store = KeyStore.unpack(packed)
         except (TypeError, ValueError):
             return None
-        return None if ring.is_empty else CopiedRing(ring, timedelta(milliseconds=left_ms))
+        return None if key_store.is_empty else CopiedKeyStore(key_store, timedelta(milliseconds=left_ms))

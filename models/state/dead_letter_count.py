@@ -15,13 +15,13 @@ class Depth(NamedTuple):
 
     counted_at: int
     """Microseconds since the epoch; 0 where nobody has counted."""
-    letters: Mapping[tuple[str, str], int]
+    dead_letters: Mapping[tuple[str, str], int]
     """By kind and reason."""
 
 
-def write_depth(redis: Redis, letters: Mapping[tuple[str, str], int], *, now_us: int) -> None:
+def write_depth(redis: Redis, dead_letters: Mapping[tuple[str, str], int], *, now_us: int) -> None:
     """Put these numbers in the place of all that were there; neither kinds nor reasons hold a '|'."""
-    fields: dict[Any, Any] = {f"{kind}|{reason}": number for (kind, reason), number in letters.items()}
+    fields: dict[Any, Any] = {f"{kind}|{reason}": number for (kind, reason), number in dead_letters.items()}
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.delete(DEAD_DEPTH)
         pipeline.hset(DEAD_DEPTH, mapping=fields | {_COUNTED_AT: now_us})

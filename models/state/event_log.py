@@ -1,6 +1,6 @@
 """The shard's log: batches as they were applied, on their way to PostgreSQL.
 
-One stream entry holds the batch as it arrived, the places of the events that counted, the stamp of the call and the
+One stream entry holds the batch as it arrived, the places of the events that counted, the version of the call and the
 unlocks it made. Entries leave only after PostgreSQL has committed them.
 """
 
@@ -26,7 +26,7 @@ class LogEntry(NamedTuple):
 
     entry_id: bytes
     shard: int
-    stamp: int
+    record_version: int
     applied_at: int
     events: list[Event]
     """Those events of the batch that counted."""
@@ -45,7 +45,7 @@ class ShardLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._settle = register(redis, "settle_log")
+        self._acknowledge = register(redis, "acknowledge_log")
 
     def read(self, shard: int, limit: int, *, after: bytes | None = None) -> list[LogEntry]:
         """The oldest entries, or those after an entry already read.
@@ -71,7 +71,7 @@ class ShardLog:
         start, keys = b"-" if after is None else b"(" + after, shard_keys(shard)
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
             trace.count(pipeline)
-            pipeline.get(keys.stamp)
+            pipeline.get(keys.record_version)
             pipeline.xrange(keys.log, min=start, count=limit)
             counted, _, version, entries = pipeline.execute()
         trace.check(counted)
@@ -83,12 +83,12 @@ class ShardLog:
             found: Any = self._redis.xrange(shard_keys(shard).log, min=entry.entry_id, max=entry.entry_id)
         return bool(found)
 
-    def settle(self, shard: int, entries: Sequence[LogEntry], *, token: str) -> None:
+    def acknowledge(self, shard: int, entries: Sequence[LogEntry], *, token: str) -> None:
         """Drop entries that PostgreSQL has committed by the flush of that token, if Redis knows it still."""
         keys = shard_keys(shard)
         sizes = msgpack.packb([(entry.entry_id.decode(), entry.size, entry.tenants) for entry in entries])
         with state_errors():
-            self._settle(keys=[keys.log, keys.log_bytes, keys.held, keys.history], args=[sizes, token])
+            self._acknowledge(keys=[keys.log, keys.log_bytes, keys.held, keys.history], args=[sizes, token])
 
     def lengths(self, shards: int) -> list[int]:
         """The number of entries of each shard's log, in one round trip."""
@@ -101,14 +101,14 @@ class ShardLog:
 
 def _entry(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> LogEntry:
     batch = unpack_unchecked(fields[b"batch"])
-    places: list[int] = msgpack.unpackb(fields[b"places"])
+    indexes: list[int] = msgpack.unpackb(fields[b"places"])
     unlocks = [LoggedUnlock(*given) for given in msgpack.unpackb(fields.get(b"unlocks", b"\x90"))]
     return LogEntry(
         entry_id=entry_id,
         shard=shard,
-        stamp=int(fields[b"stamp"]),
+        record_version=int(fields[b"stamp"]),
         applied_at=int(fields[b"at"]),
-        events=[batch[place] for place in places],
+        events=[batch[index] for index in indexes],
         unlocks=[Unlock(batch[unlock.event], *unlock[1:]) for unlock in unlocks],
         size=sum(len(fields.get(name, b"")) for name in (b"batch", b"unlocks", b"evaluations")),
         revision=int(fields.get(b"revision", b"0")),

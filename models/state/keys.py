@@ -5,10 +5,10 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | key | type | holds |
 |---|---|---|
 | ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
-| ``ql:{sNN}:seen:<tenant>:<user>:<generation>`` | set | hashes of the event ids applied in one dedup generation |
+| ``ql:{sNN}:seen:<tenant>:<user>:<dedup_bucket>`` | set | hashes of the event ids applied in one dedup generation |
 | ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached; ``attr@<epoch>`` after a reset |
-| ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the stamp of its last change |
-| ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
+| ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the version of its last change |
+| ``ql:{sNN}:record_version`` | int | the shard's counter of changes |
 | ``ql:{sNN}:history`` | hash | which history the shard is in, and its last flush, see ``histories.py`` |
 | ``ql:{sNN}:reads:<flush>`` | int | how many reads a flush has made that is under way; for five minutes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
@@ -30,11 +30,11 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
 | ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``tries.py`` |
 | ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
-| ``ql:meters`` | hash | counters and histograms of the fleet |
+| ``ql:metrics`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 | ``ql:new-users:<hour>`` | hash | new users by tenant, for three hours |
-| ``ql:ticks`` | hash | when each periodic task began last, in µs |
+| ``ql:heartbeats`` | hash | when each periodic task began last, in µs |
 | ``ql:{sNN}:layout`` | hash | by how many shards Redis is laid out, see ``layout.py`` |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |
@@ -57,12 +57,12 @@ from models.events import remembered_for
 from models.fleet.histories import FIRST_EPOCH
 
 API_KEYS = "ql:keys"
-METERS = "ql:meters"
+METRICS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
 WORKERS = "ql:workers"
-TICKS = "ql:ticks"
+HEARTBEATS = "ql:ticks"
 PROBE = "ql:probe"
 INSTALLATION = "ql:installation"
 PATH_PASSED = "ql:path:passed"
@@ -79,7 +79,7 @@ POISON_BYTES = "ql:poison:bytes"
 class ShardKeys(NamedTuple):
     """The keys that belong to a shard as a whole."""
 
-    stamp: str
+    record_version: str
     dirty: str
     counts: str
     log: str
@@ -101,7 +101,7 @@ def shard_keys(shard: int) -> ShardKeys:
     tag = f"ql:{{s{shard:02d}}}"
     journal = f"{tag}:journal"
     return ShardKeys(
-        stamp=f"{tag}:stamp",
+        record_version=f"{tag}:stamp",
         dirty=f"{tag}:dirty",
         counts=f"{tag}:counts",
         log=f"{tag}:log",
@@ -183,12 +183,12 @@ def attributes_key(shard: int, user: str, epoch: str = FIRST_EPOCH) -> str:
     return f"ql:{{s{shard:02d}}}:attr{mark}:{user}"
 
 
-def seen_key(shard: int, user: str, generation: int) -> str:
+def seen_key(shard: int, user: str, dedup_bucket: int) -> str:
     """The event ids of a user, named by ``member``, that were applied in one dedup generation."""
-    return f"ql:{{s{shard:02d}}}:seen:{user}:{generation}"
+    return f"ql:{{s{shard:02d}}}:seen:{user}:{dedup_bucket}"
 
 
-def generation_at(now_us: int, window: timedelta) -> int:
+def dedup_bucket_at(now_us: int, window: timedelta) -> int:
     """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
 
     So it is remembered for as long as ``remembered_for(window)`` says, whatever ``occurred_at`` a redelivery

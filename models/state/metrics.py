@@ -13,12 +13,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from models.declarations.metrics import Counter, Histogram
-from models.state.keys import METERS
+from models.state.keys import METRICS
 
 log = structlog.get_logger()
 
 
-class Meters:
+class Metrics:
     """What this process has counted since its last push. Safe to use from several threads."""
 
     def __init__(self, redis: Redis) -> None:
@@ -48,7 +48,7 @@ class Meters:
         try:
             pipeline = self._redis.pipeline(transaction=True)
             for field, amount in pending.items():
-                pipeline.hincrbyfloat(METERS, field, amount)
+                pipeline.hincrbyfloat(METRICS, field, amount)
             pipeline.execute()
         except RedisError as error:
             log.warning("meters_not_pushed", error=str(error))

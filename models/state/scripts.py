@@ -64,15 +64,15 @@ def call_replicated(
         for script, keys, args in calls:
             pipeline.evalsha(script.sha, len(keys), *keys, *args)
         replies, confirmed = _executed(pipeline, wait)
-        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        for place in unknown:
-            script, keys, args = calls[place]
+        unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        for index in unknown:
+            script, keys, args = calls[index]
             pipeline.eval(script.source, len(keys), *keys, *args)
         if unknown:
             again, confirmed_again = _executed(pipeline, wait)
             confirmed = min(confirmed, confirmed_again)
-            for place, reply in zip(unknown, again, strict=True):
-                replies[place] = reply
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply

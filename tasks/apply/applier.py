@@ -30,7 +30,7 @@ from models.events import Event, pack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import Station
 from models.state.fleet.path_state import PathState
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.attempts import FINISHED, GONE, READY, Tries
 from models.state.queue.batches import Batch, Taken, TakenBatch
 from models.state.queue.journal import Journal
@@ -39,7 +39,7 @@ from tasks.apply.evaluator import Evaluator
 from tasks.apply.merger import Merged, merge
 from tasks.apply.pace import TURN_S, Pace
 from tasks.apply.rerouting import Rerouter
-from tasks.dead_letters.writer import Burials, event_letter, malformed_letter
+from tasks.dead_letters.writer import DeadLetterWriter, event_dead_letter, malformed_dead_letter
 from tasks.retries import Retries
 
 ROUNDS = 4
@@ -61,11 +61,11 @@ class BatchApplier:
     evaluator: Evaluator
     journal: Journal
     tries: Tries
-    burials: Burials
+    dead_letter_writer: DeadLetterWriter
     ring: Callable[[Sequence[Batch]], None]
     """Sends a batch's message unless its shard's queue holds one already; raises BrokerUnavailableError."""
     retries: Retries
-    meters: Meters
+    metrics: Metrics
     now_us: Callable[[], int]
     path: PathState
     rerouter: Rerouter
@@ -138,7 +138,7 @@ class BatchApplier:
 
         def malformed(batch: TakenBatch, error: MalformedBatchError) -> None:
             log.error("batch_malformed", shard=shard, batch_id=batch.batch_id, error=str(error))
-            self._bury(shard, batch, [malformed_letter(shard, batch, str(error))])
+            self._store_dead_letters(shard, batch, [malformed_dead_letter(shard, batch, str(error))])
 
         def moved(batch: TakenBatch, events: Sequence[Event]) -> bool:
             return self.rerouter.moves(shard, batch, events)
@@ -179,7 +179,7 @@ class BatchApplier:
         return may_load
 
     def _bisect(self, shard: int, merged: Merged, error: Exception, *, may_load: bool, is_last: bool) -> None:
-        """Apply what can be applied of a bad batch. The rest waits for the sweep, or is buried at its last try.
+        """Apply what can be applied of a bad batch. The rest waits for the sweep, or is dead-lettered at its last try.
 
         The journal keeps the batch until then; that its good events are applied again does no harm, by their ids.
         """
@@ -200,20 +200,20 @@ class BatchApplier:
         with suppress(StateUnavailableError):
             self.tries.note(shard, batch.batch_id, error)
         if is_last or not bad:
-            letters = [event_letter(shard, batch.batch_id, *one, attempts=EVENT_ATTEMPTS) for one in bad]
-            self._bury(shard, batch, letters)
+            dead_letters = [event_dead_letter(shard, batch.batch_id, *one, attempts=EVENT_ATTEMPTS) for one in bad]
+            self._store_dead_letters(shard, batch, dead_letters)
 
-    def _bury(self, shard: int, batch: TakenBatch, letters: Sequence[DeadLetter]) -> None:
-        """Drop a batch once its letters are written; while they cannot be, the sweep brings it back for it."""
+    def _store_dead_letters(self, shard: int, batch: TakenBatch, dead_letters: Sequence[DeadLetter]) -> None:
+        """Drop a batch once its dead letters are written; while they cannot be, the sweep brings it back for it."""
         try:
-            self.burials.bury(letters)
+            self.dead_letter_writer.store_dead_letters(dead_letters)
         except DatabaseUnavailableError as error:
             log.warning("dead_letters_put_off", shard=shard, batch_id=batch.batch_id, error=str(error))
             return
         self.retries(self.journal.drop, shard, batch.batch_id)
 
     def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
-        self.meters.count(BATCHES_POSTPONED, len(merged.batches), label=type(error).__name__)
+        self.metrics.count(BATCHES_POSTPONED, len(merged.batches), label=type(error).__name__)
         log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
         self.path.note_fault(Station.APPLY, error, self.now_us())
         self.retries(self.journal.postpone, shard, merged.batch_ids, now_ms=self.now_us() // 1000)

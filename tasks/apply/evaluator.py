@@ -22,15 +22,15 @@ from models.fleet.probes import PROBE_TENANT
 from models.rules.matcher import Matcher
 from models.rules.rows import Snapshot
 from models.state.checks.memory import NewUsers
-from models.state.metrics import Meters
-from models.state.progress.apply_request import Plan, make_plans
+from models.state.metrics import Metrics
+from models.state.progress.apply_request import ApplyRequest, make_requests
 from models.state.progress.records import Applied, ColdUser, Records
 from tasks.apply.enrichment import Enricher
 from tasks.apply.reporter import Reporter
 
 LOADS = 5
 """How often a record may turn cold again while it is being loaded, before the batch is put back."""
-PLANS = 5
+MAX_REQUESTS = 5
 """How often rules may be published while events are being planned, before they are put back."""
 
 
@@ -70,7 +70,7 @@ class Evaluator:
     records: Records
     reader: ProgressReader
     reporter: Reporter
-    meters: Meters
+    metrics: Metrics
     dirty_limit: DirtyLimit
     now_us: Callable[[], int]
     """The clock of the state Redis."""
@@ -92,10 +92,10 @@ class Evaluator:
         """
         started = self.now_us()
         calls: list[Applied] = []
-        for _ in range(PLANS):
-            plans = self._plans(shard, events, packed, batch_ids, may_ask=may_load)
+        for _ in range(MAX_REQUESTS):
+            requests = self._requests(shard, events, packed, batch_ids, may_ask=may_load)
             try:
-                self._call_all(shard, plans, batch_ids, calls, may_load=may_load)
+                self._call_all(shard, requests, batch_ids, calls, may_load=may_load)
             except RulesOutdatedError as error:  # events that were applied already are skipped by their ids
                 self._catch_up(error, may_ask=may_load)
             else:
@@ -106,64 +106,72 @@ class Evaluator:
 
     def _catch_up(self, outdated: RulesOutdatedError, *, may_ask: bool) -> None:
         """Read the rules that the fence asks for; without ``may_ask`` only another thread may have done so."""
-        self.meters.count(PLANS_REFUSED)
+        self.metrics.count(PLANS_REFUSED)
         if may_ask:
             self.rules.catch_up(outdated.revision)
         elif not self.rules.knows(outdated.revision):
             raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago") from outdated
 
     def _call_all(
-        self, shard: int, plans: Sequence[Plan], batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool
+        self,
+        shard: int,
+        requests: Sequence[ApplyRequest],
+        batch_ids: Sequence[str],
+        calls: list[Applied],
+        *,
+        may_load: bool,
     ) -> None:
         """Run the script for one plan after another. Only with the last, once all were run, do the entries leave."""
         away: DatabaseUnavailableError | None = None
-        for plan in plans:
-            is_whole = plan is plans[-1] and away is None
+        for request in requests:
+            is_whole = request is requests[-1] and away is None
             try:
-                self._call(shard, plan, batch_ids if is_whole else [], calls, may_load=may_load)
+                self._call(shard, request, batch_ids if is_whole else [], calls, may_load=may_load)
             except DatabaseUnavailableError as error:  # users of the other plans may all be warm
                 away, may_load = error, False
         if away is not None:
             raise away
 
-    def _call(self, shard: int, plan: Plan, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool) -> None:
+    def _call(
+        self, shard: int, request: ApplyRequest, batch_ids: Sequence[str], calls: list[Applied], *, may_load: bool
+    ) -> None:
         """Run the script until no user of the plan is cold; adds what each call did to ``calls``."""
         for _ in range(LOADS):
-            calls.append(self.records.apply(shard, batch_ids, plan, now_us=self.now_us()))
+            calls.append(self.records.apply(shard, batch_ids, request, now_us=self.now_us()))
             cold = calls[-1].cold
             if not cold:
                 return
             if not may_load:
                 raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
             self._load(shard, cold)
-            plan = plan.only([user.plan for user in cold])
+            request = request.only([user.request for user in cold])
         raise HydrationRacedError(f"{len(cold)} users of shard {shard} stayed cold through {LOADS} loads")
 
-    def _plans(
+    def _requests(
         self, shard: int, events: Sequence[Event], packed: bytes, batch_ids: Sequence[str], *, may_ask: bool
-    ) -> list[Plan]:
+    ) -> list[ApplyRequest]:
         matcher = self.rules.matcher()
         names = matcher.attribute_names
         if not names:
-            return make_plans(matcher, events, packed)
+            return make_requests(matcher, events, packed)
         try:
             enriched = self.enricher.enrich(shard, events, names, may_ask=may_ask)
         except DatabaseUnavailableError as error:
             if len(batch_ids) > 1:
                 raise AttributesUnknownError(str(error)) from error
             raise
-        return make_plans(matcher, enriched, pack_batch(enriched))
+        return make_requests(matcher, enriched, pack_batch(enriched))
 
     def _load(self, shard: int, cold: Sequence[ColdUser]) -> None:
         now_us = self.now_us()
-        users = [(user.plan.tenant_id, user.plan.user_id) for user in cold]
+        users = [(user.request.tenant_id, user.request.user_id) for user in cold]
         known = self.reader.snapshots(users, now_us=now_us)
         failpoint("users.loaded", DatabaseUnavailableError)
         loads = [(user.token, snapshot) for user, snapshot in zip(cold, known, strict=True)]
         self.records.load(shard, loads, now_us=now_us)
-        real = sum(user.plan.tenant_id != PROBE_TENANT for user in cold)
+        real = sum(user.request.tenant_id != PROBE_TENANT for user in cold)
         if real:
-            self.meters.count(USERS_LOADED, real)
+            self.metrics.count(USERS_LOADED, real)
         self._count_new(known, now_us)
 
     def _count_new(self, known: Sequence[Snapshot], now_us: int) -> None:

@@ -11,7 +11,7 @@ from models.declarations.metrics import APPLY_LATENCY, PROCESSING_SECONDS, UNLOC
 from models.events import Event
 from models.fleet.probes import is_probe
 from models.rules.matcher import Matcher
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.records import Applied
 
 LOGGED_SINGLY = 5
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 class Reporter:
     """Counts and logs applied events."""
 
-    meters: Meters
+    metrics: Metrics
     now_us: Callable[[], int]
 
     def record(self, events: Sequence[Event], matcher: Matcher, started: int, calls: Sequence[Applied]) -> None:
@@ -34,12 +34,12 @@ class Reporter:
             return
         now = self.now_us()
         for accepted_at, times in Counter(event.accepted_at for event in events).items():
-            self.meters.observe(APPLY_LATENCY, (now - accepted_at) / 1e6, times=times)
+            self.metrics.observe(APPLY_LATENCY, (now - accepted_at) / 1e6, times=times)
         spent = (now - started) / 1e6
-        self.meters.observe(PROCESSING_SECONDS, spent / len(events), times=len(events))
+        self.metrics.observe(PROCESSING_SECONDS, spent / len(events), times=len(events))
         unlocks = sum(call.unlocks for call in calls)
         if unlocks:
-            self.meters.count(UNLOCKS, unlocks)
+            self.metrics.count(UNLOCKS, unlocks)
         _log(events, matcher, spent, calls)
 
 
@@ -63,5 +63,5 @@ def _log(events: Sequence[Event], matcher: Matcher, spent: float, calls: Sequenc
 
 def _goals(matcher: Matcher, event: Event) -> frozenset[str]:
     """The goals whose own rules, or parts of them, an event of this type and time may move."""
-    nodes = matcher.network_at(event.occurred_at).by_event.get(event.event_type, ())
+    nodes = matcher.graph_at(event.occurred_at).by_event.get(event.event_type, ())
     return frozenset(node.goal.goal_id for node in nodes)

@@ -45,8 +45,8 @@ class Rerouter:
         for event in events:
             parts[event.tenant_id, shard_for(event.tenant_id, event.user_id, self.shards)].append(event)
         batches = [
-            Batch(where, f"{batch.batch_id}.{place}", pack_batch(part), shards=self.shards)
-            for place, ((_, where), part) in enumerate(sorted(parts.items()))
+            Batch(where, f"{batch.batch_id}.{index}", pack_batch(part), shards=self.shards)
+            for index, ((_, where), part) in enumerate(sorted(parts.items()))
         ]
         appended = self.journal.append(batches, self.now_us() // 1000)
         if not appended.refused:

@@ -93,25 +93,25 @@ class Auditor:
     on_events: Callable[[int], None] = lambda _events: None
     """Told how many more were replayed, in the first look at each user."""
 
-    def run(self, scope: Scope, *, settle: timedelta) -> AuditReport:
-        """Audit the users of a scope; those that differ have for ``settle`` to become equal.
+    def run(self, scope: Scope, *, grace: timedelta) -> AuditReport:
+        """Audit the users of a scope; those that differ have for ``grace`` to become equal.
 
         Raises:
             ConfigurationError: PostgreSQL holds no rules.
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         started, report = monotonic(), AuditReport()
-        suspects = self._look(scope, None, report)
-        deadline = monotonic() + settle.total_seconds()
-        while suspects:
+        candidates = self._compare(scope, None, report)
+        deadline = monotonic() + grace.total_seconds()
+        while candidates:
             is_last = monotonic() >= deadline
-            suspects = self._look(scope, suspects, report, is_last=is_last)
-            if suspects:
+            candidates = self._compare(scope, candidates, report, is_last=is_last)
+            if candidates:
                 sleep(min(_PAUSE_SECONDS, max(0.0, deadline - monotonic())))
         report.seconds = monotonic() - started
         return report
 
-    def _look(
+    def _compare(
         self, scope: Scope, users: Sequence[User] | None, report: AuditReport, *, is_last: bool = False
     ) -> list[User]:
         """Look at users once; returns those that differ, unless it is the last look, which reports them."""
@@ -127,7 +127,7 @@ class Auditor:
                     report.add(comparison)
         return differing
 
-    def suspects(self, scope: Scope, also: Elsewhere, report: AuditReport) -> list[User]:
+    def candidates(self, scope: Scope, also: Elsewhere, report: AuditReport) -> list[User]:
         """The users of a scope who differ in one look, if only because the product is running.
 
         Args:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from models.database.event_log import User
-from models.rules.graph import Network
+from models.rules.graph import DependencyGraph
 from models.rules.matcher import Matcher
 from models.rules.rows import Row
 from tasks.audit.replay import Replayed
@@ -53,8 +53,8 @@ class Comparer:
     def __init__(self, matcher: Matcher, *, kept_since: datetime | None = None) -> None:
         """``kept_since``: progress that began earlier may come from events that were dropped since."""
         self.matcher = matcher
-        self._known = frozenset(name for network in matcher.networks for name in network.by_id)
-        self._exact = frozenset(name for name in self._known if _is_timed_exactly(matcher.networks, name))
+        self._known = frozenset(name for graph in matcher.graphs for name in graph.by_id)
+        self._exact = frozenset(name for name in self._known if _is_timed_exactly(matcher.graphs, name))
         self._kept_since = kept_since
 
     def compare(self, replayed: Replayed, stored: StoredUser) -> Comparison:
@@ -97,13 +97,13 @@ class Comparer:
         result.rows_equal += not differences
 
 
-def _is_timed_exactly(networks: list[Network], name: str) -> bool:
+def _is_timed_exactly(graphs: list[DependencyGraph], name: str) -> bool:
     """Whether completion has one moment whatever the order of arrival: also through versions of it and its parts."""
-    versions = [network.by_id[name] for network in networks if name in network.by_id]
+    versions = [graph.by_id[name] for graph in graphs if name in graph.by_id]
     node = versions[0]
-    below = [*node.parts, *([node.lock.node_id] if node.lock else [])]
+    below = [*node.parts, *([node.gate.node_id] if node.gate else [])]
     single = len({version.version for version in versions}) == 1
-    return single and node.is_exact and all(_is_timed_exactly(networks, part) for part in below)
+    return single and node.is_exact and all(_is_timed_exactly(graphs, part) for part in below)
 
 
 def _said(row: StoredRow, *, times: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from models.database.event_log import User, open_log
 from models.database.flush.items import ProgressRow
-from models.database.repairs import SurplusRow
+from models.database.repairs import ExtraRow
 from models.errors import ConfigurationError
 from tasks.audit.audit import Auditor
 from tasks.audit.comparison import DROPPED, Comparer
@@ -42,11 +42,11 @@ class LogCorrector:
         wrong = {(found.goal_id, found.period) for found in comparison.differences if found.what != "unlock"}
         rows = [replayed.rows[key] for key in wrong if key in replayed.rows]
         corrections.rows.extend(ProgressRow(*replayed.user, row) for row in rows)
-        corrections.surplus.extend(_surplus(comparer, replayed, stored))
+        corrections.extra_rows.extend(_extra_rows(comparer, replayed, stored))
         return True
 
 
-def _surplus(comparer: Comparer, replayed: Replayed, stored: StoredUser) -> Iterator[SurplusRow]:
+def _extra_rows(comparer: Comparer, replayed: Replayed, stored: StoredUser) -> Iterator[ExtraRow]:
     for key, row in stored.rows.items():
         if key not in replayed.rows and comparer.is_known(key):
-            yield SurplusRow(*replayed.user, *key, row.stamp)
+            yield ExtraRow(*replayed.user, *key, row.record_version)

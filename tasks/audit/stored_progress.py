@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from models.database.connection import statement
 from models.database.event_log import User, columns_of
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from models.rules.operators import progress_of
 from models.rules.rows import Row
 
@@ -36,7 +36,7 @@ class StoredRow(NamedTuple):
     completed_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    stamp: int
+    record_version: int
 
     def row(self) -> Row:
         """The same as the engines know it."""
@@ -46,13 +46,13 @@ class StoredRow(NamedTuple):
             challenge_id=self.challenge_id,
             operator=self.operator,
             rule_version=self.rule_version,
-            stamp=self.stamp,
+            record_version=self.record_version,
             completed_at=_us(self.completed_at),
             created_at=microseconds(self.created_at),
             updated_at=microseconds(self.updated_at),
             state=self.state,
             reached_at=_us(self.reached_at),
-            slots=self.slots,
+            version_states=self.slots,
             part=self.is_part,
         )
 
@@ -93,13 +93,13 @@ def as_stored(row: Row) -> StoredRow:
         rule_version=row.rule_version,
         operator=row.operator,
         state=orjson.loads(orjson.dumps(row.state)),
-        slots=orjson.loads(orjson.dumps(row.slots)),
+        slots=orjson.loads(orjson.dumps(row.version_states)),
         is_part=row.part,
-        reached_at=_moment(row.reached_at),
-        completed_at=_moment(row.completed_at),
-        created_at=moment(row.created_at),
-        updated_at=moment(row.updated_at),
-        stamp=row.stamp,
+        reached_at=_datetime(row.reached_at),
+        completed_at=_datetime(row.completed_at),
+        created_at=to_datetime(row.created_at),
+        updated_at=to_datetime(row.updated_at),
+        record_version=row.record_version,
     )
 
 
@@ -107,5 +107,5 @@ def _us(at: datetime | None) -> int:
     return 0 if at is None else microseconds(at)
 
 
-def _moment(at_us: int) -> datetime | None:
-    return moment(at_us) if at_us else None
+def _datetime(at_us: int) -> datetime | None:
+    return to_datetime(at_us) if at_us else None

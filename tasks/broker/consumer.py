@@ -68,7 +68,7 @@ class Consumer(consumer.Consumer):
 
 
 def _set_aside(message: Any, reason: Reason, error: Exception) -> None:
-    """Before the acknowledgement: a crash between the two gives one letter, twice."""
+    """Before the acknowledgement: a crash between the two gives one dead letter, twice."""
     task = message.headers.get("task")
     message.channel.set_aside(
         Poison(

@@ -76,17 +76,17 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
     _expect(isinstance(limits, list) and len(limits) == 2, "header timelimit is not a pair")
     _expect(all(limit is None or _is_duration(limit) for limit in limits), "header timelimit is not of seconds")
     for name in ("eta", "expires"):
-        _check_moment(name, headers.get(name))
+        _check_datetime(name, headers.get(name))
 
 
-def _check_moment(name: str, text: Any) -> None:
+def _check_datetime(name: str, text: Any) -> None:
     if text is None:
         return
     _expect(isinstance(text, str), f"header {name} is not a text")
-    moment = maybe_iso8601(text)
-    if moment is None:
+    parsed = maybe_iso8601(text)
+    if parsed is None:
         raise BadEnvelopeError(f"header {name} is empty")
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     latest = datetime.now(UTC) + LONGEST_ETA
     _expect(name != "eta" or aware <= latest, f"header {name} is more than {LONGEST_ETA} ahead")
     aware.timestamp()  # not every moment has one
@@ -98,8 +98,8 @@ def _check_body(message: Mapping[str, Any]) -> None:
     _expect(message["properties"].get("body_encoding") == "base64", "body_encoding is not base64")
     body = load_body(b64decode(message["body"], validate=True), CONTENT_TYPE, "binary", accept={CONTENT_TYPE})
     _expect(isinstance(body, list) and len(body) == len(_PARTS), "the body is not a list of three")
-    for place, (name, is_right) in enumerate(_PARTS.items()):
-        _expect(is_right(body[place]), f"the body's {name} are of the wrong type")
+    for index, (name, is_right) in enumerate(_PARTS.items()):
+        _expect(is_right(body[index]), f"the body's {name} are of the wrong type")
 
 
 _PARTS: dict[str, Callable[[Any], bool]] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.reader import DeadLetterReader
 from models.state.connection import state_errors
 from models.state.dead_letter_count import write_depth
 
@@ -15,7 +15,7 @@ class DepthKeeper:
     """Copies the number of dead letters, by kind and reason, from PostgreSQL to Redis."""
 
     redis: Redis
-    reader: LetterReader
+    reader: DeadLetterReader
     now_us: Callable[[], int]
 
     def refresh(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from config.shards import shard_of_queue
 from models.database.dead_letters.writer import DeadLetter
 from models.state.queue.undeliverable import Poison, PoisonList, unpack_poison
-from tasks.dead_letters.writer import Burials
+from tasks.dead_letters.writer import DeadLetterWriter
 
 AT_ONCE = 200
 
@@ -15,24 +15,24 @@ class PoisonDrain:
     """Makes dead letters of what the workers' main processes kept aside."""
 
     poison: PoisonList
-    burials: Burials
+    dead_letter_writer: DeadLetterWriter
     shards: int
 
     def drain(self) -> int:
-        """Make letters of all entries; returns how many.
+        """Make dead letters of all entries; returns how many.
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: the rest stays for the next sweep. An entry that became a
-                letter and could not be removed is the same letter again.
+                dead letter and could not be removed is the same dead letter again.
         """
         drained = 0
         while entries := self.poison.oldest(AT_ONCE):
-            self.burials.bury([self._letter(unpack_poison(packed)) for packed in entries])
+            self.dead_letter_writer.store_dead_letters([self._dead_letter(unpack_poison(packed)) for packed in entries])
             self.poison.remove(entries)
             drained += len(entries)
         return drained
 
-    def _letter(self, poison: Poison) -> DeadLetter:
+    def _dead_letter(self, poison: Poison) -> DeadLetter:
         shard = shard_of_queue(poison.queue) if poison.queue else None  # of a queue that a stray message names
         return DeadLetter(
             kind="message",

@@ -13,7 +13,7 @@ from models.declarations.metrics import DEAD_LETTERS, EVENTS_FAILED
 from models.errors import MalformedBatchError
 from models.events import Event, pack_batch, unpack_batch
 from models.fleet.probes import PROBE_TENANT
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.attempts import Record
 from models.state.queue.batches import TakenBatch, WaitingBatch
 
@@ -26,41 +26,41 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Burials:
+class DeadLetterWriter:
     """Writes dead letters, and counts them."""
 
     writer: FlushWriter
-    meters: Meters
+    metrics: Metrics
 
-    def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Commit letters, all or none.
+    def store_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Commit dead letters, all or none.
 
         Raises:
             DatabaseUnavailableError: none was committed, or it is not known; writing again is safe.
         """
-        given_up = [letter for letter in letters if letter.tenant_id == PROBE_TENANT]
-        letters = [letter for letter in letters if letter.tenant_id != PROBE_TENANT]
+        given_up = [dead_letter for dead_letter in dead_letters if dead_letter.tenant_id == PROBE_TENANT]
+        dead_letters = [dead_letter for dead_letter in dead_letters if dead_letter.tenant_id != PROBE_TENANT]
         for probe in given_up:  # the readiness of the receivers tells of it
             log.warning("probe_given_up", shard=probe.shard, error=probe.error)
-        if letters:
-            self.writer.bury(letters)
-        for letter in letters:
-            self.meters.count(DEAD_LETTERS, label=letter.reason)
-            if letter.kind != "message":
-                self.meters.count(EVENTS_FAILED, max(len(letter.event_ids), 1))
+        if dead_letters:
+            self.writer.store_dead_letters(dead_letters)
+        for dead_letter in dead_letters:
+            self.metrics.count(DEAD_LETTERS, label=dead_letter.reason)
+            if dead_letter.kind != "message":
+                self.metrics.count(EVENTS_FAILED, max(len(dead_letter.event_ids), 1))
             log.error(
                 "dead_lettered",
-                kind=letter.kind,
-                reason=letter.reason,
-                task=letter.task,
-                shard=letter.shard,
-                batch_id=letter.batch_id,
-                event_ids=letter.event_ids[:10],
-                error=letter.error,
+                kind=dead_letter.kind,
+                reason=dead_letter.reason,
+                task=dead_letter.task,
+                shard=dead_letter.shard,
+                batch_id=dead_letter.batch_id,
+                event_ids=dead_letter.event_ids[:10],
+                error=dead_letter.error,
             )
 
 
-def event_letter(shard: int, batch_id: str, event: Event, error: Exception, *, attempts: int) -> DeadLetter:
+def event_dead_letter(shard: int, batch_id: str, event: Event, error: Exception, *, attempts: int) -> DeadLetter:
     """An event that breaks its own evaluation."""
     return DeadLetter(
         kind="batch",
@@ -79,7 +79,7 @@ def event_letter(shard: int, batch_id: str, event: Event, error: Exception, *, a
     )
 
 
-def malformed_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -> DeadLetter:
+def malformed_dead_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -> DeadLetter:
     """Bytes of the journal that are no batch."""
     return DeadLetter(
         kind="batch",
@@ -94,12 +94,12 @@ def malformed_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -
     )
 
 
-def given_up_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLetter:
+def given_up_dead_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLetter:
     """A batch that no worker could bring to an end, with what is known of the cause."""
     try:
         events = unpack_batch(batch.packed)
     except MalformedBatchError as error:
-        return malformed_letter(shard, batch, str(error))
+        return malformed_dead_letter(shard, batch, str(error))
     # As texts: what is no event may hold what no set takes.
     tenants, users = {str(event.tenant_id) for event in events}, {str(event.user_id) for event in events}
     return DeadLetter(

@@ -9,7 +9,7 @@ import structlog
 
 from models.declarations.metrics import USERS_EVICTED
 from models.state.checks.memory import MemoryGauge
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 
 
@@ -34,7 +34,7 @@ class Evictor:
 
     memory: MemoryGauge
     evictions: Evictions
-    meters: Meters
+    metrics: Metrics
     marks: Marks = field(default_factory=Marks)
     clock: Callable[[], float] = monotonic
 
@@ -52,6 +52,6 @@ class Evictor:
             total += evicted
             fruitless = 0 if evicted else fruitless + 1
         if total:
-            self.meters.count(USERS_EVICTED, total)
+            self.metrics.count(USERS_EVICTED, total)
             log.info("records_evicted", users=total, used=round(self.memory.read().part_used, 3))
         return total

@@ -33,7 +33,7 @@ from models.failpoints import failpoint
 from models.fleet.probes import ProbeRow, is_probe
 from models.state.connection import state_errors
 from models.state.keys import FLUSH_ASKED, FLUSH_LOCK
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.scripts import StateLock
 from models.stores.standings import compare
 from tasks.flush.eviction import Evictor
@@ -42,7 +42,7 @@ from tasks.histories.watch import HistoryWatch
 
 LOCK_SECONDS = 10
 """How long a flusher that was killed, or that lost Redis, keeps the others from flushing."""
-LANES = 2
+CONCURRENCY = 2
 """Transactions under way at once: while PostgreSQL works on one, the next is prepared. They share no shard."""
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class FlushReport:
 
     rows: int = 0
     events: int = 0
-    users_settled: int = 0
+    users_acknowledged: int = 0
     refused: int = 0
     transactions: int = 0
     more: bool = False
@@ -68,7 +68,7 @@ class FlushReport:
         """Count in what another transaction did; tells whether it left more to do."""
         self.rows += other.rows
         self.events += other.events
-        self.users_settled += other.users_settled
+        self.users_acknowledged += other.users_acknowledged
         self.refused += other.refused
         self.transactions += other.transactions
         return other.more
@@ -94,7 +94,7 @@ class _Group:
             for record in work.records:
                 flush.progress += [ProgressRow(record.tenant_id, record.user_id, row) for row in record.rows]
             for entry in work.entries:
-                once = (entry.shard, entry.stamp, entry.applied_at, entry.revision)
+                once = (entry.shard, entry.record_version, entry.applied_at, entry.revision)
                 for event in entry.events:
                     if is_probe(event):
                         flush.probes.append(ProbeRow(entry.shard, event.occurred_at))
@@ -115,7 +115,7 @@ class Flusher:
     changes: ShardChanges
     writer: FlushWriter
     watch: HistoryWatch
-    meters: Meters
+    metrics: Metrics
     evictor: Evictor
     """Frees memory after each pass: what was flushed may go."""
 
@@ -137,13 +137,13 @@ class Flusher:
             while self._in_step(report) and self._pass(report):
                 with state_errors():
                     lock.reacquire()
-        except LockError:  # a pass outlasted the lock: another flusher is at work, and the stamps keep both right
+        except LockError:  # a pass outlasted the lock: another flusher is at work, and the versions keep both right
             report.overlapped = True
             log.warning("flush_lock_lost")
         finally:
             report.overlapped = not self._release(lock) or report.overlapped
         if report.rows or report.events:
-            log.info("flushed", rows=report.rows, events=report.events, users=report.users_settled)
+            log.info("flushed", rows=report.rows, events=report.events, users=report.users_acknowledged)
         return report
 
     def mark(self, shards: int) -> None:
@@ -189,11 +189,11 @@ class Flusher:
     def _pass(self, report: FlushReport) -> bool:
         """Flush every shard once; tells whether any held more than was read."""
         more = False
-        with ThreadPoolExecutor(LANES) as lanes:
+        with ThreadPoolExecutor(CONCURRENCY) as executor:
             under_way: deque[Future[FlushReport]] = deque()
             for group in self._groups():
-                under_way.append(lanes.submit(self._commit, group))
-                if len(under_way) > LANES:  # what is read ahead takes memory
+                under_way.append(executor.submit(self._commit, group))
+                if len(under_way) > CONCURRENCY:  # what is read ahead takes memory
                     more = report.add(under_way.popleft().result()) or more
             for commit in under_way:
                 more = report.add(commit.result()) or more
@@ -220,22 +220,22 @@ class Flusher:
             refused = transaction.write()
         failpoint("flush.committed")
         if group.rows or group.events:  # probes alone are no news
-            self.meters.observe(FLUSH_SECONDS, perf_counter() - started)
+            self.metrics.observe(FLUSH_SECONDS, perf_counter() - started)
             self._observe(group)
-        settled = self.changes.acknowledge(group.works)
+        acknowledged = self.changes.acknowledge(group.works)
         failpoint("flush.settled")
-        for letter in refused:
-            self.meters.count(EVENTS_FAILED)
-            self.meters.count(DEAD_LETTERS, label=letter.reason)
-            log.error("row_refused", kind=letter.kind, user_id=letter.user_id, error=letter.error)
+        for dead_letter in refused:
+            self.metrics.count(EVENTS_FAILED)
+            self.metrics.count(DEAD_LETTERS, label=dead_letter.reason)
+            log.error("row_refused", kind=dead_letter.kind, user_id=dead_letter.user_id, error=dead_letter.error)
         more = any(work.more for work in group.works)
-        return FlushReport(group.rows, group.events, settled, len(refused), transactions=1, more=more)
+        return FlushReport(group.rows, group.events, acknowledged, len(refused), transactions=1, more=more)
 
     def _observe(self, group: _Group) -> None:
-        self.meters.count(FLUSHED_ROWS, group.rows)
-        self.meters.count(FLUSHED_EVENTS, group.events)
-        self.meters.observe(FLUSH_ROWS, group.rows)
+        self.metrics.count(FLUSHED_ROWS, group.rows)
+        self.metrics.count(FLUSHED_EVENTS, group.events)
+        self.metrics.observe(FLUSH_ROWS, group.rows)
         now = self.changes.now_us()
         waits = [now - record.dirty_since for work in group.works for record in work.records if record.dirty_since]
         if waits:
-            self.meters.observe(FLUSH_LAG, max(waits) / 1e6)
+            self.metrics.observe(FLUSH_LAG, max(waits) / 1e6)

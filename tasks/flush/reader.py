@@ -51,7 +51,7 @@ class ShardWork:
     @property
     def row_version(self) -> int:
         """The highest version of a row that was read; 0 without one."""
-        return max((row.stamp for record in self.records for row in record.rows), default=0)
+        return max((row.record_version for record in self.records for row in record.rows), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ShardChanges:
             lost += self.records.forget_lost(shard, members)
         if lost:
             log.error("dirty_records_lost", shard=shard, users=lost)
-        log_version = entries[-1].stamp if whole_at is None else whole_at
+        log_version = entries[-1].record_version if whole_at is None else whole_at
         if self._may_be_gone(users, records) and not self.shard_log.holds(shard, entries[-1]):
             entries = []
         more = not is_whole or len(members) >= self.users
@@ -111,9 +111,9 @@ class ShardChanges:
         for work in works:
             if work.shard in known:
                 token = work.trace.token
-                clean += self.records.settle(work.shard, work.records, read_us=work.read_us, token=token)
+                clean += self.records.acknowledge(work.shard, work.records, read_us=work.read_us, token=token)
                 if work.entries:
-                    self.shard_log.settle(work.shard, work.entries, token=token)
+                    self.shard_log.acknowledge(work.shard, work.entries, token=token)
         return clean
 
     def _entries(self, shard: int, trace: ReadTrace) -> tuple[list[LogEntry], list[str], int | None]:

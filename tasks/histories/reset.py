@@ -17,7 +17,7 @@ from models.database.connection import database_errors
 from models.database.fleet.histories import Restart, lock_histories, restart_histories, users_ahead
 from models.database.flush.items import ProgressRow
 from models.database.flush.tables import PROGRESS
-from models.database.repairs import SurplusRow, delete_rows_in
+from models.database.repairs import ExtraRow, delete_rows_in
 from models.failpoints import failpoint
 from models.fleet.histories import DatabaseHistory, FlushMark, Standing, StateHistory, standing
 from models.state.event_log import ShardLog
@@ -35,7 +35,7 @@ class Corrections(NamedTuple):
     """What rows of some users must be, by the events that PostgreSQL has."""
 
     rows: list[ProgressRow]
-    surplus: list[SurplusRow]
+    extra_rows: list[ExtraRow]
     """Rows that should not exist."""
     left: int
     """Users whose events are no longer all kept: their rows stay as they are."""
@@ -151,11 +151,11 @@ class ShardResetter:
     def _correct_users(self, connection: Connection, users: Sequence[User], version: int) -> int:
         left = 0
         for first in range(0, len(users), _CORRECTED):
-            rows, surplus, kept = self.corrector.correct(users[first : first + _CORRECTED])
+            rows, extra_rows, kept = self.corrector.correct(users[first : first + _CORRECTED])
             if rows:
-                numbered = [item._replace(row=item.row._replace(stamp=version)) for item in rows]
+                numbered = [item._replace(row=item.row._replace(record_version=version)) for item in rows]
                 PROGRESS.write(connection, sorted(numbered, key=PROGRESS.key))
-            delete_rows_in(connection, surplus)
+            delete_rows_in(connection, extra_rows)
             left += kept
         return left
 

@@ -11,7 +11,7 @@ from models.declarations.metrics import HISTORY_RESETS
 from models.errors import DatabaseBehindError
 from models.fleet.histories import Standing
 from models.state.fleet.histories import ShardHistories
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.stores.standings import Comparison, Difference, compare
 from tasks.histories.reset import ResetReport, ShardResetter
 
@@ -26,7 +26,7 @@ class HistoryWatch:
     engine: Engine
     histories: ShardHistories
     resetter: ShardResetter
-    meters: Meters
+    metrics: Metrics
     shards: int
 
     def compare(self) -> Comparison:
@@ -78,7 +78,7 @@ class HistoryWatch:
         """Reset those of these shards that stand so, or whose reset was cut off; raises as ``check`` does."""
         report = self.resetter.reset(shards, standings)
         if report.shards:
-            self.meters.count(HISTORY_RESETS, len(report.shards))
+            self.metrics.count(HISTORY_RESETS, len(report.shards))
             log.warning("shards_reset", **report._asdict())
         return report
 

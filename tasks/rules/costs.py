@@ -61,8 +61,8 @@ class CostBound:
             for goal in rulebook.goals
         )
         following = Publication(coming.revision, coming.active_from, Rulebook(goals))
-        for network in compile_all(Publications((*known, following)), self.reach_us):
-            late = {name: cost for name, cost in event_costs(network).items() if name in costs}
+        for graph in compile_all(Publications((*known, following)), self.reach_us):
+            late = {name: cost for name, cost in event_costs(graph).items() if name in costs}
             _refuse(late, LATE_LIMIT, "with the versions before; change fewer goals at once, or wait for MAX_LATENESS")
         return costs
 

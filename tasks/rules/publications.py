@@ -12,7 +12,7 @@ from config.settings import Settings
 from models.database.rules.publications import Newest
 from models.database.rules.publisher import Document
 from models.errors import ConfigurationError, DatabaseUnavailableError, QuestlineError, RulesUnreadableError
-from models.pollers import Lookout
+from models.pollers import Poller
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds_of
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.goals import Publications, Rulebook
@@ -49,7 +49,7 @@ class PublicationsWatcher:
         self._asked_in_vain = float("-inf")
         self._told = ""
         self._lock = Lock()
-        self._lookout = Lookout(
+        self._poller = Poller(
             "publications",
             self.refresh,
             interval,
@@ -72,11 +72,11 @@ class PublicationsWatcher:
 
     def start(self) -> None:
         """Look for new ones every ``interval`` seconds, until ``stop``; PostgreSQL may be away."""
-        self._lookout.start()
+        self._poller.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._lookout.stop()
+        self._poller.stop()
 
     def refresh(self) -> None:
         """Take up what was published since the last look.
@@ -86,7 +86,7 @@ class PublicationsWatcher:
             ConfigurationError: it holds no publication that can be read.
         """
         with self._lock:
-            self._look()
+            self._poll()
         self._told = ""
 
     def _tell(self, error: QuestlineError) -> None:
@@ -121,16 +121,16 @@ class PublicationsWatcher:
             if self._asked_in_vain >= asked:
                 raise DatabaseUnavailableError("PostgreSQL did not answer a moment ago")
             try:
-                known = self._look()
+                known = self._poll()
                 if not self.knows(revision):
                     self._source.align_fences()
-                    known = self._look()
+                    known = self._poll()
             except DatabaseUnavailableError:
                 self._asked_in_vain = monotonic()
                 raise
             return known
 
-    def _look(self) -> Publications:
+    def _poll(self) -> Publications:
         newest = self._source.newest()
         if self._known is None or newest != self._seen:
             self._known, self._seen = self._source.load(), newest

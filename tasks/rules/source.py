@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from config.settings import Settings
 from models.database.connection import connect_database
-from models.database.rules.publication_lock import settled_revision
+from models.database.rules.publication_lock import stable_revision
 from models.database.rules.publications import CompiledGoals, Newest, load, newest_publication
 from models.database.rules.publisher import Document, Publisher, preview
 from models.errors import ConfigurationError, StateUnavailableError
@@ -74,7 +74,7 @@ class RuleSource:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
         """
         seen = self._fences.read()  # first: whoever publishes later changes them, and they are left alone
-        with settled_revision(self._engine) as revision:
+        with stable_revision(self._engine) as revision:
             aligned = self._fences.align(seen, revision) if revision else 0
         if aligned:
             log.info("fences_aligned", shards=aligned, revision=revision)

@@ -40,7 +40,7 @@ def maintenance(installation):
     runtime = build_runtime(installation.settings, installation.app, read_challenges(installation.settings))
     yield runtime
     runtime.watcher.stop()
-    runtime.meters.stop()
+    runtime.metrics.stop()
 
 
 def _tries(installation):

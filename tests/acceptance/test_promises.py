@@ -11,7 +11,7 @@ import pytest
 
 from models.database.connection import connect_database
 from models.events import Event
-from tests.support.dead_letters import batch_letter, bury
+from tests.support.dead_letters import batch_dead_letter, store_dead_letters
 from tests.support.servers import wait_until
 
 LOAD = ("load-test", "--json", "--timeout", "100")
@@ -39,11 +39,11 @@ def _exact(run, *options):
     return report
 
 
-def _bury(run, *event_ids):
+def _store_dead_letters(run, *event_ids):
     engine = connect_database(run.run("urls", "database_url").stdout.strip())
     now = time.time_ns() // 1_000
     events = [Event(event_id, "login", "mygame", "abc123", now, now) for event_id in event_ids]
-    bury(engine, *map(batch_letter, events))
+    store_dead_letters(engine, *map(batch_dead_letter, events))
     engine.dispose()
 
 
@@ -69,7 +69,7 @@ def test_events_of_every_door_are_exact_through_duplicates_kills_restarts_and_a_
     assert _shown(run, "abc123", "mygame")["daily-login"] == (1, "completed")
 
     # Dead letters of an event that was applied after all and of one that was not, redriven.
-    _bury(run, "event-123", "event-124")
+    _store_dead_letters(run, "event-123", "event-124")
     redriven = run.run("dlq", "redrive", "--tenant", "mygame", "--json")
     assert redriven.returncode == 0, redriven.stderr
     assert json.loads(redriven.stdout) == {"redriven": 2, "refused": [], "skipped": 0, "left": 0}

@@ -120,7 +120,7 @@ def test_a_killed_child_is_replaced_and_its_batch_applied_without_the_sweep(inst
         runtime.flusher.flush()
     finally:
         runtime.watcher.stop()
-        runtime.meters.stop()
+        runtime.metrics.stop()
     crowd.assert_exact()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.chaos.faults.fault import Lane
-from tools.chaos.faults.moment import MOMENTS
+from tools.chaos.faults.fault import Category
+from tools.chaos.faults.moment import FAILPOINTS
 from tools.chaos.run import FAULTS, draw_steps
 from tools.chaos.schedule import WIPE, draw_schedule
 
@@ -31,14 +31,14 @@ def test_ten_minutes_hold_every_fault_and_some_wipes(seed):
     assert names.count(WIPE) == 10
 
 
-@pytest.mark.parametrize("lane", Lane)
-def test_faults_of_a_lane_follow_one_another(lane):
-    steps = [step for step in draw() if step.name != WIPE and FAULTS[step.name].lane is lane]
+@pytest.mark.parametrize("category", Category)
+def test_faults_of_a_category_follow_one_another(category):
+    steps = [step for step in draw() if step.name != WIPE and FAULTS[step.name].category is category]
     assert all(step.at <= step.until for step in steps)
     assert all(before.until < after.at for before, after in pairwise(steps))
 
 
-def test_faults_of_different_lanes_meet():
+def test_faults_of_different_categories_meet():
     steps = [step for step in draw() if step.name != WIPE]
     assert any(before.until > after.at for before, after in pairwise(steps))
 
@@ -77,10 +77,10 @@ def code_failpoints():
     return set(re.findall(r"(?<!`)\bfailpoint\(\"([a-z.]+)\"", written))
 
 
-def test_every_failpoint_of_the_code_is_in_the_schedule_and_in_the_paper():
+def test_every_failpoint_of_the_code_is_in_the_schedule_and_in_the_page():
     page = (ROOT / "docs/explanation/chaos-suite.md").read_text()
     documented = set(re.findall(r"(?m)^\| `([a-z]+\.[a-z]+)` \|", page))
-    assert code_failpoints() == set(MOMENTS) == documented
+    assert code_failpoints() == set(FAILPOINTS) == documented
 
 
 def rows():
@@ -91,7 +91,7 @@ def rows():
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_every_fault_has_a_row_in_the_paper_and_a_test_that_exists():
+def test_every_fault_has_a_row_in_the_page_and_a_test_that_exists():
     named = " ".join(fault for fault, *_ in rows())
     plain = {name.partition(":")[0] for name in FAULTS} | {WIPE}
     assert {name for name in plain if f"`{name}`" not in named} == set()

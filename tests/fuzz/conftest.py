@@ -78,7 +78,7 @@ def receiver(redis_url, database_url, tmp_path_factory):
     folder = tmp_path_factory.mktemp("receiver")
     connect_state(redis_url).flushall()
     engine = connect_database(database_url)
-    empty_tables(engine)  # a letter of another test has a traceback, and means to
+    empty_tables(engine)  # a dead letter of another test has a traceback, and means to
     engine.dispose()
     ports = {name: free_port() for name in ("HTTP_PORT", "GRPC_PORT", "METRICS_PORT")}
     settings = {

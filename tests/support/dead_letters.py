@@ -8,8 +8,8 @@ from models.events import pack_batch
 from models.rules.rows import Evaluation, Row, Unlock
 
 
-def batch_letter(*events, reason="evaluation_failed", **more):
-    """A letter of events that could not be applied."""
+def batch_dead_letter(*events, reason="evaluation_failed", **more):
+    """A dead letter of events that could not be applied."""
     said = {
         "kind": "batch", "reason": reason, "error": "ZeroDivisionError: division by zero\nmore",
         "raw": pack_batch(events),
@@ -20,19 +20,19 @@ def batch_letter(*events, reason="evaluation_failed", **more):
     return DeadLetter(**said | more)
 
 
-def message_letter(raw=b"\x80\x04 no envelope", **more):
+def message_dead_letter(raw=b"\x80\x04 no envelope", **more):
     said = {"kind": "message", "reason": "undecodable_message", "error": "not JSON", "raw": raw, "event_ids": []}
     return DeadLetter(**said | more)
 
 
-def row_letter(kind, item, *, tenant="t1", user="u1"):
-    """A letter of a row that PostgreSQL refused, packed as the flush packs it."""
+def row_dead_letter(kind, item, *, tenant="t1", user="u1"):
+    """A dead letter of a row that PostgreSQL refused, packed as the flush packs it."""
     raw = msgpack.packb(item, default=str)
     return DeadLetter(kind, "refused_by_postgresql", "value out of range", raw, [], tenant, user)
 
 
-def progress_row(*, stamp=5, amount=2, at=1_763_726_400_000_000):
-    row = Row("logins", "", "dailies", "count", 1, stamp, 0, at, at, [amount])
+def progress_row(*, record_version=5, amount=2, at=1_763_726_400_000_000):
+    row = Row("logins", "", "dailies", "count", 1, record_version, 0, at, at, [amount])
     return ProgressRow("t1", "u1", row)
 
 
@@ -49,10 +49,10 @@ def refused_rows(event, decimal):
     }
 
 
-def bury(engine, *letters):
-    """Insert letters; their ids."""
+def store_dead_letters(engine, *dead_letters):
+    """Insert dead letters; their ids."""
     with engine.begin() as connection:
-        insert_dead_letters(connection, letters)
+        insert_dead_letters(connection, dead_letters)
         found = connection.exec_driver_sql("SELECT id, fingerprint FROM dead_letters").all()
     ids = {bytes(row.fingerprint): row.id for row in found}
-    return [ids[letter.fingerprint] for letter in letters]
+    return [ids[dead_letter.fingerprint] for dead_letter in dead_letters]

@@ -15,7 +15,7 @@ from models.rules.operators import progress_of
 from models.rules.rows import Row, Snapshot
 from models.state.event_log import ShardLog
 from models.state.keys import member, record_key, shard_keys
-from models.state.progress.apply_request import make_plan
+from models.state.progress.apply_request import make_request
 from models.state.progress.records import EvaluationLog, Records
 
 SHARD = 0
@@ -44,13 +44,15 @@ class LiveEngine:
         """Apply one batch; users whose record is not there are loaded first."""
         if not events:
             return
-        plan = make_plan(self.matcher, events, pack_batch(events))
-        applied = self.records.apply(SHARD, [], plan, now_us=self.now_us)
+        request = make_request(self.matcher, events, pack_batch(events))
+        applied = self.records.apply(SHARD, [], request, now_us=self.now_us)
         while applied.cold:
-            loads = [(user.token, self._snapshot(user.plan.tenant_id, user.plan.user_id)) for user in applied.cold]
+            loads = [
+                (user.token, self._snapshot(user.request.tenant_id, user.request.user_id)) for user in applied.cold
+            ]
             self.records.load(SHARD, loads, now_us=self.now_us)
-            plan = plan.only([user.plan for user in applied.cold])
-            applied = self.records.apply(SHARD, [], plan, now_us=self.now_us)
+            request = request.only([user.request for user in applied.cold])
+            applied = self.records.apply(SHARD, [], request, now_us=self.now_us)
         for event in events:
             self.hashes.setdefault((event.tenant_id, event.user_id), []).append(identity_hash(event.event_id))
 
@@ -89,7 +91,10 @@ class LiveEngine:
     def _snapshot(self, tenant_id: str, user_id: str) -> Snapshot:
         rows = self._kept.pop((tenant_id, user_id), [])
         stored = [
-            row._replace(state=orjson.loads(orjson.dumps(row.state)), slots=orjson.loads(orjson.dumps(row.slots)))
+            row._replace(
+                state=orjson.loads(orjson.dumps(row.state)),
+                version_states=orjson.loads(orjson.dumps(row.version_states)),
+            )
             for row in rows
         ]
         return Snapshot(tenant_id, user_id, stored, self.hashes.get((tenant_id, user_id), []))
@@ -107,7 +112,7 @@ def meaning(row: Row) -> tuple[object, ...]:
         row.completed_at > 0,
         row.reached_at > 0,
         orjson.loads(orjson.dumps(row.state)),
-        orjson.loads(orjson.dumps(list(row.slots))),
+        orjson.loads(orjson.dumps(list(row.version_states))),
     )
 
 

@@ -14,10 +14,10 @@ from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from models.events import Event, unpack_batch
 from models.state.keys import shard_keys
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.journal import Journal, JournalBounds
 
 SHARDS = 4
@@ -38,12 +38,12 @@ class Server:
         sockets: GrpcSockets | None = None,
     ) -> None:
         self.redis = redis
-        self.meters = Meters(redis)
+        self.metrics = Metrics(redis)
         journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
         limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
-        self.committer = GroupCommitter(journal.append, lambda _: None, self.meters, limits, clock=lambda: NOW)
-        intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
-        self.receiver = GrpcReceiver(intake, AgsReader(namespace), sockets=sockets)
+        self.committer = GroupCommitter(journal.append, lambda _: None, self.metrics, limits, clock=lambda: NOW)
+        pipeline = IngestPipeline(self.committer, self.metrics, max_lateness=timedelta(days=7), clock=lambda: NOW)
+        self.receiver = GrpcReceiver(pipeline, AgsReader(namespace), sockets=sockets)
         self.port = free_port()
         self.is_ready = True
         self.readiness_breaks = False

@@ -50,7 +50,7 @@ class Served:
         """As after the first signal."""
         self.loop.call_soon_threadsafe(self.server.finish)
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Return once the server has seen to what happened before."""
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), self.loop).result(10)
 

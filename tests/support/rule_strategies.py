@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models.events import Event
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Publication, Publications, Rulebook
-from models.rules.graph import compile_network
+from models.rules.graph import compile_graph
 from models.rules.rule import Condition, Rule
 
 HOUR = 3_600_000_000
@@ -104,7 +104,7 @@ def _goal(draw, goal_id, rule, prerequisites=()):
 def _possible(goals):
     """The last goal, without its duration where a part's moment is not known: such files are refused."""
     goal = goals[-1]
-    node = compile_network(Rulebook(tuple(goals))).by_id[goal.goal_id]
+    node = compile_graph(Rulebook(tuple(goals))).by_id[goal.goal_id]
     if goal.rule.of and goal.rule.within is not None and not set(node.parts) <= node.exact_parts:
         return replace(goal, rule=replace(goal.rule, within=None))
     return goal

@@ -25,7 +25,7 @@ from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
 from models.state.fleet.histories import ShardHistories
 from models.state.fleet.path_state import PathState
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 from models.state.progress.records import EvaluationLog, Records
 from models.state.queue.attempts import Tries
@@ -41,7 +41,7 @@ from tasks.apply.rerouting import Rerouter
 from tasks.audit.audit import Auditor
 from tasks.audit.correction import LogCorrector
 from tasks.audit.replay import RecallingMatcher
-from tasks.dead_letters.writer import Burials
+from tasks.dead_letters.writer import DeadLetterWriter
 from tasks.flush.eviction import Evictor
 from tasks.flush.flusher import Flusher
 from tasks.flush.reader import ShardChanges
@@ -142,7 +142,7 @@ class Stack:
 
     def __post_init__(self) -> None:
         self._matcher: Matcher | None = None
-        self.meters = Meters(self.redis)
+        self.metrics = Metrics(self.redis)
         self.records = Records(
             self.redis, window=self.window, record_ttl=timedelta(hours=1), evaluation_log=self.evaluation_log
         )
@@ -155,18 +155,18 @@ class Stack:
         )
         self.tries = Tries(self.redis)
         self.path = PathState(self.redis, self.window)
-        self.retries = Retries(self.meters, self.slept.append)
+        self.retries = Retries(self.metrics, self.slept.append)
         self.reader = ProgressReader(self.engine, window=self.window)
         self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
         self.shard_log = ShardLog(self.redis)
-        self.burials = Burials(self.retries.wrap(self.writer), self.meters)
+        self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
         self.evaluator = Evaluator(
             rules=self,
             enricher=Enricher(self.attributes()),
             records=self.retries.wrap(self.records),
             reader=self.retries.wrap(self.reader),
-            reporter=Reporter(self.meters, self.clock),
-            meters=self.meters,
+            reporter=Reporter(self.metrics, self.clock),
+            metrics=self.metrics,
             dirty_limit=_NoLimit(),
             now_us=self.clock,
             new_users=NewUsers(self.redis),
@@ -175,10 +175,10 @@ class Stack:
             self.evaluator,
             self.journal,
             self.tries,
-            self.burials,
+            self.dead_letter_writer,
             self.published.extend,
             self.retries,
-            self.meters,
+            self.metrics,
             self.clock,
             self.path,
             Rerouter(self.shards, self.journal, self.published.extend, self.clock),
@@ -197,7 +197,7 @@ class Stack:
             self.shards,
             self.clock,
         )
-        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.meters, self.shards)
+        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.metrics, self.shards)
         changes = ShardChanges(self.records, self.shard_log, self.histories, self.batch_size, self.window, self.clock)
         self.flusher = Flusher(
             redis=self.redis,
@@ -206,19 +206,19 @@ class Stack:
             changes=changes,
             writer=self.writer,
             watch=self.watch,
-            meters=self.meters,
-            evictor=Evictor(MemoryGauge(self.redis, self.shards), Evictions(self.redis, self.shards), self.meters),
+            metrics=self.metrics,
+            evictor=Evictor(MemoryGauge(self.redis, self.shards), Evictions(self.redis, self.shards), self.metrics),
         )
         self.sweeper = Sweeper(
             self.shards,
             self.max_attempts,
             self.journal,
             self.tries,
-            self.burials,
+            self.dead_letter_writer,
             lambda shards: [self.queued] * shards,
             self.published.extend,
             self.retries,
-            self.meters,
+            self.metrics,
             self.clock,
         )
         self.catch_up(None)

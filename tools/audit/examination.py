@@ -10,14 +10,14 @@ from datetime import timedelta
 from itertools import chain
 
 from models.database.event_log import Logged, User, open_log
-from models.database.repairs import SurplusRow, users_with_dead_events
+from models.database.repairs import ExtraRow, users_with_dead_events
 from models.events import identity_hash, remembered_for
 from models.rules.calendar import microseconds_of, oldest_periods
 from models.rules.engine import Rows
 from models.rules.rows import Row, Unlock
 from models.state.event_log import LogEntry, ShardLog
 from models.state.progress.records import is_past
-from models.state.progress.repairs import RecordRepairs, Replacement, Sighting
+from models.state.progress.repairs import RecordRepairs, RecordSnapshot, Replacement
 from tasks.audit.audit import Auditor
 from tasks.audit.comparison import DROPPED, Comparer, Difference
 from tasks.audit.replay import Replayed, nothing, replay
@@ -29,14 +29,14 @@ _ENTRIES = 40
 
 
 @dataclass(slots=True)
-class Verdict:
+class UserDiff:
     """What a user is and must be."""
 
     user: User
-    sighting: Sighting
+    snapshot: RecordSnapshot
     differences: list[Difference] = field(default_factory=list)
     replacement: Replacement = field(default_factory=lambda: Replacement([], [], 0))
-    surplus: list[SurplusRow] = field(default_factory=list)
+    extra_rows: list[ExtraRow] = field(default_factory=list)
     missing_unlocks: list[Unlock] = field(default_factory=list)
     refusal: str | None = None
     """Why the user must not be repaired."""
@@ -57,14 +57,14 @@ class Examiner:
     window: timedelta
     now_us: Callable[[], int]
 
-    def examine(self, shard: int, users: Sequence[User]) -> list[Verdict]:
+    def examine(self, shard: int, users: Sequence[User]) -> list[UserDiff]:
         """What is wrong with users of one shard; those whose events are no longer all kept are left out.
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
         """
         now_us = self.now_us()
-        sightings = self.repairs.look(shard, users, now_us=now_us)
+        snapshots = self.repairs.read(shard, users, now_us=now_us)
         entries = list(self._entries(shard))
         with open_log(self.auditor.engine) as log:
             comparer = self.auditor.comparer(log)
@@ -72,30 +72,30 @@ class Examiner:
             stored = read_users(log.connection, users)
             refused = users_with_dead_events(log.connection, users)
         outcomes = {found.user: found for found in replay(comparer.matcher, chain.from_iterable(events.values()))}
-        bench = _Bench(comparer, now_us, self.window, _pending_unlocks(entries))
+        user_comparer = _UserComparer(comparer, now_us, self.window, _pending_unlocks(entries))
         found = []
-        for user, sighting in zip(users, sightings, strict=True):
-            verdict = bench.judge(sighting, outcomes.get(user, nothing(user)), stored[user], events[user])
-            if verdict is not None:
-                verdict.refusal = DEAD_EVENTS if user in refused else None
-                found.append(verdict)
+        for user, snapshot in zip(users, snapshots, strict=True):
+            diff = user_comparer.diff(snapshot, outcomes.get(user, nothing(user)), stored[user], events[user])
+            if diff is not None:
+                diff.refusal = DEAD_EVENTS if user in refused else None
+                found.append(diff)
         return found
 
     def differ_in_redis(self, comparer: Comparer, shard: int, block: Sequence[Replayed]) -> list[User]:
         """Users of a shard whose record, which nothing waits to be written of, is not what it must be."""
         now_us = self.now_us()
-        bench = _Bench(comparer, now_us, self.window, {})
-        looks = self.repairs.look(shard, [replayed.user for replayed in block], now_us=now_us)
+        user_comparer = _UserComparer(comparer, now_us, self.window, {})
+        snapshots = self.repairs.read(shard, [replayed.user for replayed in block], now_us=now_us)
         return [
             replayed.user
-            for replayed, sighting in zip(block, looks, strict=True)
-            if not sighting.is_dirty and bench.differences_in_redis(sighting, replayed)
+            for replayed, snapshot in zip(block, snapshots, strict=True)
+            if not snapshot.is_dirty and user_comparer.differences_in_redis(snapshot, replayed)
         ]
 
-    def has_changed(self, shard: int, verdict: Verdict) -> bool:
+    def has_changed(self, shard: int, diff: UserDiff) -> bool:
         """Whether something has happened to the user since it was looked at."""
-        (now,) = self.repairs.look(shard, [verdict.user], now_us=self.now_us())
-        return now.looks != verdict.sighting.looks
+        (now,) = self.repairs.read(shard, [diff.user], now_us=self.now_us())
+        return now.compared != diff.snapshot.compared
 
     def _entries(self, shard: int) -> Iterator[LogEntry]:
         entries = self.shard_log.read(shard, _ENTRIES)
@@ -105,7 +105,7 @@ class Examiner:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class _UserComparer:
     """Judges the users of one moment."""
 
     comparer: Comparer
@@ -113,47 +113,47 @@ class _Bench:
     window: timedelta
     pending_unlocks: dict[User, set[Key]]
 
-    def judge(
-        self, sighting: Sighting, replayed: Replayed, stored: StoredUser, events: Sequence[Logged]
-    ) -> Verdict | None:
-        soon = self._soon(sighting, replayed.user, stored)
+    def diff(
+        self, snapshot: RecordSnapshot, replayed: Replayed, stored: StoredUser, events: Sequence[Logged]
+    ) -> UserDiff | None:
+        soon = self._soon(snapshot, replayed.user, stored)
         comparison = self.comparer.compare(replayed, soon)
         if DROPPED in comparison.skipped:
             return None
-        differences = comparison.differences + self.differences_in_redis(sighting, replayed)
+        differences = comparison.differences + self.differences_in_redis(snapshot, replayed)
         missing = {(d.goal_id, d.period) for d in differences if d.what == "unlock" and d.expected == "unlocked"}
         wrong = {(d.goal_id, d.period) for d in differences if d.what != "unlock"}
-        return Verdict(
+        return UserDiff(
             replayed.user,
-            sighting,
+            snapshot,
             differences,
             Replacement(
-                list(self._rows(replayed.rows, soon, wrong)), self._hashes(events), _highest_stamp(sighting, stored)
+                list(self._rows(replayed.rows, soon, wrong)), self._hashes(events), _highest_version(snapshot, stored)
             ),
             [
-                SurplusRow(*replayed.user, *key, row.stamp)
+                ExtraRow(*replayed.user, *key, row.record_version)
                 for key, row in stored.rows.items()
                 if key not in replayed.rows and self.comparer.is_known(key)
             ],
             [unlock for unlock in replayed.unlocks if (unlock.goal_id, unlock.period) in missing],
         )
 
-    def differences_in_redis(self, sighting: Sighting, replayed: Replayed) -> list[Difference]:
+    def differences_in_redis(self, snapshot: RecordSnapshot, replayed: Replayed) -> list[Difference]:
         """What a loaded record has otherwise; rows of past periods need not be in it."""
-        if sighting.rows is None:
+        if snapshot.rows is None:
             return []
-        held = {(row.goal_id, row.period): as_stored(row) for row in sighting.rows}
+        held = {(row.goal_id, row.period): as_stored(row) for row in snapshot.rows}
         expected = {key: row for key, row in replayed.rows.items() if key in held or not self._is_past(key[1])}
         completed = {(unlock.goal_id, unlock.period) for unlock in replayed.unlocks}
         comparison = self.comparer.compare(replayed._replace(rows=expected), StoredUser(held, completed))
         return [difference._replace(what=f"{difference.what} in Redis") for difference in comparison.differences]
 
-    def _soon(self, sighting: Sighting, user: User, stored: StoredUser) -> StoredUser:
+    def _soon(self, snapshot: RecordSnapshot, user: User, stored: StoredUser) -> StoredUser:
         """What PostgreSQL will have once all that waits in Redis is written."""
         soon = StoredUser(dict(stored.rows), stored.unlocks | self.pending_unlocks.get(user, set()))
-        for row in sighting.rows or [] if sighting.is_dirty else []:
+        for row in snapshot.rows or [] if snapshot.is_dirty else []:
             known = stored.rows.get((row.goal_id, row.period))
-            if row.stamp > sighting.flushed and (known is None or row.stamp > known.stamp):
+            if row.record_version > snapshot.flushed and (known is None or row.record_version > known.record_version):
                 soon.rows[row.goal_id, row.period] = as_stored(row)
         return soon
 
@@ -199,6 +199,8 @@ def _pending_unlocks(entries: Sequence[LogEntry]) -> dict[User, set[Key]]:
     return found
 
 
-def _highest_stamp(sighting: Sighting, stored: StoredUser) -> int:
-    stamps = [row.stamp for row in stored.rows.values()] + [row.stamp for row in sighting.rows or []]
-    return max(stamps, default=0)
+def _highest_version(snapshot: RecordSnapshot, stored: StoredUser) -> int:
+    record_versions = [row.record_version for row in stored.rows.values()] + [
+        row.record_version for row in snapshot.rows or []
+    ]
+    return max(record_versions, default=0)

@@ -8,7 +8,7 @@ from models.database.event_log import User
 from tasks.audit.audit import SHOWN
 from tasks.audit.comparison import Difference
 from tasks.audit.judgement import Judgements
-from tools.audit.examination import Verdict
+from tools.audit.examination import UserDiff
 
 
 class Left(NamedTuple):
@@ -52,8 +52,8 @@ class ReconcileReport:
         if len(self.left) < SHOWN:
             self.left.append(Left(*user, reason))
 
-    def found(self, verdict: Verdict) -> None:
+    def found(self, diff: UserDiff) -> None:
         """Note what is wrong with a user."""
         self.users_differing += 1
-        self.difference_count += len(verdict.differences)
-        self.differences += verdict.differences[: SHOWN - len(self.differences)]
+        self.difference_count += len(diff.differences)
+        self.differences += diff.differences[: SHOWN - len(self.differences)]

@@ -1,6 +1,6 @@
 """Repairing what the audit finds, on a running product: users get the rows and unlocks that their events mean.
 
-A user's record in Redis is replaced under compare-and-set, with a new stamp, and the flush writes it over whatever
+A user's record in Redis is replaced under compare-and-set, with a new version, and the flush writes it over whatever
 PostgreSQL has. Only then rows that should not exist are deleted, and missing unlocks added, in PostgreSQL itself.
 Surplus unlocks stay (promise P8).
 """
@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from config.shards import shard_for
 from models.database.event_log import User
-from models.database.repairs import SurplusRow, add_unlocks, delete_rows, rejudge_events
+from models.database.repairs import ExtraRow, add_unlocks, delete_rows, rejudge_events
 from models.errors import DatabaseUnavailableError
 from models.rules.rows import Unlock
 from tasks.audit.audit import AuditReport, Scope
@@ -20,18 +20,18 @@ from tasks.audit.comparison import MISSING, Comparer
 from tasks.audit.judgement import Judgements, LateJudgement
 from tasks.audit.replay import Replayed
 from tasks.flush.flusher import Flusher
-from tools.audit.examination import Examiner, Verdict
+from tools.audit.examination import Examiner, UserDiff
 from tools.audit.reconcile_report import ReconcileReport
 
-TRIES = 6
+ATTEMPTS = 6
 """How often a user is tried who changes all the while."""
 BUSY = "events kept arriving for this user"
-SURPLUS_UNLOCK = "an unlock that the events do not explain: unlocks are never taken back"
+EXTRA_UNLOCK = "an unlock that the events do not explain: unlocks are never taken back"
 STILL_WRONG = "it differs still: look for rows of this user in dead_letters"
-NO_STAMP = "a row in PostgreSQL has a stamp that was never drawn: delete the row"
+UNKNOWN_VERSION = "a row in PostgreSQL has a stamp that was never drawn: delete the row"
 _BLOCK = 50
 _FIRST_PAUSE_SECONDS = 0.05
-_FLUSH_TRIES = 300
+_FLUSH_ATTEMPTS = 300
 _FLUSH_PAUSE_SECONDS = 0.2
 
 
@@ -40,13 +40,13 @@ class _ToDo:
     """What is to be done in PostgreSQL once the records are flushed."""
 
     users: dict[int, list[User]] = field(default_factory=dict)
-    surplus: list[SurplusRow] = field(default_factory=list)
+    extra_rows: list[ExtraRow] = field(default_factory=list)
     unlocks: list[Unlock] = field(default_factory=list)
 
-    def add(self, shard: int, verdict: Verdict) -> None:
-        self.users.setdefault(shard, []).append(verdict.user)
-        self.surplus += verdict.surplus
-        self.unlocks += verdict.missing_unlocks
+    def add(self, shard: int, diff: UserDiff) -> None:
+        self.users.setdefault(shard, []).append(diff.user)
+        self.extra_rows += diff.extra_rows
+        self.unlocks += diff.missing_unlocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class Reconciler:
         if rejudge and not dry_run:
             report.events_rejudged = self._rejudge(scope)
         looked = AuditReport()
-        suspects = self.examiner.auditor.suspects(scope, self._differ_in_redis, looked)
+        candidates = self.examiner.auditor.candidates(scope, self._differ_in_redis, looked)
         report.users, report.events, report.skipped = looked.users, looked.events, looked.skipped
         report.judgements = looked.judgements
-        self.on_users(len(suspects))
+        self.on_users(len(candidates))
         to_do = _ToDo()
-        for shard, users in self._blocks(suspects):
+        for shard, users in self._blocks(candidates):
             self._block(shard, users, report, to_do, dry_run=dry_run)
             self.on_user(len(users))
         if to_do.users:
@@ -95,7 +95,7 @@ class Reconciler:
         """Have events judged by the rules of their time: what they mean then is a difference like any other."""
         self._flushed()  # what waits in Redis may be among them
         looked = AuditReport(judgements=Judgements(keep_all=True))
-        self.examiner.auditor.suspects(scope, lambda _comparer, _block: (), looked)
+        self.examiner.auditor.candidates(scope, lambda _comparer, _block: (), looked)
         late = looked.judgements.found
         if not late:
             return 0
@@ -125,33 +125,33 @@ class Reconciler:
     def _block(
         self, shard: int, users: Sequence[User], report: ReconcileReport, to_do: _ToDo, *, dry_run: bool
     ) -> None:
-        for verdict in self._settled(shard, users, report, self._is_certain if dry_run else self._is_done):
-            report.found(verdict)
+        for diff in self._finished(shard, users, report, self._is_certain if dry_run else self._is_done):
+            report.found(diff)
             if dry_run:
-                report.leave(verdict.user, "not repaired: this is a dry run")
-            elif verdict.refusal:
-                report.leave(verdict.user, verdict.refusal)
+                report.leave(diff.user, "not repaired: this is a dry run")
+            elif diff.refusal:
+                report.leave(diff.user, diff.refusal)
             else:
-                to_do.add(shard, verdict)
+                to_do.add(shard, diff)
 
-    def _settled(
-        self, shard: int, users: Sequence[User], report: ReconcileReport, settle: Callable[[int, Verdict], bool]
-    ) -> Iterator[Verdict]:
-        """Users who differ, each once ``settle`` was done with it; who changes too often is left."""
+    def _finished(
+        self, shard: int, users: Sequence[User], report: ReconcileReport, is_finished: Callable[[int, UserDiff], bool]
+    ) -> Iterator[UserDiff]:
+        """Users who differ, each once ``is_finished`` was done with it; who changes too often is left."""
         rest = list(users)
-        for attempt in range(TRIES):
+        for attempt in range(ATTEMPTS):
             changing = []
-            for verdict in self.examiner.examine(shard, rest):
-                if not verdict.differences:
+            for diff in self.examiner.examine(shard, rest):
+                if not diff.differences:
                     continue
                 try:
-                    settled = settle(shard, verdict)
+                    finished = is_finished(shard, diff)
                 except ValueError:
-                    verdict.refusal, settled = NO_STAMP, True
-                if settled:
-                    yield verdict
+                    diff.refusal, finished = UNKNOWN_VERSION, True
+                if finished:
+                    yield diff
                 else:
-                    changing.append(verdict.user)
+                    changing.append(diff.user)
             rest = changing
             if not rest:
                 return
@@ -159,34 +159,34 @@ class Reconciler:
         for user in rest:
             report.leave(user, BUSY)
 
-    def _is_certain(self, shard: int, verdict: Verdict) -> bool:
-        return not self.examiner.has_changed(shard, verdict)
+    def _is_certain(self, shard: int, diff: UserDiff) -> bool:
+        return not self.examiner.has_changed(shard, diff)
 
-    def _is_done(self, shard: int, verdict: Verdict) -> bool:
-        if verdict.refusal or not verdict.rows_differ:
-            return self._is_certain(shard, verdict)
+    def _is_done(self, shard: int, diff: UserDiff) -> bool:
+        if diff.refusal or not diff.rows_differ:
+            return self._is_certain(shard, diff)
         now_us = self.examiner.now_us()
-        return self.examiner.repairs.put(shard, verdict.sighting, verdict.replacement, now_us=now_us)
+        return self.examiner.repairs.compare_and_set(shard, diff.snapshot, diff.replacement, now_us=now_us)
 
     def _finish(self, to_do: _ToDo, report: ReconcileReport) -> None:
         """Write what was put into the records, change PostgreSQL itself, and look at everybody once more."""
         self._flushed()
         engine = self.examiner.auditor.engine
-        report.rows_deleted = delete_rows(engine, to_do.surplus)
+        report.rows_deleted = delete_rows(engine, to_do.extra_rows)
         add_unlocks(engine, to_do.unlocks)
         report.unlocks_added = len(to_do.unlocks)
         for shard, users in to_do.users.items():
             left_before = report.left_count
-            wrong = {verdict.user: verdict for verdict in self._settled(shard, users, report, self._is_certain)}
+            wrong = {diff.user: diff for diff in self._finished(shard, users, report, self._is_certain)}
             busy = report.left_count - left_before  # of whom nobody knows yet
             report.users_repaired += len(users) - len(wrong) - busy
-            for user, verdict in wrong.items():
-                surplus = all(d.what == "unlock" and d.expected == MISSING for d in verdict.differences)
-                report.leave(user, SURPLUS_UNLOCK if surplus else STILL_WRONG)
+            for user, diff in wrong.items():
+                is_extra_unlock = all(d.what == "unlock" and d.expected == MISSING for d in diff.differences)
+                report.leave(user, EXTRA_UNLOCK if is_extra_unlock else STILL_WRONG)
 
     def _flushed(self) -> None:
         """One whole flush: none that has read the old records is under way afterwards, for only one runs at a time."""
-        for _ in range(_FLUSH_TRIES):
+        for _ in range(_FLUSH_ATTEMPTS):
             flushed = self.flusher.flush()
             if not flushed.overlapped and not flushed.stopped:
                 return

@@ -91,7 +91,7 @@ class Sandbox:
         return written[0], written[1]
 
     def digest(self) -> str:
-        """The SHA-256 of all that was written but stamps and processing times, whatever the order it came in."""
+        """The SHA-256 of all that was written but versions and processing times, whatever the order it came in."""
         digest = sha256()
         options = {"stream_results": True, "yield_per": _FETCHED}
         with database_errors(), self.engine.begin() as connection:

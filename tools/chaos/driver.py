@@ -17,7 +17,7 @@ from tools.chaos.load import HeldTarget
 from tools.chaos.schedule import WIPE, Step
 from worker.wiring import backlog
 
-_TICK_S = 0.1
+_STEP_S = 0.1
 _KEEP_UP_S = 1.0
 _WIPE_PATIENCE_S = 15.0
 _MOST_WAITING = 5_000
@@ -62,7 +62,7 @@ class Driver:
         self._heal(float("inf"))
         self.load.held = False
 
-    def settle(self) -> None:
+    def wait_until_quiet(self) -> None:
         """Wait until everything answers and nothing is on its way to PostgreSQL.
 
         Raises:
@@ -72,7 +72,7 @@ class Driver:
         self.installation.wait_ready()
         self.installation.wait("what was accepted", partial(_fault_of_backlog, self.installation), QUIET_S)
 
-    def _until(self, moment: float) -> None:
+    def _until(self, deadline: float) -> None:
         while True:
             now = time.monotonic()
             self._heal(now)
@@ -80,9 +80,9 @@ class Driver:
                 self._kept_up = now
                 self.installation.keep_up()
                 self._hold_load()
-            if now >= moment:
+            if now >= deadline:
                 return
-            self.installation.interrupts.pause(min(_TICK_S, moment - now))
+            self.installation.interrupts.pause(min(_STEP_S, deadline - now))
 
     def _hold_load(self) -> None:
         """Faults are to be found, not the limits of a busy machine: let it catch up where too much waits."""

@@ -28,7 +28,7 @@ from tools.chaos.processes import send
 from tools.chaos.proxy import CuttingProxy
 from tools.chaos.replica import REPLICA, Replica
 from tools.local import programs as named
-from tools.local.readiness import WorkerRoll, http_fault
+from tools.local.readiness import WorkerPing, http_fault
 from tools.local.servers.selection import Servers
 from tools.local.signals import Interrupts
 from tools.local.supervision import State, Supervisor
@@ -95,7 +95,7 @@ class Installation:
             )
         )
         self.want(*(program.name for program in self._servers.programs))
-        for label, fault, patience_s in self._servers.questions():
+        for label, fault, patience_s in self._servers.readiness_checks():
             self.wait(label, fault, patience_s)
         self._servers.complete()
         engine = connect_database(self.settings.database_url, application="questline-chaos")
@@ -113,8 +113,8 @@ class Installation:
         """
         self.wait("the receiver", partial(http_fault, self.settings), _READY_S)
         expected = len(self.workers) + 1
-        with closing(WorkerRoll(self.settings)) as roll:
-            self.wait("the workers", lambda: None if len(roll.answering(expected)) >= expected else "not all", _READY_S)
+        with closing(WorkerPing(self.settings)) as ping:
+            self.wait("the workers", lambda: None if len(ping.answering(expected)) >= expected else "not all", _READY_S)
 
     def wait(self, what: str, fault: Callable[[], str | None], patience_s: float) -> None:
         """Wait until a question has no fault to tell, keeping up what must run.

@@ -16,7 +16,7 @@ from tasks.audit.published_rules import published_rules
 from tools.loadtest.sender import SendReport
 from tools.loadtest.verification import VerifyReport, verify
 
-_SETTLE_S = 20.0
+_GRACE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def prove(sent: SendReport, settings: Settings, on_count: Callable[[int], None])
     """
     with log_database(settings) as engine:
         rules = published_rules(engine, settings)
-        stored = verify(sent, rules, settings.database_url, timeout=_SETTLE_S, on_count=on_count)
-        audit = Auditor(engine, lambda: rules).run(Scope(), settle=timedelta(seconds=_SETTLE_S))
+        stored = verify(sent, rules, settings.database_url, timeout=_GRACE_S, on_count=on_count)
+        audit = Auditor(engine, lambda: rules).run(Scope(), grace=timedelta(seconds=_GRACE_S))
         with database_errors(), engine.connect() as connection:
             rows = connection.execute(select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason))
-            letters: Counter[str] = Counter({row[0]: row[1] for row in rows})
-    return Proof(stored, audit, letters)
+            by_reason: Counter[str] = Counter({row[0]: row[1] for row in rows})
+    return Proof(stored, audit, by_reason)

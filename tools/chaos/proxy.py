@@ -84,7 +84,7 @@ class CuttingProxy:
         """Carry bytes both ways until either side ends."""
         far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
         ways = [
-            asyncio.create_task(self._questions(reader, far_writer)),
+            asyncio.create_task(self._requests(reader, far_writer)),
             asyncio.create_task(self._replies(far_reader, writer)),
         ]
         try:
@@ -95,7 +95,7 @@ class CuttingProxy:
             await asyncio.gather(*ways, return_exceptions=True)
             far_writer.transport.abort()
 
-    async def _questions(self, reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(_CHUNK):
             far_writer.write(chunk)
             await far_writer.drain()

@@ -11,7 +11,7 @@ from cli.client.running import addresses
 from tools.chaos.driver import Driver
 from tools.chaos.faults.fault import Fault
 from tools.chaos.faults.history import HISTORY_FAULTS
-from tools.chaos.faults.moment import MOMENT_FAULTS
+from tools.chaos.faults.moment import FAILPOINT_FAULTS
 from tools.chaos.faults.process import PROCESS_FAULTS
 from tools.chaos.faults.rules import RULE_FAULTS
 from tools.chaos.faults.server import SERVER_FAULTS
@@ -20,12 +20,12 @@ from tools.chaos.load import Load, draw_load
 from tools.chaos.proof import forget_lost_history, prove
 from tools.chaos.report import Damage, as_data
 from tools.chaos.schedule import WIPE, Step, draw_schedule
-from tools.loadtest.canary_counter import write_with_tally
+from tools.loadtest.canary_counter import write_with_canary_counter
 from tools.loadtest.sender import SendReport
 from tools.local.signals import Interrupts, StoppedError
 from worker.wiring import load_rulebook
 
-_ALL = (*PROCESS_FAULTS, *MOMENT_FAULTS, *SERVER_FAULTS, *HISTORY_FAULTS, *RULE_FAULTS)
+_ALL = (*PROCESS_FAULTS, *FAILPOINT_FAULTS, *SERVER_FAULTS, *HISTORY_FAULTS, *RULE_FAULTS)
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault but the wipe, by its name."""
 _LAST_S = 400.0
@@ -62,7 +62,7 @@ class Run:
     def go(self, folder: Path, challenges_file: Path, interrupts: Interrupts, progress: Progress) -> dict[str, Any]:
         """Do it in an empty folder; returns what ``tools.chaos.report`` says of it.
 
-        The goals are those of the challenges file and a tally of each kind of event
+        The goals are those of the challenges file and a canary counter of each kind of event
         (``tools.loadtest.canary_counter``).
 
         Raises:
@@ -70,7 +70,7 @@ class Run:
             ServiceFailedError: the installation did not start, or did not come back.
             StoppedError: a stop was asked for.
         """
-        challenges_file = write_with_tally(challenges_file, folder / "challenges.json")
+        challenges_file = write_with_canary_counter(challenges_file, folder / "challenges.json")
         progress.doing("starting an installation")
         with running_installation(folder, challenges_file, interrupts) as installation:
             return self._break(installation, interrupts, progress)
@@ -92,7 +92,7 @@ class Run:
         finally:
             load.stop()
         progress.doing("waiting for PostgreSQL")
-        driver.settle()
+        driver.wait_until_quiet()
         progress.doing("comparing")
         forgotten = forget_lost_history(sent, installation.at_risk, installation.settings)
         proof = prove(sent, installation.settings, lambda _count: _check(interrupts))

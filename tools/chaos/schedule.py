@@ -5,12 +5,12 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple, Protocol
 
-from tools.chaos.faults.fault import Lane
+from tools.chaos.faults.fault import Category
 
 WIPE = "redis-wiped"
 """Redis loses everything at a moment when nothing is on its way. It is no fault among others: it needs quiet."""
-_GAPS: dict[Lane, tuple[float, float]] = {Lane.PROCESSES: (0.3, 2.0), Lane.SERVERS: (3.0, 9.0)}
-"""Seconds from the healing of one fault to the next of its lane."""
+_GAPS: dict[Category, tuple[float, float]] = {Category.PROCESSES: (0.3, 2.0), Category.SERVERS: (3.0, 9.0)}
+"""Seconds from the healing of one fault to the next of its category."""
 _LONGEST_SHARE = 8
 """No fault is held for more than this part of the run."""
 _WIPE_EVERY = 60.0
@@ -25,7 +25,7 @@ class Breakable(Protocol):
         ...
 
     @property
-    def lane(self) -> Lane:
+    def category(self) -> Category:
         """What it must not meet itself in."""
         ...
 
@@ -47,22 +47,24 @@ class Step(NamedTuple):
 
 
 def draw_schedule(seed: int, seconds: float, faults: Collection[Breakable], *, wipes: bool = True) -> list[Step]:
-    """A schedule of so many seconds, in order of time. Each fault comes once before any of its lane comes again.
+    """A schedule of so many seconds, in order of time. Each fault comes once before any of its category comes again.
 
     ``wipes``: whether Redis is wiped as well; the other steps are the same without.
     """
     random = Random(seed)  # noqa: S311 - drawn to be the same again; nothing here is secret
     steps = [
         step
-        for lane in Lane
-        for step in _lane(random, seconds, [fault for fault in faults if fault.lane is lane], _GAPS[lane])
+        for category in Category
+        for step in _steps_of(
+            random, seconds, [fault for fault in faults if fault.category is category], _GAPS[category]
+        )
     ]
     if wipes:
         steps += _wipes(random, seconds)
     return sorted(steps)
 
 
-def _lane(random: Random, seconds: float, faults: Sequence[Breakable], gap: tuple[float, float]) -> Iterator[Step]:
+def _steps_of(random: Random, seconds: float, faults: Sequence[Breakable], gap: tuple[float, float]) -> Iterator[Step]:
     now = random.uniform(*gap)
     for fault in _decks(random, faults):
         least, most = fault.hold

@@ -6,14 +6,14 @@ from datetime import timedelta
 from api.health.path_texts import spelled
 from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.secrets import without_passwords
-from models.state.fleet.heartbeats import Ticks
+from models.state.fleet.heartbeats import Heartbeats
 from models.state.fleet.path_state import PathState
 from tasks.definitions import FLUSH, SWEEP
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
 from worker.wiring import make_journal, make_records
 
 _INSPECT_SECONDS = 3.0
-_LATE_TICKS = 5
+_LATE_HEARTBEATS = 5
 _SHORTEST = timedelta(seconds=15)
 """A tick may be this late however often it comes: a flush may take some seconds."""
 
@@ -28,11 +28,11 @@ def beat(installation: Installation) -> Iterator[Remark]:
     """The periodic tasks run."""
     settings = installation.settings
     intervals = {FLUSH: settings.buffer_flush_interval, SWEEP: settings.journal_sweep_interval}
-    ticks = Ticks(installation.state).read()
+    heartbeats = Heartbeats(installation.state).read()
     for task, interval in intervals.items():
-        at = ticks.get(task)
+        at = heartbeats.get(task)
         age = None if at is None else timedelta(microseconds=installation.now_us() - at)
-        if age is None or age > max(_SHORTEST, _LATE_TICKS * interval):
+        if age is None or age > max(_SHORTEST, _LATE_HEARTBEATS * interval):
             since = "has never run" if age is None else f"ran last {_seconds(age)} ago"
             yield error(f"{task} {since}", _who_is_missing(installation))
         else:

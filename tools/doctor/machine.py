@@ -18,7 +18,7 @@ _EXPIRES_SOON = timedelta(days=21)
 
 @check("clocks", "this machine, Redis and PostgreSQL agree on the time")
 def clocks(installation: Installation) -> Iterator[Remark]:
-    """Times of events, deadlines and stamps mean the same everywhere."""
+    """Times of events, deadlines and versions mean the same everywhere."""
     for name, others_us, ours_us in _readings(installation):
         skew = timedelta(microseconds=abs(others_us - ours_us))
         said = f"the clock of {name} is {'ahead' if others_us > ours_us else 'behind'} by {skew.total_seconds():.1f} s"

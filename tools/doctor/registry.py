@@ -72,7 +72,7 @@ class Check:
     """A check: what it is called, what it looks at, and whether it talks to a server."""
 
     name: str
-    looks_at: str
+    subject: str
     ask: Ask
     needs_servers: bool
 
@@ -81,11 +81,11 @@ CHECKS: dict[str, Check] = {}
 """All of them, in the order of their report."""
 
 
-def check(name: str, looks_at: str, *, needs_servers: bool = True) -> Callable[[Ask], Ask]:
+def check(name: str, subject: str, *, needs_servers: bool = True) -> Callable[[Ask], Ask]:
     """Register a check. No remark at all means that all is well."""
 
     def register(ask: Ask) -> Ask:
-        CHECKS[name] = Check(name, looks_at, ask, needs_servers)
+        CHECKS[name] = Check(name, subject, ask, needs_servers)
         return ask
 
     return register

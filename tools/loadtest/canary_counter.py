@@ -12,14 +12,14 @@ import orjson
 from tasks.rules.publications import read_file
 from tools.loadtest.event_kinds import kinds_of
 
-TALLY = "tally-of-kind-"
+CANARY_COUNTER = "tally-of-kind-"
 """What the ids of these goals, and of no others, start with."""
 _NEVER = 10**15
 """A target beyond what any run sends, and still exact."""
 
 
-def write_with_tally(given: Path, to: Path) -> Path:
-    """Write the challenges of a file with a tally of every kind of event that they wait for; returns ``to``.
+def write_with_canary_counter(given: Path, to: Path) -> Path:
+    """Write the challenges of a file with a canary counter of every kind of event that they wait for; returns ``to``.
 
     Raises:
         ConfigurationError, InvalidChallengesError: the given file cannot be read, or has faults.
@@ -28,7 +28,7 @@ def write_with_tally(given: Path, to: Path) -> Path:
     read = read_file(given, timedelta(), setting="CHALLENGES_FILE")
     kinds = kinds_of(read.rulebook, platform_only=False)
     goals = [
-        {"id": f"{TALLY}{number}", "rule": {"op": "count", "event": kind.event_type, "target": _NEVER}}
+        {"id": f"{CANARY_COUNTER}{number}", "rule": {"op": "count", "event": kind.event_type, "target": _NEVER}}
         for number, kind in enumerate(kinds)
     ]
     document = orjson.loads(read.content)
@@ -37,6 +37,6 @@ def write_with_tally(given: Path, to: Path) -> Path:
     return to
 
 
-def is_tally(goal_id: str) -> bool:
+def is_canary_counter(goal_id: str) -> bool:
     """Whether a goal is one of these."""
-    return goal_id.startswith(TALLY)
+    return goal_id.startswith(CANARY_COUNTER)

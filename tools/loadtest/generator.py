@@ -136,8 +136,8 @@ def _draw(plan: Plan, random: Random, *, now: int, spread: int, with_increment: 
 
 def _age(random: Random, spread: int) -> int:
     """Microseconds between an event and its sending: mostly minutes, sometimes a day, now and then days."""
-    place = random.random()
-    limit = _RECENT_US if place < 0.7 else _DAY_US if place < 0.9 else spread
+    draw = random.random()
+    limit = _RECENT_US if draw < 0.7 else _DAY_US if draw < 0.9 else spread
     return random.randrange(min(limit, spread))
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from cli.client.messages import EVENTS_PATH, grpc_message
 from models.events import Event
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 from tools.loadtest.generator import Plan
 
 
@@ -44,7 +44,7 @@ def _row(event: Event) -> dict[str, Any]:
         "event_type": event.event_type,
         "tenant_id": event.tenant_id,
         "user_id": event.user_id,
-        "occurred_at": moment(event.occurred_at),
+        "occurred_at": to_datetime(event.occurred_at),
     }
     if event.value is not None:
         row["value"] = event.value

@@ -62,7 +62,7 @@ class StoredRun:
 
     def event_counts(self) -> Iterator[tuple[float, int]]:
         """How many events there are, with the moment of asking; again and again until the deadline."""
-        for asked in self._moments():
+        for asked in self._polls():
             yield asked, self._ask(_COUNT)[0][0]
 
     def events(self) -> dict[str, StoredEvent]:
@@ -71,7 +71,7 @@ class StoredRun:
 
     def progress(self) -> Iterator[tuple[float, dict[RowKey, RowValue]]]:
         """The rows of progress, with the moment of asking; again and again until the deadline."""
-        for asked in self._moments():
+        for asked in self._polls():
             yield (
                 asked,
                 {
@@ -80,7 +80,7 @@ class StoredRun:
                 },
             )
 
-    def _moments(self) -> Iterator[float]:
+    def _polls(self) -> Iterator[float]:
         """Moments to ask at: one at least, the last one after the deadline."""
         while True:
             asked = monotonic()

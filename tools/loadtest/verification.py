@@ -13,7 +13,7 @@ from time import monotonic
 from models.rules.engine import UserEngine
 from models.rules.matcher import Matcher
 from models.rules.operators import progress_of
-from tools.loadtest.canary_counter import is_tally
+from tools.loadtest.canary_counter import is_canary_counter
 from tools.loadtest.sender import SendReport
 from tools.loadtest.stored import RowKey, RowValue, StoredEvent, StoredRun
 
@@ -54,8 +54,8 @@ class VerifyReport:
     """In PostgreSQL although they were refused."""
     wrong_rows: Difference = field(default_factory=Difference)
     doubled_effects: Difference = field(default_factory=Difference)
-    """How often events counted once more than they were accepted, by the rows of the tally; these are wrong rows as
-    well. Without ``tools.loadtest.canary_counter`` in the rules nothing can be said, and it stays empty."""
+    """How often events counted once more than they were accepted, by the rows of the canary counter; these are wrong
+    rows as well. Without ``tools.loadtest.canary_counter`` in the rules nothing can be said, and it stays empty."""
 
     @property
     def exact(self) -> bool:
@@ -162,11 +162,11 @@ def compare_rows(expected: dict[RowKey, RowValue], found: dict[RowKey, RowValue]
 
 
 def _doubled_effects(expected: Mapping[RowKey, RowValue], found: Mapping[RowKey, RowValue]) -> Difference:
-    """By how much the rows of the tally are too high."""
+    """By how much the rows of the canary counter are too high."""
     doubled = Difference()
     for key, value in found.items():
         right = expected.get(key)
-        excess = int(value.progress - (right.progress if right else 0)) if is_tally(key.goal_id) else 0
+        excess = int(value.progress - (right.progress if right else 0)) if is_canary_counter(key.goal_id) else 0
         if excess > 0:
             doubled.add(f"{_row_name(key)}: counted {excess} more than accepted", excess)
     return doubled

@@ -6,7 +6,7 @@ from cli.client.data_folder import DataFolder, read_json
 from cli.client.ports import check_ports
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from tools.local.console import TerminalVoice
+from tools.local.console import TerminalOutput
 from tools.local.launcher import Product, Run
 from tools.local.programs import product_programs
 from tools.local.servers.selection import Servers
@@ -31,38 +31,38 @@ def up() -> None:
     data = DataFolder(settings.questline_data_dir)
     data.prepare()
     interrupts = Interrupts()
-    with data.locked(), interrupts.caught(), TerminalVoice() as voice:
-        _end_leftover(data, voice)
+    with data.locked(), interrupts.caught(), TerminalOutput() as output:
+        _end_leftover(data, output)
         check_ports(settings)
-        voice.doing("preparing Redis and PostgreSQL")
+        output.show_status("preparing Redis and PostgreSQL")
         run = Run(
             data,
             Servers(settings, data),
             Product(product_programs(settings), backlog, check_address),
-            voice,
+            output,
             interrupts,
         )
-        _keep(run, data, voice)
+        _keep(run, data, output)
 
 
-def _keep(run: Run, data: DataFolder, voice: TerminalVoice) -> None:
+def _keep(run: Run, data: DataFolder, output: TerminalOutput) -> None:
     drain = False
     try:
         run.start()
-        voice.welcome(run.settings, data)
+        output.welcome(run.settings, data)
         run.watch()
     except StoppedError:
         drain = True
-        voice.say("stopping; Ctrl-C again to hasten")
+        output.say("stopping; Ctrl-C again to hasten")
     except ServiceFailedError:
-        voice.say("something failed; stopping everything")
+        output.say("something failed; stopping everything")
         raise
     finally:
         run.stop(drain=drain)
-        voice.say("stopped")
+        output.say("stopped")
 
 
-def _end_leftover(data: DataFolder, voice: TerminalVoice) -> None:
+def _end_leftover(data: DataFolder, output: TerminalOutput) -> None:
     """End what a killed ``questline up`` left, which ends by itself on Linux.
 
     Raises:
@@ -70,5 +70,5 @@ def _end_leftover(data: DataFolder, voice: TerminalVoice) -> None:
     """
     socket = read_json(data.run_file).get("socket")
     if socket is not None:
-        voice.doing("waiting for the end of an earlier run that was killed")
+        output.show_status("waiting for the end of an earlier run that was killed")
         stop_leftover(Path(socket))

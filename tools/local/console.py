@@ -16,7 +16,7 @@ from config.settings import Settings
 from models.secrets import without_passwords
 
 
-class TerminalVoice:
+class TerminalOutput:
     """A run's voice on standard output. A terminal that went away does not disturb the run."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class TerminalVoice:
             self._spinner.stop()
             self._console.print(line, markup=False, soft_wrap=True)
 
-    def doing(self, what: str) -> None:
+    def show_status(self, what: str) -> None:
         """What is being waited for; shown on a terminal only, a log would fill with it."""
         if self._console.is_terminal:
             with suppress(OSError):

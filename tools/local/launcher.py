@@ -16,7 +16,7 @@ from config.settings import Settings
 from models.errors import QuestlineError, ServiceFailedError
 from tools.local import programs as named
 from tools.local.programs import Program
-from tools.local.readiness import WorkerRoll, listens, receiver_readiness
+from tools.local.readiness import WorkerPing, listens, receiver_readiness
 from tools.local.servers.selection import Servers
 from tools.local.signals import Interrupts
 from tools.local.supervision import State, Supervisor, tail
@@ -35,13 +35,13 @@ _LAST_STAGE_S = 3.0
 """Kept for Redis and PostgreSQL to write what they hold."""
 
 
-class Voice(Protocol):
+class ConsoleOutput(Protocol):
     """Where a run says what it does."""
 
     def say(self, line: str) -> None:
         """A line that stays."""
 
-    def doing(self, what: str) -> None:
+    def show_status(self, what: str) -> None:
         """What is being waited for, shown until the next word."""
 
 
@@ -59,12 +59,14 @@ class Product:
 class Run:
     """One run, from ``start`` over ``watch`` to ``stop``."""
 
-    def __init__(self, data: DataFolder, servers: Servers, product: Product, voice: Voice, stop: Interrupts) -> None:
+    def __init__(
+        self, data: DataFolder, servers: Servers, product: Product, output: ConsoleOutput, stop: Interrupts
+    ) -> None:
         self.settings = servers.settings
         self._data = data
         self._servers = servers
         self._product = product
-        self._voice = voice
+        self._output = output
         self._interrupts = stop
         self._known: dict[str, State] = {}
         self._proven: set[str] = set()
@@ -79,13 +81,13 @@ class Run:
             ServiceFailedError: something does not start; the text ends with the last lines of its log.
             StoppedError: a stop was asked for meanwhile.
         """
-        self._voice.doing("starting the process supervisor")
+        self._output.show_status("starting the process supervisor")
         self._supervisor.launch(self._servers.environment())
         write_run_file(self._data, self.settings, self._supervisor.socket)
         self._start(program.name for program in self._servers.programs)
-        for label, fault, patience_s in self._servers.questions():
+        for label, fault, patience_s in self._servers.readiness_checks():
             self._wait(label, fault, patience_s)
-            self._voice.say(f"{label} is ready")
+            self._output.say(f"{label} is ready")
         self._servers.complete()
         names = [program.name for program in self._product.programs]
         if named.MIGRATE in names:
@@ -102,7 +104,7 @@ class Run:
             StoppedError: a stop was asked for.
         """
         while True:
-            self._look()
+            self._check_programs()
             self._interrupts.pause(_WATCH_S)
 
     def stop(self, *, drain: bool = True) -> None:
@@ -121,16 +123,16 @@ class Run:
             self._stop(names, deadline - _LAST_STAGE_S)
             self._stop(servers, deadline)
         except ServiceFailedError as error:  # the supervisor itself has died
-            self._voice.say(str(error))
+            self._output.say(str(error))
         self._supervisor.close(timeout_s=max(1.0, deadline - time.monotonic()))
         self._data.run_file.unlink(missing_ok=True)
 
     def _start(self, names: Iterable[str]) -> None:
         self._supervisor.start(*names)
-        self._look()
+        self._check_programs()
 
     def _migrate(self) -> None:
-        self._voice.doing("bringing PostgreSQL to this version's tables")
+        self._output.show_status("bringing PostgreSQL to this version's tables")
         self._supervisor.start(named.MIGRATE)
         while (state := self._supervisor.states()[named.MIGRATE]).state != "EXITED":
             if state.state == "FATAL":
@@ -143,16 +145,16 @@ class Run:
         if named.RECEIVER in names:
             self._wait("the receiver", self._receiver_fault)
             decision = receiver_readiness(self.settings).decision
-            self._voice.say(f"the receiver is not ready: {decision}" if decision else "the receiver is ready")
+            self._output.say(f"the receiver is not ready: {decision}" if decision else "the receiver is ready")
         workers = sum(name == named.MAINTENANCE or name.startswith(named.SHARD_WORKER) for name in names)
         if workers:
-            with closing(WorkerRoll(self.settings)) as roll:
-                self._wait(f"{workers} workers", partial(_missing, roll, workers))
-            self._voice.say(f"{workers} workers are ready")
+            with closing(WorkerPing(self.settings)) as ping:
+                self._wait(f"{workers} workers", partial(_missing, ping, workers))
+            self._output.say(f"{workers} workers are ready")
         if named.FLOWER in names:
             address = (self.settings.flower_port, web_host(self.settings.http_host))
             self._wait("Flower", lambda: None if listens(*address) else "it does not listen yet")
-            self._voice.say("Flower is ready")
+            self._output.say("Flower is ready")
         self._wait("every program", self._not_up)
 
     def _receiver_fault(self) -> str | None:
@@ -165,15 +167,15 @@ class Run:
         return f"{', '.join(waiting)} not up yet" if waiting else None
 
     def _wait(self, what: str, fault: Callable[[], str | None], patience_s: float = _READY_TIMEOUT_S) -> None:
-        self._voice.doing(f"waiting for {what}")
+        self._output.show_status(f"waiting for {what}")
         deadline = time.monotonic() + patience_s
         while (reason := fault()) is not None:
-            self._look()
+            self._check_programs()
             if time.monotonic() > deadline:
                 raise ServiceFailedError(f"{what} did not get ready in {patience_s:.0f} s: {reason}")
             self._interrupts.pause(_POLL_S)
 
-    def _look(self) -> None:
+    def _check_programs(self) -> None:
         """Compare with what was last seen, and say what died in between."""
         for name, state in self._supervisor.states().items():
             before = self._known.get(name)
@@ -185,9 +187,9 @@ class Run:
             if before is not None and before.pid and state.pid != before.pid and name != named.MIGRATE:
                 if not state.pid:
                     continue  # dead, not yet started again: said when it is
-                reason = self._supervisor.last_words(name)
+                reason = self._supervisor.exit_reason(name)
                 what = "ended by itself" if reason == _BY_ITSELF else f"died: {reason}"
-                self._voice.say(f"{name} (pid {before.pid}) {what}; started again as pid {state.pid}")
+                self._output.say(f"{name} (pid {before.pid}) {what}; started again as pid {state.pid}")
             self._known[name] = state
 
     def _start_anew(self, name: str) -> None:
@@ -200,13 +202,13 @@ class Run:
             raise self._failure(name, "keeps failing at its start")
         if name not in self._failing:
             self._failing.add(name)
-            self._voice.say(f"{name} keeps failing ({self._supervisor.last_words(name)}); it is started again")
+            self._output.say(f"{name} keeps failing ({self._supervisor.exit_reason(name)}); it is started again")
         self._supervisor.start(name)
 
     def _failure(self, name: str, what: str) -> ServiceFailedError:
         log = self._data.logs / f"{name}.log"
         return ServiceFailedError(
-            f"{name} {what} ({self._supervisor.last_words(name)}); the end of {log}:\n{tail(log)}"
+            f"{name} {what} ({self._supervisor.exit_reason(name)}); the end of {log}:\n{tail(log)}"
         )
 
     def _drain(self, deadline: float) -> None:
@@ -215,18 +217,18 @@ class Run:
             try:
                 left = self._product.backlog(self.settings)
             except QuestlineError as error:
-                self._voice.say(f"what is accepted stays in the journal for the next run ({error})")
+                self._output.say(f"what is accepted stays in the journal for the next run ({error})")
                 return
             if not left:
                 return
-            self._voice.doing(f"waiting until what was accepted is in PostgreSQL ({left} left)")
+            self._output.show_status(f"waiting until what was accepted is in PostgreSQL ({left} left)")
             if time.monotonic() > deadline or not self._interrupts.linger(_POLL_S):
-                self._voice.say(f"{left} accepted entries are not in PostgreSQL yet; the next run brings them there")
+                self._output.say(f"{left} accepted entries are not in PostgreSQL yet; the next run brings them there")
                 return
 
     def _stop(self, names: Sequence[str], deadline: float) -> None:
         """Stop programs side by side; at the deadline, or in a hurry, by force."""
-        self._voice.doing(f"stopping {', '.join(names)}")
+        self._output.show_status(f"stopping {', '.join(names)}")
         self._supervisor.stop(*names)
         while up := [name for name in names if (state := self._supervisor.states().get(name)) and state.is_up]:
             if time.monotonic() > deadline or not self._interrupts.linger(_POLL_S):
@@ -235,6 +237,6 @@ class Run:
                 time.sleep(_POLL_S)
 
 
-def _missing(roll: WorkerRoll, workers: int) -> str | None:
-    answering = len(roll.answering(workers))
+def _missing(ping: WorkerPing, workers: int) -> str | None:
+    answering = len(ping.answering(workers))
     return None if answering >= workers else f"{answering} of {workers} answer"

@@ -70,7 +70,7 @@ def listens(port: int, host: str) -> bool:
     return True
 
 
-class WorkerRoll:
+class WorkerPing:
     """Asks the workers whether they are there, through the product's own app: its serializer is theirs."""
 
     def __init__(self, settings: Settings) -> None:

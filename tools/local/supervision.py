@@ -111,7 +111,7 @@ class Supervisor:
         with suppress(Fault):
             self._ask("signalProcess", name, number.name.removeprefix("SIG"))
 
-    def last_words(self, name: str) -> str:
+    def exit_reason(self, name: str) -> str:
         """How a program ended last, in supervisord's words: ``terminated by SIGKILL``, ``exit status 1``."""
         found = re.findall(rf"exited: {re.escape(name)} \(([^;)]*)", tail(self._data.supervisor_log, lines=200))
         return str(found[-1]) if found else "reason unknown"

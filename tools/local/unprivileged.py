@@ -20,7 +20,7 @@ from models.errors import ServiceFailedError
 from tools.local import child
 from tools.local.discovery import Server
 
-_COPY_PLACES = ("/var/tmp", "/tmp", tempfile.gettempdir())  # noqa: S108 - a copy's owner is checked
+_COPY_FOLDERS = ("/var/tmp", "/tmp", tempfile.gettempdir())  # noqa: S108 - a copy's owner is checked
 _log = structlog.get_logger(__name__)
 
 
@@ -128,7 +128,7 @@ def _copied(server: Server, identity: Identity) -> Server:
     inside = server.binary.relative_to(package.parent)
     mark = f"{package}:{server.binary.stat().st_mtime_ns}:{server.version}"
     name = f"questline-{'.'.join(map(str, server.version))}-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
-    for base in dict.fromkeys(map(Path, _COPY_PLACES)):
+    for base in dict.fromkeys(map(Path, _COPY_FOLDERS)):
         target = base / name
         try:
             if not _is_ours(target):

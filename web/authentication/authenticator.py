@@ -12,8 +12,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from config.loopback import is_loopback
 from config.settings import Settings
 from models.access import ANYBODY, Caller, Refused
-from models.api_keys import ApiKey, KeyRing
-from models.database.api_keys import read_ring
+from models.api_keys import ApiKey, KeyStore
+from models.database.api_keys import read_key_store
 from models.database.connection import connect_database
 from models.declarations.metrics import REQUESTS_REFUSED
 from models.errors import (
@@ -23,65 +23,65 @@ from models.errors import (
     RetryableError,
     UnauthenticatedError,
 )
-from models.state.api_keys import KeyRingCopy
+from models.state.api_keys import KeyStoreCopy
 from models.state.connection import connect_state
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from web.authentication.key_poller import KeysWatcher
 
 
-class Doorkeeper:
+class ApiKeyAuthenticator:
     """Lets callers in by their keys. While the installation has no key, and listens on loopback, lets in anybody."""
 
-    def __init__(self, watcher: KeysWatcher, meters: Meters, settings: Settings, now_us: Callable[[], int]) -> None:
+    def __init__(self, watcher: KeysWatcher, metrics: Metrics, settings: Settings, now_us: Callable[[], int]) -> None:
         self._watcher = watcher
-        self._meters = meters
+        self._metrics = metrics
         self._open_without_keys = is_loopback(settings.http_host)
         self._limits = RateLimits(settings.rate_limit)
         self._now_us = now_us
 
     def admit(self, shown: str | None) -> Caller:
-        """Who shows this key, or none; raises what ``web.authentication.middleware.Door`` says."""
-        ring = self._watcher.ring()
-        if ring.is_empty and self._open_without_keys:
+        """Who shows this key, or none; raises what ``web.authentication.middleware.Authenticator`` says."""
+        key_store = self._watcher.key_store()
+        if key_store.is_empty and self._open_without_keys:
             return ANYBODY
         try:
-            key = self._checked(ring, shown)
+            key = self._checked(key_store, shown)
         except UnauthenticatedError:
-            self._meters.count(REQUESTS_REFUSED, label=Refused.UNAUTHENTICATED)
+            self._metrics.count(REQUESTS_REFUSED, label=Refused.UNAUTHENTICATED)
             raise
         try:
             self._limits.spend(key)
         except RateLimitedError:
-            self._meters.count(REQUESTS_REFUSED, label=Refused.RATE_LIMITED)
+            self._metrics.count(REQUESTS_REFUSED, label=Refused.RATE_LIMITED)
             raise
         return key.caller
 
     def owner(self, shown: str | None) -> str | None:
         """Whose share a request is of; counts nothing, for the request is not let in yet."""
         try:
-            ring = self._watcher.ring()
+            key_store = self._watcher.key_store()
         except RetryableError:
             return ""
-        if ring.is_empty and self._open_without_keys:
+        if key_store.is_empty and self._open_without_keys:
             return None
         try:
-            return ring.check(shown or "", self._now_us()).tenant_id
+            return key_store.check(shown or "", self._now_us()).tenant_id
         except UnauthenticatedError:
             return ""
 
     def denied(self) -> None:
         """Count a request that its caller's key did not allow."""
-        self._meters.count(REQUESTS_REFUSED, label=Refused.DENIED)
+        self._metrics.count(REQUESTS_REFUSED, label=Refused.DENIED)
 
     def crowded_out(self) -> None:
         """Count a request that was one too many of its tenant."""
-        self._meters.count(REQUESTS_REFUSED, label=Refused.TENANT_BUSY)
+        self._metrics.count(REQUESTS_REFUSED, label=Refused.TENANT_BUSY)
 
-    def _checked(self, ring: KeyRing, shown: str | None) -> ApiKey:
+    def _checked(self, key_store: KeyStore, shown: str | None) -> ApiKey:
         if shown is None:
             raise UnauthenticatedError("an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key`")
         now = self._now_us()
-        key = ring.check(shown, now)
+        key = key_store.check(shown, now)
         self._watcher.used(key.key_id, now)
         return key
 
@@ -113,13 +113,13 @@ def _limit(per_second: int) -> RateLimitItem:
     return RateLimitItemPerSecond(per_second)
 
 
-def require_keys(settings: Settings, ring: KeyRing) -> None:
+def require_keys(settings: Settings, key_store: KeyStore) -> None:
     """Refuse to listen where others can come while there is no key.
 
     Raises:
         ConfigurationError: ``HTTP_HOST`` is not loopback, and there is no key.
     """
-    if ring.is_empty and not is_loopback(settings.http_host):
+    if key_store.is_empty and not is_loopback(settings.http_host):
         raise ConfigurationError(
             f"HTTP_HOST: {settings.http_host} lets others in, and there is no API key: make one with `questline keys "
             "create --tenant TENANT --scope admin` first (where nothing runs yet: start on 127.0.0.1 and make it), or "
@@ -140,9 +140,9 @@ def watch_keys(settings: Settings, watcher: KeysWatcher) -> None:
         watcher.refresh()
     except DatabaseUnavailableError:
         if not is_loopback(settings.http_host):
-            _require_known(settings, watcher.ring)
+            _require_known(settings, watcher.key_store)
     else:
-        require_keys(settings, watcher.ring())
+        require_keys(settings, watcher.key_store())
     watcher.start()
 
 
@@ -154,12 +154,12 @@ def check_address(settings: Settings) -> None:
         DatabaseUnavailableError: ``HTTP_HOST`` is not loopback, and whether there is a key is not known.
     """
     if not is_loopback(settings.http_host):
-        _require_known(settings, lambda: _ring(settings))
+        _require_known(settings, lambda: _key_store(settings))
 
 
-def _require_known(settings: Settings, ring: Callable[[], KeyRing]) -> None:
+def _require_known(settings: Settings, key_store: Callable[[], KeyStore]) -> None:
     try:
-        known = ring()
+        known = key_store()
     except RetryableError as error:
         raise DatabaseUnavailableError(
             f"HTTP_HOST is {settings.http_host}, and whether there is an API key is not known: {error}"
@@ -167,16 +167,16 @@ def _require_known(settings: Settings, ring: Callable[[], KeyRing]) -> None:
     require_keys(settings, known)
 
 
-def _ring(settings: Settings) -> KeyRing:
+def _key_store(settings: Settings) -> KeyStore:
     engine = connect_database(settings.database_url, application="questline-keys")
     redis = connect_state(settings.state)
     try:
-        return read_ring(engine)
+        return read_key_store(engine)
     except DatabaseUnavailableError:
-        copied = KeyRingCopy(redis).read()
+        copied = KeyStoreCopy(redis).read()
         if copied is None:
             raise
-        return copied.ring
+        return copied.key_store
     finally:
         engine.dispose()
         redis.close()

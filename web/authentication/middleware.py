@@ -1,7 +1,8 @@
 """Who comes in: the key of a request is checked before anything else is looked at.
 
 In comes a request of either transport, out goes its ``Caller``, or a refusal. The keys themselves are known to the
-``Door`` that is handed in. Without one, nobody is asked: for tests, and for parts that are put together by hand.
+``Authenticator`` that is handed in. Without one, nobody is asked: for tests, and for parts that are put together by
+hand.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ _CHALLENGE = 'Bearer realm="questline"'
 _ELSEWHERE = "without API keys only this machine is served, by a loopback address: see `questline keys create`"
 
 
-class Door(Protocol):
+class Authenticator(Protocol):
     """Knows the keys of the installation. Safe to use from several threads."""
 
     def admit(self, shown: str | None) -> Caller:
@@ -62,34 +63,34 @@ class Door(Protocol):
 class KeyCheck:
     """ASGI middleware that notes the caller of each request, or refuses it; it reads no body."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self._app = app
-        self._door = door
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] not in FREE_PATHS:
             try:
-                caller = self._door.admit(shown_in_headers(scope["headers"]))
+                caller = self._authenticator.admit(shown_in_headers(scope["headers"]))
             except (UnauthenticatedError, RetryableError) as error:
                 await _refusal(error)(scope, receive, send)
                 return
             if caller is ANYBODY and _from_elsewhere(scope["headers"]):
-                self._door.denied()
+                self._authenticator.denied()
                 await problem(ProblemKind.ACCESS_DENIED, _ELSEWHERE)(scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
 
-def install_door(app: FastAPI, door: Door) -> None:
+def install_authentication(app: FastAPI, authenticator: Authenticator) -> None:
     """Ask for keys at every route that is not free of them, and count what keys do not allow."""
 
     async def denied(_request: Request, error: Exception) -> Response:
-        door.denied()
+        authenticator.denied()
         return problem(ProblemKind.ACCESS_DENIED, str(error))
 
-    app.add_middleware(KeyCheck, door=door)
+    app.add_middleware(KeyCheck, authenticator=authenticator)
     app.add_exception_handler(AccessDeniedError, denied)
 
 

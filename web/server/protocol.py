@@ -84,11 +84,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what came, unless the connection is as good as closed."""
         if self._refused:
             return
-        before = self._place()
+        before = self._progress()
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
-        if self._part != "pause" and before == self._place():
+        if self._part != "pause" and before == self._progress():
             # The parser tells of a header or a trailer only once it is complete, and gathers it at a growing price.
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -193,7 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
         self.cycle.keep_alive = False
 
-    def _place(self) -> tuple[str, int, int]:
+    def _progress(self) -> tuple[str, int, int]:
         return self._part, self._number, self._body_bytes
 
     def _let_bodies_go(self) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from web.authentication.middleware import Door, shown_in_headers
+from web.authentication.middleware import Authenticator, shown_in_headers
 from web.server.limits import ConnectionLimits
 from web.server.protocol import LINGER_S, LimitedProtocol
 
@@ -130,10 +130,10 @@ def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket
     return listener
 
 
-def limits_of(settings: Settings, door: Door | None = None) -> ConnectionLimits:
+def limits_of(settings: Settings, authenticator: Authenticator | None = None) -> ConnectionLimits:
     """The limits of HTTP connections; with a door tenants have shares of them."""
     limits = ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())
-    if door is not None:
-        limits.crowded_out = door.crowded_out
-        limits.owner_of = lambda headers: door.owner(shown_in_headers(headers))
+    if authenticator is not None:
+        limits.crowded_out = authenticator.crowded_out
+        limits.owner_of = lambda headers: authenticator.owner(shown_in_headers(headers))
     return limits

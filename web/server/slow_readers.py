@@ -18,7 +18,7 @@ class ReaderWatch:
     def start(self) -> None:
         """The client is behind."""
         left = self._transport.get_write_buffer_size()
-        self._timer = self._loop.call_later(self._patience_s, self._look, left)
+        self._timer = self._loop.call_later(self._patience_s, self._poll, left)
 
     def stop(self) -> None:
         """It has caught up, or is gone."""
@@ -26,7 +26,7 @@ class ReaderWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self, left_before: int) -> None:
+    def _poll(self, left_before: int) -> None:
         if self._transport.get_write_buffer_size() > left_before - LEAST_BYTES:
             self._transport.abort()
         else:

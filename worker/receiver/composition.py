@@ -17,29 +17,29 @@ from api.dead_letters.redriver import Redriver
 from api.dead_letters.routes import DeadLetterService, dead_letters_router
 from api.health.checks import FLUSH_PATIENCE, make_backlog, receiver_checks
 from api.health.path_probe import PathParts, PathProbe, fingerprint_of
-from api.health.readiness import Check, Pulse
+from api.health.readiness import Check, ReadinessProbe
 from api.metrics.collector import FleetCollector
 from api.progress.routes import ProgressService
 from config.settings import Settings
 from ingest.group_commit import GroupCommitter
 from ingest.memory_guard import MemoryGuard
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from ingest.quotas import Quotas
 from models.database.connection import connect_database, with_access
-from models.database.dead_letters.changes import LetterChanges
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.changes import DeadLetterChanges
+from models.database.dead_letters.reader import DeadLetterReader
 from models.database.fleet.probes import ProbeReader
 from models.database.flush.refused_rows import RowRewriter
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.failpoints import now_us
-from models.pollers import Lookout
+from models.pollers import Poller
 from models.quotas import Quota
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.memory_readings import StateReadings
 from models.state.queue.attempts import Tries
 from models.state.queue.journal import Journal
@@ -48,14 +48,14 @@ from models.stores.user_attributes import UserAttributes
 from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.rules.publications import PublicationsWatcher
 from tasks.rules.source import rule_source
-from web.authentication.authenticator import Doorkeeper
+from web.authentication.authenticator import ApiKeyAuthenticator
 from web.authentication.key_poller import KeysWatcher
 from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
 from worker.receiver.shard_follower import Follower
 from worker.wiring import make_journal, make_records, make_user_attributes
 
-DATABASE_READS, LETTER_CALLS = 8, 4
+DATABASE_READS, DEAD_LETTER_CALLS = 8, 4
 """How many reads of users that Redis lacks, and calls about dead letters, ask PostgreSQL at a time."""
 STEP_SECONDS = 0.25
 """Between two looks at probes under way."""
@@ -70,10 +70,10 @@ class ReceiverParts:
     follower: Follower
     """Takes another number of shards up."""
     committer: GroupCommitter
-    meters: Meters
+    metrics: Metrics
     watcher: PublicationsWatcher
     keys: KeysWatcher
-    door: Doorkeeper
+    authenticator: ApiKeyAuthenticator
     quotas: Quotas
     quota_watch: QuotaWatch
     attributes: UserAttributes
@@ -81,11 +81,11 @@ class ReceiverParts:
     threads: DatabaseThreads
     """For reads that need PostgreSQL."""
     collector: FleetCollector
-    pulse: Pulse
+    readiness: ReadinessProbe
     probe: PathProbe
-    probing: Lookout
+    probing: Poller
     """The thread that sends probes."""
-    dead_letters: Callable[[Intake], APIRouter]
+    dead_letters: Callable[[IngestPipeline], APIRouter]
     """The routes of dead letters, which re-enter by this way in."""
 
 
@@ -95,18 +95,18 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     # Each has connections of its own: those who wait for PostgreSQL in one way must not keep others waiting. Reads of
     # single users take milliseconds, so soon it is certain that no answer comes.
     engine = _engine(settings, "questline-receiver", DATABASE_READS // 2, timedelta(seconds=3))
-    letters_engine = _engine(settings, "questline-receiver-letters", LETTER_CALLS // 2, timedelta(seconds=10))
+    dead_letters_engine = _engine(settings, "questline-receiver-letters", DEAD_LETTER_CALLS // 2, timedelta(seconds=10))
     watch_engine = _engine(settings, "questline-receiver-watch", 2, timedelta(seconds=5))
     peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
     watcher = PublicationsWatcher(rule_source(settings, redis, document, now_us))
     keys = KeysWatcher(watch_engine, redis)
-    meters = Meters(redis)
+    metrics = Metrics(redis)
     readings = StateReadings(redis, records, StateClock(redis), settings.shards)
     guard = MemoryGuard(journal, readings, settings.new_users_per_hour)
-    committer = make_committer(settings, guard.append, BatchPublisher(app).ring, meters)
-    quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), meters, now_us)
+    committer = make_committer(settings, guard.append, BatchPublisher(app).ring, metrics)
+    quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), metrics, now_us)
     probe = _make_probe(settings, redis, app, journal)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
     backlog = make_backlog(settings, records, now_us)
@@ -126,20 +126,20 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     return ReceiverParts(
         follower=Follower(settings, journal, committer, backlog, probe, (progress, attributes, collector, readings)),
         committer=committer,
-        meters=meters,
+        metrics=metrics,
         watcher=watcher,
         keys=keys,
-        door=Doorkeeper(keys, meters, settings, now_us),
+        authenticator=ApiKeyAuthenticator(keys, metrics, settings, now_us),
         quotas=quotas,
         quota_watch=QuotaWatch(quotas, watch_engine),
         attributes=attributes,
         progress=progress,
         collector=collector,
-        pulse=Pulse(needed, {**useful, "flush": partial(_flushed, useful["flush"], probe)}),
+        readiness=ReadinessProbe(needed, {**useful, "flush": partial(_flushed, useful["flush"], probe)}),
         probe=probe,
         probing=_probing(probe),
         threads=DatabaseThreads(DATABASE_READS),
-        dead_letters=lambda intake: make_dead_letters_router(letters_engine, intake),
+        dead_letters=lambda pipeline: make_dead_letters_router(dead_letters_engine, pipeline),
     )
 
 
@@ -165,8 +165,8 @@ def _flushed(changes_flushed: Check, probe: PathProbe) -> None:
     probe.require_flushed(FLUSH_PATIENCE)
 
 
-def _probing(probe: PathProbe) -> Lookout:
-    return Lookout(
+def _probing(probe: PathProbe) -> Poller:
+    return Poller(
         "path-probe",
         probe.step,
         STEP_SECONDS,
@@ -175,11 +175,11 @@ def _probing(probe: PathProbe) -> Lookout:
     )
 
 
-def make_dead_letters_router(engine: Engine, intake: Intake) -> APIRouter:
+def make_dead_letters_router(engine: Engine, pipeline: IngestPipeline) -> APIRouter:
     """The routes of dead letters over the database, and the way in for what is redriven."""
-    reader, changes = LetterReader(engine), LetterChanges(engine)
-    threads = DatabaseThreads(LETTER_CALLS, patience_s=10.0)
-    redriver = Redriver(intake.take_again, reader, changes, RowRewriter(engine), threads)
+    reader, changes = DeadLetterReader(engine), DeadLetterChanges(engine)
+    threads = DatabaseThreads(DEAD_LETTER_CALLS, patience_s=10.0)
+    redriver = Redriver(pipeline.reingest, reader, changes, RowRewriter(engine), threads)
     return dead_letters_router(DeadLetterService(reader, changes), redriver.redrive, threads)
 
 

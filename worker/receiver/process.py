@@ -25,26 +25,31 @@ from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
 from ingest.http import build_router
 from ingest.openapi import BODIES
-from ingest.pipeline import Gate, Intake, OpenGate
+from ingest.pipeline import Gate, IngestPipeline, OpenGate
 from ingest.quotas import Quotas
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from web.application import make_application
-from web.authentication.middleware import Door
+from web.authentication.middleware import Authenticator
 from web.server.server import GRACE, HttpServer, limits_of, listen
 from web.server.tls import certificate_of
 
 LAME_DUCK = timedelta(seconds=1)
 """How long the receiver goes on after a signal, ending each connection with its next answer."""
 _SWITCH_S = 0.0005
-Routers = Callable[[Intake], Sequence[APIRouter]]
+Routers = Callable[[IngestPipeline], Sequence[APIRouter]]
 """The routers of other rooms; some of them need the way in for events."""
 
 log = structlog.get_logger()
 
 
-def build_app(intake: Intake, ags: AgsReader, routers: Sequence[APIRouter] = (), door: Door | None = None) -> FastAPI:
+def build_app(
+    pipeline: IngestPipeline,
+    ags: AgsReader,
+    routers: Sequence[APIRouter] = (),
+    authenticator: Authenticator | None = None,
+) -> FastAPI:
     """The HTTP application: the receiver's routes and those of other rooms. Without a door, it takes anybody."""
-    return make_application([build_router(intake, ags), *routers], door, BODIES)
+    return make_application([build_router(pipeline, ags), *routers], authenticator, BODIES)
 
 
 class Stopping:
@@ -54,17 +59,17 @@ class Stopping:
         self.asked = False
 
 
-def make_committer(settings: Settings, append: Append, publish: Publish, meters: Meters) -> GroupCommitter:
+def make_committer(settings: Settings, append: Append, publish: Publish, metrics: Metrics) -> GroupCommitter:
     """Group commit as the settings bound it; its thread is started by ``Receiver.serve``."""
     limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
-    return GroupCommitter(append, publish, meters, limits)
+    return GroupCommitter(append, publish, metrics, limits)
 
 
 def _always() -> bool:
     return True
 
 
-def _no_routers(_intake: Intake) -> Sequence[APIRouter]:
+def _no_routers(_pipeline: IngestPipeline) -> Sequence[APIRouter]:
     return ()
 
 
@@ -75,9 +80,9 @@ class Receiver:
     settings: Settings
     committer: GroupCommitter
     """Not started yet."""
-    meters: Meters
+    metrics: Metrics
     routers: Routers = _no_routers
-    door: Door | None = None
+    authenticator: Authenticator | None = None
     """Without one, anybody comes in."""
     quotas: Quotas | None = None
     stopping: Stopping = field(default_factory=Stopping)
@@ -103,18 +108,20 @@ class Receiver:
         """
         settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
         committer = self.committer
-        intake = Intake(committer, self.meters, max_lateness=settings.max_lateness, gate=self.gate, quotas=self.quotas)
+        pipeline = IngestPipeline(
+            committer, self.metrics, max_lateness=settings.max_lateness, gate=self.gate, quotas=self.quotas
+        )
         ags = AgsReader(settings.ab_namespace)
-        app = build_app(intake, ags, self.routers(intake), self.door)
+        app = build_app(pipeline, ags, self.routers(pipeline), self.authenticator)
         http_server = HttpServer(
-            app, limits_of(settings, self.door), None if certificate is None else certificate.context()
+            app, limits_of(settings, self.authenticator), None if certificate is None else certificate.context()
         )
         reuse = settings.reuse_port
         with listen(settings.http_host, settings.http_port, "HTTP_PORT", reuse=reuse) as listener:
             # gRPC would log lines of its own about a taken port, so it is asked for here first.
             listen(settings.http_host, settings.grpc_port, "GRPC_PORT", reuse=reuse).close()
             sockets = GrpcSockets(reuse, settings.request_timeout, None if certificate is None else certificate.pem())
-            grpc_receiver = GrpcReceiver(intake, ags, self.door, sockets)
+            grpc_receiver = GrpcReceiver(pipeline, ags, self.authenticator, sockets)
             await grpc_receiver.start(settings.http_host, settings.grpc_port)
             committer.start()
             following = asyncio.create_task(grpc_receiver.health.follow(self.ready))

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from ingest.quotas import Quotas
 from models.database.quotas import read_quotas
-from models.pollers import Lookout
+from models.pollers import Poller
 
 _INTERVAL_S = 1.0
 
@@ -18,9 +18,9 @@ class QuotaWatch:
     def __init__(self, quotas: Quotas, engine: Engine) -> None:
         """Contacts no server."""
         self._quotas, self._engine = quotas, engine
-        self._lookout = Lookout(
+        self._poller = Poller(
             "quotas",
-            self._look,
+            self._poll,
             _INTERVAL_S,
             failed=lambda error: log.debug("quotas_not_shared", error=str(error)),
             broke=lambda error: log.error("quota_watch_broke", exc_info=error),
@@ -28,13 +28,13 @@ class QuotaWatch:
 
     def start(self) -> None:
         """Go on until ``stop``."""
-        self._lookout.start()
+        self._poller.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._lookout.stop()
+        self._poller.stop()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
             self._quotas.push()
         finally:

@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement
 from models.database.tables import dead_letters
 
 Kind = Literal["row", "event", "unlock", "evaluation", "batch", "message"]
-"""What a letter holds: a refused row of a layer, events, or a queue's message."""
+"""What a dead letter holds: a refused row of a layer, events, or a queue's message."""
 
 
-class LetterFilter(NamedTuple):
-    """What letters must have in common; None asks for nothing."""
+class DeadLetterFilter(NamedTuple):
+    """What dead letters must have in common; None asks for nothing."""
 
     tenant_id: str | None = None
     user_id: str | None = None
@@ -23,7 +23,7 @@ class LetterFilter(NamedTuple):
     shard: int | None = None
     batch_id: str | None = None
     event_id: str | None = None
-    """An event that is among the letter's."""
+    """An event that is among the dead letter's."""
     since: datetime | None = None
     """Last seen at this time or later."""
     until: datetime | None = None

@@ -1,6 +1,6 @@
 """Reading dead letters: page by page without their bytes, one as a whole, or counted by cause.
 
-Pages go by id, not by offset, so that letters which come and go meanwhile are neither shown twice nor missed.
+Pages go by id, not by offset, so that dead letters which come and go meanwhile are neither shown twice nor missed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine, Select, func, select
 
 from models.database.connection import database_errors
-from models.database.dead_letters.filter import LetterFilter
+from models.database.dead_letters.filter import DeadLetterFilter
 from models.database.tables import dead_letters
 
 MAX_PAGE = 200
-"""Letters of a page: each may name some hundred events."""
+"""Dead letters of a page: each may name some hundred events."""
 MAX_GROUPS = 500
 _FIRST_LINE = 200
 _KNOWN = dead_letters.c
 
 
-class LetterHead(NamedTuple):
+class DeadLetterHead(NamedTuple):
     """A dead letter without its bytes and its traceback."""
 
     id: int
@@ -41,15 +41,15 @@ class LetterHead(NamedTuple):
     """Bytes of what could not be processed."""
 
 
-class StoredLetter(NamedTuple):
+class StoredDeadLetter(NamedTuple):
     """A dead letter as a whole."""
 
-    head: LetterHead
+    head: DeadLetterHead
     raw: bytes
     traceback: str | None
 
 
-class LetterGroup(NamedTuple):
+class DeadLetterGroup(NamedTuple):
     """Dead letters of one cause."""
 
     kind: str
@@ -65,54 +65,56 @@ class LetterGroup(NamedTuple):
     """The id of the newest of them."""
 
 
-class LetterReader:
+class DeadLetterReader:
     """Reads the table ``dead_letters``. Every method raises DatabaseUnavailableError where PostgreSQL is away."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def newest(self, wanted: LetterFilter, *, before: int | None = None, limit: int = MAX_PAGE) -> list[LetterHead]:
-        """A page, the newest first, of letters with smaller ids than ``before``."""
+    def newest(
+        self, wanted: DeadLetterFilter, *, before: int | None = None, limit: int = MAX_PAGE
+    ) -> list[DeadLetterHead]:
+        """A page, the newest first, of dead letters with smaller ids than ``before``."""
         statement = _heads(wanted).order_by(_KNOWN.id.desc()).limit(limit)
         return self._page(statement if before is None else statement.where(_KNOWN.id < before))
 
-    def oldest(self, wanted: LetterFilter, *, after: int = 0, limit: int = MAX_PAGE) -> list[LetterHead]:
-        """A page, the oldest first, of letters with greater ids than ``after``."""
+    def oldest(self, wanted: DeadLetterFilter, *, after: int = 0, limit: int = MAX_PAGE) -> list[DeadLetterHead]:
+        """A page, the oldest first, of dead letters with greater ids than ``after``."""
         return self._page(_heads(wanted).order_by(_KNOWN.id).limit(limit).where(_KNOWN.id > after))
 
-    def all(self, wanted: LetterFilter) -> Iterator[LetterHead]:
-        """Every letter, the oldest first, with one page in memory."""
+    def all(self, wanted: DeadLetterFilter) -> Iterator[DeadLetterHead]:
+        """Every dead letter, the oldest first, with one page in memory."""
         after = 0
         while page := self.oldest(wanted, after=after):
             yield from page
             after = page[-1].id
 
-    def all_newest(self, wanted: LetterFilter) -> Iterator[LetterHead]:
-        """Every letter, the newest first, with one page in memory."""
+    def all_newest(self, wanted: DeadLetterFilter) -> Iterator[DeadLetterHead]:
+        """Every dead letter, the newest first, with one page in memory."""
         before: int | None = None
         while page := self.newest(wanted, before=before):
             yield from page
             before = page[-1].id
 
-    def letter(self, letter_id: int, wanted: LetterFilter | None = None) -> StoredLetter | None:
-        """One letter; None where there is none, or none that the filter lets through."""
-        conditions = (wanted or LetterFilter()).conditions()
-        statement = _heads(LetterFilter()).add_columns(_KNOWN.raw, _KNOWN.traceback)
+    def dead_letter(self, letter_id: int, wanted: DeadLetterFilter | None = None) -> StoredDeadLetter | None:
+        """One dead letter; None where there is none, or none that the filter lets through."""
+        conditions = (wanted or DeadLetterFilter()).conditions()
+        statement = _heads(DeadLetterFilter()).add_columns(_KNOWN.raw, _KNOWN.traceback)
         with database_errors(), self._engine.connect() as connection:
             found = connection.execute(statement.where(_KNOWN.id == letter_id, *conditions)).one_or_none()
         if found is None:
             return None
         *head, raw, traceback = found
-        return StoredLetter(LetterHead(*head), bytes(raw), traceback)
+        return StoredDeadLetter(DeadLetterHead(*head), bytes(raw), traceback)
 
-    def count(self, wanted: LetterFilter, *, after: int = 0) -> int:
-        """How many letters there are with greater ids than ``after``."""
+    def count(self, wanted: DeadLetterFilter, *, after: int = 0) -> int:
+        """How many dead letters there are with greater ids than ``after``."""
         statement = select(func.count()).where(*wanted.conditions(), _KNOWN.id > after)
         with database_errors(), self._engine.connect() as connection:
             return int(connection.execute(statement).scalar_one())
 
-    def groups(self, wanted: LetterFilter) -> list[LetterGroup]:
-        """Letters by their cause, the largest group first, up to ``MAX_GROUPS``."""
+    def groups(self, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
+        """Dead letters by their cause, the largest group first, up to ``MAX_GROUPS``."""
         line = func.left(func.split_part(_KNOWN.error, "\n", 1), _FIRST_LINE).label("line")
         cause = (_KNOWN.kind, _KNOWN.reason, _KNOWN.task, _KNOWN.exception, line)
         number = func.count().label("number")
@@ -121,19 +123,19 @@ class LetterReader:
         # By name: an expression that is written again would be other parameters, and so another expression.
         statement = statement.group_by(*cause[:4], "line").limit(MAX_GROUPS)
         with database_errors(), self._engine.connect() as connection:
-            return [LetterGroup(*found) for found in connection.execute(statement)]
+            return [DeadLetterGroup(*found) for found in connection.execute(statement)]
 
     def depth(self) -> Mapping[tuple[str, str], int]:
-        """How many letters there are by kind and reason."""
+        """How many dead letters there are by kind and reason."""
         statement = select(_KNOWN.kind, _KNOWN.reason, func.count()).group_by(_KNOWN.kind, _KNOWN.reason)
         with database_errors(), self._engine.connect() as connection:
             return {(kind, reason): number for kind, reason, number in connection.execute(statement)}
 
-    def _page(self, statement: Select[Any]) -> list[LetterHead]:
+    def _page(self, statement: Select[Any]) -> list[DeadLetterHead]:
         with database_errors(), self._engine.connect() as connection:
-            return [LetterHead(*found) for found in connection.execute(statement)]
+            return [DeadLetterHead(*found) for found in connection.execute(statement)]
 
 
-def _heads(wanted: LetterFilter) -> Select[Any]:
-    columns = [_KNOWN[name] for name in LetterHead._fields if name != "size"]
+def _heads(wanted: DeadLetterFilter) -> Select[Any]:
+    columns = [_KNOWN[name] for name in DeadLetterHead._fields if name != "size"]
     return select(*columns, func.octet_length(_KNOWN.raw)).where(*wanted.conditions())

@@ -30,7 +30,7 @@ class DeadLetter(NamedTuple):
 
     @property
     def fingerprint(self) -> bytes:
-        """The same for the same fault of the same thing: such letters are one, with their attempts added up."""
+        """The same for the same fault of the same thing: such dead letters are one, with their attempts added up."""
         return fingerprint_of(self.kind, self.reason, self.raw)
 
 
@@ -39,16 +39,16 @@ def fingerprint_of(kind: str, reason: str, raw: bytes) -> bytes:
     return sha256(b"\0".join((kind.encode(), reason.encode(), raw))).digest()
 
 
-def insert_dead_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+def insert_dead_letters(connection: Connection, dead_letters: Sequence[DeadLetter]) -> None:
     """Add dead letters to a transaction."""
-    for letter in letters:
-        values = {name: _storable(value) for name, value in letter._asdict().items()}
-        values["fingerprint"] = letter.fingerprint
+    for dead_letter in dead_letters:
+        values = {name: _storable(value) for name, value in dead_letter._asdict().items()}
+        values["fingerprint"] = dead_letter.fingerprint
         connection.exec_driver_sql(statement("insert_dead_letter"), values)
 
 
 def _storable(value: Any) -> Any:
-    """Texts of garbage may hold what PostgreSQL's texts cannot; a letter must not fail by that."""
+    """Texts of garbage may hold what PostgreSQL's texts cannot; a dead letter must not fail by that."""
     if isinstance(value, str):
         return value.replace("\0", "\\0").encode(errors="backslashreplace").decode()
     return [_storable(one) for one in value] if isinstance(value, list) else value

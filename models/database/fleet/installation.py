@@ -46,7 +46,7 @@ def _read(connection: Connection) -> InstallationRecord | None:
     return None if found is None else read_record(found)
 
 
-class Placed(NamedTuple):
+class UserShard(NamedTuple):
     """A user whose shard is known from what is stored."""
 
     tenant_id: str
@@ -54,7 +54,7 @@ class Placed(NamedTuple):
     shard: int
 
 
-def placed_last(engine: Engine, limit: int) -> list[Placed]:
+def last_user_shards(engine: Engine, limit: int) -> list[UserShard]:
     """Some of the events that were applied last, by the newest day that has any: older ones may be of another layout.
 
     Raises:
@@ -68,5 +68,5 @@ def placed_last(engine: Engine, limit: int) -> list[Placed]:
                 (limit,),
             ).all()
             if rows:
-                return [Placed(*row) for row in rows]
+                return [UserShard(*row) for row in rows]
     return []

@@ -25,7 +25,7 @@ class EventRow(NamedTuple):
 
     event: Event
     shard: int
-    stamp: int
+    record_version: int
     applied_at: int
     revision: int
     """The newest publication of rules that the worker knew; 0 where it knew of none."""

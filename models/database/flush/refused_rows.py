@@ -1,7 +1,7 @@
 """Rows that PostgreSQL refused: read back out of their dead letters, and written once more.
 
-They were packed by ``layers.py`` as msgpack, decimals as text. Writing one is safe however often it happens, and
-however late: a progress row by its stamp, the others by their keys.
+They were packed by ``tables.py`` as msgpack, decimals as text. Writing one is safe however often it happens, and
+however late: a progress row by its version, the others by their keys.
 """
 
 from decimal import InvalidOperation
@@ -11,13 +11,13 @@ import msgpack
 from sqlalchemy import Engine
 
 from models.database.connection import database_errors
-from models.database.dead_letters.changes import LetterChanges, settle
-from models.database.dead_letters.reader import StoredLetter
+from models.database.dead_letters.changes import DeadLetterChanges, resolve
+from models.database.dead_letters.reader import StoredDeadLetter
 from models.database.flush.tables import TABLES
-from models.database.flush.writer import REFUSED, words_of
+from models.database.flush.writer import REFUSED, message_of
 from models.database.partitions import ensure_partitions
-from models.errors import MalformedLetterError
-from models.rules.calendar import moment
+from models.errors import MalformedDeadLetterError
+from models.rules.calendar import to_datetime
 
 ROW_KINDS = frozenset(TABLES)
 """The kinds of dead letters that hold a row."""
@@ -28,35 +28,35 @@ class RowRewriter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._changes = LetterChanges(engine)
+        self._changes = DeadLetterChanges(engine)
 
-    def rewrite(self, letter: StoredLetter) -> str | None:
-        """Write a letter's row and delete the letter, in one transaction.
+    def rewrite(self, dead_letter: StoredDeadLetter) -> str | None:
+        """Write a dead letter's row and delete the dead letter, in one transaction.
 
         Returns:
-            None when that is done; what PostgreSQL said where it refuses the row again: the letter stays, with
+            None when that is done; what PostgreSQL said where it refuses the row again: the dead letter stays, with
             one attempt more.
 
         Raises:
-            MalformedLetterError: the letter holds no such row.
+            MalformedLetterError: the dead letter holds no such row.
             DatabaseUnavailableError: PostgreSQL did not answer; doing it again is safe.
         """
-        table = TABLES[letter.head.kind]
-        item = read_refused(letter.head.kind, letter.raw)
+        table = TABLES[dead_letter.head.kind]
+        item = read_refused(dead_letter.head.kind, dead_letter.raw)
         try:
             if table.partitioned:
-                ensure_partitions(self._engine, [moment(table.at(item)).date()], table.partitioned)
+                ensure_partitions(self._engine, [to_datetime(table.at(item)).date()], table.partitioned)
             with database_errors(), self._engine.begin() as connection:
                 table.write(connection, [item])
-                settle(connection, letter.head)
+                resolve(connection, dead_letter.head)
         except REFUSED as error:
-            self._changes.refuse_again(letter.head, words_of(error))
-            return words_of(error)
+            self._changes.refuse_again(dead_letter.head, message_of(error))
+            return message_of(error)
         return None
 
 
 def read_refused(kind: str, raw: bytes) -> Any:
-    """The row of a dead letter: a ProgressRow, EventRow, Unlock or Evaluation, by the letter's kind.
+    """The row of a dead letter: a ProgressRow, EventRow, Unlock or Evaluation, by the dead letter's kind.
 
     Raises:
         MalformedLetterError: the bytes are none.
@@ -64,4 +64,4 @@ def read_refused(kind: str, raw: bytes) -> Any:
     try:
         return TABLES[kind].read(msgpack.unpackb(raw))
     except (ValueError, TypeError, KeyError, IndexError, InvalidOperation, msgpack.UnpackException) as error:
-        raise MalformedLetterError(f"not a refused {kind}: {error!r}") from error
+        raise MalformedDeadLetterError(f"not a refused {kind}: {error!r}") from error

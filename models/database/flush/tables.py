@@ -85,11 +85,11 @@ class _Progress(TableWriter[ProgressRow]):
             "rule_version": [row.rule_version for row in rows],
             "operator": [row.operator for row in rows],
             "state": [orjson.dumps(row.state).decode() for row in rows],
-            "stamp": [row.stamp for row in rows],
+            "stamp": [row.record_version for row in rows],
             "created_at": [row.created_at for row in rows],
             "updated_at": [row.updated_at for row in rows],
             "reached_at": [row.reached_at or None for row in rows],
-            "slots": [orjson.dumps(row.slots).decode() for row in rows],
+            "slots": [orjson.dumps(row.version_states).decode() for row in rows],
             "is_part": [row.part for row in rows],
         }
 
@@ -147,7 +147,7 @@ class _Events(_EventTable[EventRow]):
             "accepted_at": [event.accepted_at for event in events],
             "applied_at": [item.applied_at for item in items],
             "shard": [item.shard for item in items],
-            "stamp": [item.stamp for item in items],
+            "stamp": [item.record_version for item in items],
             "timezone": [event.timezone for event in events],
             "attributes": [event.attributes.decode() or None for event in events],
             "rules_revision": [item.revision or None for item in items],
@@ -252,7 +252,7 @@ def _array_literal(values: Sequence[str | float | None]) -> str:
 
     Within the texts we store, JSON's list and PostgreSQL's literal differ only in their brackets: both quote with
     '"', escape '"' and '\' with '\', and write null as null. They part at control characters, which JSON spells
-    with letters and which no text of ours may hold: ids are refused with them, and JSON texts have them escaped.
+    with dead letters and which no text of ours may hold: ids are refused with them, and JSON texts have them escaped.
     Syntax: PostgreSQL documentation, section 8.15.6, "Array Input and Output Syntax".
     """
     return "{" + orjson.dumps(values).decode()[1:-1] + "}"

@@ -22,7 +22,7 @@ from models.database.flush.items import Flush
 from models.database.flush.tables import EVALUATIONS, EVENTS, PROGRESS, UNLOCKS, TableWriter
 from models.database.partitions import ensure_partitions
 from models.errors import DatabaseUnavailableError, RetryableError
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class FlushWriter:
             self._made = {}  # PostgreSQL may have been restored to a time before its newest partitions
             raise
 
-    def bury(self, letters: Sequence[DeadLetter]) -> None:
+    def store_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Commit dead letters. One that PostgreSQL refuses is kept with its bytes, and without what else it says.
 
         Raises:
@@ -80,11 +80,11 @@ class FlushWriter:
         with database_errors(), self._engine.begin() as connection:
             try:
                 with connection.begin_nested():
-                    insert_dead_letters(connection, letters)
+                    insert_dead_letters(connection, dead_letters)
             except REFUSED as error:
                 if refuses_everything(error):
                     raise
-                _insert_one_by_one(connection, letters)
+                _insert_one_by_one(connection, dead_letters)
 
     def _make_room(self, flush: Flush) -> bool:
         """Make the partitions that are missing; tells whether PostgreSQL was asked for all that the flush needs."""
@@ -102,12 +102,12 @@ class FlushWriter:
         return missing == days
 
 
-def _days(moments: set[int]) -> set[date]:
+def _days(timestamps: set[int]) -> set[date]:
     """Without what is no moment, whose row is refused when it is written."""
     days = set()
-    for at in moments:
+    for at in timestamps:
         with suppress(TypeError, OverflowError):
-            days.add(moment(at).date())
+            days.add(to_datetime(at).date())
     return days
 
 
@@ -161,7 +161,7 @@ class _Isolation:
             if _lacks_partition(error) and not self._partitions_known:
                 raise DatabaseUnavailableError("a partition is gone; the next flush makes it anew") from error
             if len(items) == 1:
-                return [(items[0], words_of(error))]
+                return [(items[0], message_of(error))]
             half = len(items) // 2
             return self(connection, items[:half], table) + self(connection, items[half:], table)
         return []
@@ -173,18 +173,20 @@ def _lacks_partition(error: Exception) -> bool:
     return isinstance(cause, CheckViolation) and not cause.diag.constraint_name
 
 
-def _insert_one_by_one(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    for letter in letters:
+def _insert_one_by_one(connection: Connection, dead_letters: Sequence[DeadLetter]) -> None:
+    for dead_letter in dead_letters:
         try:
             with connection.begin_nested():
-                insert_dead_letters(connection, [letter])
+                insert_dead_letters(connection, [dead_letter])
         except REFUSED as error:
             if refuses_everything(error):
                 raise
-            bare = DeadLetter(letter.kind, letter.reason, f"{words_of(error)}; {letter.error}", letter.raw, [])
+            bare = DeadLetter(
+                dead_letter.kind, dead_letter.reason, f"{message_of(error)}; {dead_letter.error}", dead_letter.raw, []
+            )
             insert_dead_letters(connection, [bare])
 
 
-def words_of(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """What the server said of an item it refused."""
     return str(getattr(error, "orig", error)).strip()

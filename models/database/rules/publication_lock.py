@@ -33,7 +33,7 @@ def publishing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def settled_revision(engine: Engine) -> Iterator[int]:
+def stable_revision(engine: Engine) -> Iterator[int]:
     """The newest publication (0: none), while nobody can publish another: until the block ends.
 
     Raises:

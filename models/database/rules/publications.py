@@ -13,7 +13,7 @@ from models.database.connection import database_errors
 from models.database.rules.definitions import compiled_goal, rule_of, with_shown
 from models.database.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError, InvalidChallengesError
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from models.rules.goals import Goal, Policy, Publication, Publications, Rulebook, Unreadable
 from models.rules.graph import NEVER
 
@@ -41,7 +41,7 @@ def load(
         DatabaseUnavailableError: PostgreSQL did not answer.
     """
     table = rule_publications.c
-    first = select(func.max(table.revision)).where(table.active_from <= moment(since_us)).scalar_subquery()
+    first = select(func.max(table.revision)).where(table.active_from <= to_datetime(since_us)).scalar_subquery()
     with database_errors(), engine.connect() as connection:
         versions = _versions(connection)
         found = _read(connection, table.revision >= func.coalesce(first, 0))
@@ -65,7 +65,7 @@ def load(
             until = microseconds(following.active_from) if following else NEVER
             unreadable.append(Unreadable(row.revision, microseconds(row.active_from), until))
             continue
-        items.append(Publication(row.revision, microseconds(row.active_from), _settled(rulebook, versions)))
+        items.append(Publication(row.revision, microseconds(row.active_from), _with_policies(rulebook, versions)))
     if not items:
         raise ConfigurationError("PostgreSQL holds no publication of rules that can be read")
     return Publications(tuple(items), tuple(unreadable))
@@ -185,7 +185,7 @@ def _parsed(engine: Engine, rulebook: Rulebook, versions: _Versions) -> Rulebook
     return Rulebook(tuple(replace(goal, rule=rules.get(goal.goal_id, goal.rule)) for goal in rulebook.goals))
 
 
-def _settled(rulebook: Rulebook, versions: _Versions) -> Rulebook:
+def _with_policies(rulebook: Rulebook, versions: _Versions) -> Rulebook:
     """The same goals, each with the policy of its version."""
     known = ((goal, versions.get((goal.goal_id, goal.version))) for goal in rulebook.goals)
     return Rulebook(tuple(replace(goal, on_change=at.policy) if at and at.policy else goal for goal, at in known))

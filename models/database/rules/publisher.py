@@ -17,7 +17,7 @@ from models.database.rules.definitions import definition_of, goal_of, same_meani
 from models.database.rules.publication_lock import publishing
 from models.database.tables import rule_publications, rule_versions
 from models.errors import ConfigurationError
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from models.rules.goals import Goal, Policy, Rulebook
 from models.rules.succession import changes_of_kind, policy_in_effect
 
@@ -99,7 +99,7 @@ class Publisher:
         That is where the newest publication is this document, or, with ``only_if_unseen``, any publication is. The
         first one holds for all time, a later one from ``active_from`` (µs) on, which is ``PICK_UP_US`` ahead unless
         given. Where this ends between the fence and the commit, workers find a fence with no publication behind it, and
-        put it back (``settled_revision``).
+        put it back (``stable_revision``).
 
         Raises:
             ConfigurationError: ``active_from`` is too early, or a rule changed in a way that needs a new id.
@@ -181,7 +181,7 @@ def _active_from(newest: _Newest | None, soonest: int, wanted: int | None) -> in
         return earliest
     if wanted < earliest:
         raise ConfigurationError(
-            f"active_from: {moment(wanted).isoformat()} is too early, the earliest is {moment(earliest).isoformat()}: "
+            f"active_from: {to_datetime(wanted).isoformat()} is too early, the earliest is {to_datetime(earliest).isoformat()}: "
             f"before that, revision {newest.revision} holds, and events may have been evaluated already"
         )
     return wanted
@@ -211,7 +211,7 @@ def _write_versions(connection: Connection, rulebook: Rulebook, result: Publishe
         said = {
             "digest": goal.digest,
             "definition": definition_of(goal),
-            "active_from": moment(result.active_from),
+            "active_from": to_datetime(result.active_from),
             "revision": result.revision,
         }
         if published.is_new:
@@ -219,8 +219,8 @@ def _write_versions(connection: Connection, rulebook: Rulebook, result: Publishe
             new.append(row | said)
         elif known[goal.goal_id].digest != goal.digest:  # a version of the first release, in this one's words
             table = rule_versions.c
-            place = (table.goal_id == goal.goal_id) & (table.version == published.version)
-            connection.execute(rule_versions.update().where(place).values(said))
+            is_version = (table.goal_id == goal.goal_id) & (table.version == published.version)
+            connection.execute(rule_versions.update().where(is_version).values(said))
     if new:
         connection.execute(rule_versions.insert(), new)
 
@@ -228,7 +228,7 @@ def _write_versions(connection: Connection, rulebook: Rulebook, result: Publishe
 def _write_publication(connection: Connection, document: Document, result: Published) -> None:
     row = {
         "revision": result.revision,
-        "active_from": moment(result.active_from),
+        "active_from": to_datetime(result.active_from),
         "digest": document.digest,
         "source": document.source,
         "document": document.content.decode(),

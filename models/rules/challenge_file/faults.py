@@ -40,7 +40,7 @@ class Fault(NamedTuple):
 def render(file: str, root: Any, faults: Iterable[Fault]) -> list[str]:
     """The faults of a file, in its order of challenges and goals, each once: a line, and that of its excerpt below."""
     ordered = sorted(faults, key=lambda fault: _position(fault.path))
-    return list(dict.fromkeys(f"{file}: {_place(root, fault.path)}{_said(fault)}" for fault in ordered))
+    return list(dict.fromkeys(f"{file}: {_location(root, fault.path)}{_said(fault)}" for fault in ordered))
 
 
 def _said(fault: Fault) -> str:
@@ -96,7 +96,7 @@ def _position(path: Path) -> tuple[int, int]:
     return (indexes[0] if indexes else -1, indexes[1] if len(indexes) > 1 else -1)
 
 
-def _place(root: Any, path: Path) -> str:
+def _location(root: Any, path: Path) -> str:
     """``challenge 'c', goal 'g': requirement.target: `` for a path that leads there."""
     owners: list[str] = []
     node, rest = root, path

@@ -41,9 +41,9 @@ def limit_faults(rulebook: Rulebook, lateness: int) -> Iterator[tuple[str, Fault
 def rules_in(rule: Rule, path: Path = ()) -> Iterator[tuple[Path, Rule]]:
     """A rule and all that are nested in it, with their paths."""
     yield path, rule
-    for place, part in enumerate(rule.of):
+    for index, part in enumerate(rule.of):
         if isinstance(part, Rule):
-            yield from rules_in(part, (*path, "of", place))
+            yield from rules_in(part, (*path, "of", index))
 
 
 def _id_faults(goal: Goal) -> Iterator[Fault]:
@@ -90,8 +90,8 @@ def _within_faults(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault
     """Parts of a composite with ``within`` whose moment of completion cannot be known."""
     if rule.op not in COMPOSITES or rule.within is None:
         return
-    for place, part in enumerate(rule.of):
-        at: Path = (*path, "of", place)
+    for index, part in enumerate(rule.of):
+        at: Path = (*path, "of", index)
         if isinstance(part, str):
             if reason := next(_untimed_goal(rulebook, part), None):
                 yield Fault(at, reason)
@@ -103,9 +103,9 @@ def _within_faults(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault
 
 
 def _untimed_names(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault]:
-    for place, part in enumerate(rule.of):
+    for index, part in enumerate(rule.of):
         if isinstance(part, str) and (reason := next(_untimed_goal(rulebook, part), None)):
-            yield Fault((*path, "of", place), reason)
+            yield Fault((*path, "of", index), reason)
 
 
 def _untimed_goal(rulebook: Rulebook, goal_id: str) -> Iterator[str]:

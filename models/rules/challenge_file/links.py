@@ -73,11 +73,11 @@ def _reference_faults(goals: list[_Named]) -> Iterator[Fault]:
 
 def _cycles(goals: list[_Named]) -> Iterator[Fault]:
     """Goals that wait for each other. Each circle found is cut open, so that the next one is found too."""
-    place = {goal.own_id: goal.path for goal in reversed(goals)}
+    path_by_id = {goal.own_id: goal.path for goal in reversed(goals)}
     links = {goal.own_id: {link.needed: link for link in reversed([*_references(goal)])} for goal in goals}
-    needs = {goal: set(found) & place.keys() - {goal} for goal, found in links.items()}
+    needs = {goal: set(found) & path_by_id.keys() - {goal} for goal, found in links.items()}
     while cycle := _find_cycle(needs):
-        first = min(range(len(cycle)), key=lambda position: _order(place[cycle[position]]))
+        first = min(range(len(cycle)), key=lambda position: _order(path_by_id[cycle[position]]))
         loop = [*cycle[first:], *cycle[:first], cycle[first]]
         link = links[loop[0]][loop[1]]
         circle = " needs ".join(named(goal) for goal in loop)
@@ -111,6 +111,6 @@ def _references(goal: _Named) -> Iterator[_Reference]:
     if goal.rule is None:
         return
     for path, needed in goal.rule.names():
-        fault = goal.rule.placed(Fault(path, ""))
+        fault = goal.rule.located(Fault(path, ""))
         below = (*goal.path, "rule", *path)
         yield _Reference(fault._replace(path=below), needed, below[:-1])

@@ -56,7 +56,7 @@ def parse_challenges(text: bytes | str, file: str, *, lateness: timedelta = _DEF
         raise InvalidChallengesError(render(file, root, faults))
     goals = {path: _goal(challenge, goal, rules.get(path)) for path, challenge, goal in _parsed_goals(parsed)}
     rulebook = Rulebook(tuple(goals.values()))
-    faults = list(_placed(goals, rules, limit_faults(rulebook, microseconds_of(lateness))))
+    faults = list(_located(goals, rules, limit_faults(rulebook, microseconds_of(lateness))))
     if faults:
         raise InvalidChallengesError(render(file, root, faults))
     return rulebook
@@ -64,15 +64,15 @@ def parse_challenges(text: bytes | str, file: str, *, lateness: timedelta = _DEF
 
 def _raw_goals(root: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     for index, challenge in items(root, "challenges"):
-        for place, goal in items(challenge, "goals"):
+        for position, goal in items(challenge, "goals"):
             if isinstance(goal, dict):
-                yield ("challenges", index, "goals", place), goal
+                yield ("challenges", index, "goals", position), goal
 
 
 def _parsed_goals(file: FileShape) -> Iterator[tuple[Path, ChallengeShape, TypedGoalShape | RuleGoalShape]]:
     for index, challenge in enumerate(file.challenges):
-        for place, goal in enumerate(challenge.goals):
-            yield ("challenges", index, "goals", place), challenge, goal
+        for position, goal in enumerate(challenge.goals):
+            yield ("challenges", index, "goals", position), challenge, goal
 
 
 def _below(goal: Path, fault: Fault) -> Fault:
@@ -80,7 +80,7 @@ def _below(goal: Path, fault: Fault) -> Fault:
     return fault._replace(path=(*goal, "rule", *fault.path))
 
 
-def _placed(
+def _located(
     goals: Mapping[Path, Goal], rules: Mapping[Path, RuleReading], faults: Iterable[tuple[str, Fault]]
 ) -> Iterator[Fault]:
     """Faults of goals by their ids, with paths that begin at the goal, as faults of the file."""
@@ -88,7 +88,7 @@ def _placed(
     for goal_id, fault in faults:
         path = paths[goal_id]
         if fault.path[:1] == ("rule",) and path in rules:
-            yield _below(path, rules[path].placed(fault._replace(path=fault.path[1:])))
+            yield _below(path, rules[path].located(fault._replace(path=fault.path[1:])))
         else:
             yield fault._replace(path=(*path, *fault.path))
 

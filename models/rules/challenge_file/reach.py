@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from models.rules.calendar import moment, period_number
+from models.rules.calendar import period_number, to_datetime
 from models.rules.challenge_file.faults import Fault
 from models.rules.challenge_file.json_text import Path
 from models.rules.challenge_file.rule_text import duration_text
@@ -23,9 +23,9 @@ def _in_rule(rulebook: Rulebook, goal: Goal, rule: Rule, path: Path) -> Iterator
         yield from _short_windows(goal, rule, path)
     if rule.op in COMPOSITES:
         yield from _far_apart(rulebook, rule, path)
-    for place, part in enumerate(rule.of):
+    for index, part in enumerate(rule.of):
         if isinstance(part, Rule):
-            yield from _in_rule(rulebook, goal, part, (*path, "of", place))
+            yield from _in_rule(rulebook, goal, part, (*path, "of", index))
 
 
 def _short_windows(goal: Goal, rule: Rule, path: Path) -> Iterator[Fault]:
@@ -52,7 +52,7 @@ def _far_apart(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault]:
     begins = [goal.active_from for goal in named if goal.active_from is not None]
     ends = [goal.active_until for goal in named if goal.active_until is not None]
     if begins and ends and max(begins) - (min(ends) - 1) > rule.within:
-        first, second = moment(min(ends)), moment(max(begins))
+        first, second = to_datetime(min(ends)), to_datetime(max(begins))
         yield Fault(
             (*path, "within"),
             f"can never hold: one part ends at {first.isoformat()}, another begins at {second.isoformat()}, "

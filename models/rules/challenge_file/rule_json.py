@@ -85,11 +85,11 @@ def _read_parts(value: dict[str, Any], path: Path, faults: list[Fault]) -> tuple
     of = value.get("of")
     if not isinstance(of, list) or len(of) > MAX_PARTS:
         return ()  # the composite's own shape says so
-    nested = [place for place, part in enumerate(of) if isinstance(part, dict)]
+    nested = [index for index, part in enumerate(of) if isinstance(part, dict)]
     if nested and path.count("of") == MAX_LEVELS - 1:
         faults.append(Fault((*path, "of", nested[0]), f"is nested deeper than {MAX_LEVELS} levels of rules"))
         return ()
-    parts = [_read_part(part, (*path, "of", place), faults) for place, part in enumerate(of)]
+    parts = [_read_part(part, (*path, "of", index), faults) for index, part in enumerate(of)]
     return tuple(part for part in parts if part is not None)
 
 

@@ -23,9 +23,9 @@ class RuleReading(NamedTuple):
     expression: Expression | None = None
     """Where the rule is written as one."""
 
-    def placed(self, fault: Fault) -> Fault:
+    def located(self, fault: Fault) -> Fault:
         """A fault whose path begins at the rule, with its place in the expression where the rule is one."""
-        return self.expression.placed(fault) if self.expression else fault
+        return self.expression.located(fault) if self.expression else fault
 
     def names(self) -> Iterator[tuple[Path, str]]:
         """The goals that the rule has as parts, with the paths that lead there."""
@@ -33,7 +33,7 @@ class RuleReading(NamedTuple):
         while pending:
             path, part = pending.pop()
             of = part.get("of") if isinstance(part, dict) else None
-            inner = [((*path, "of", place), one) for place, one in enumerate(of if isinstance(of, list) else [])]
+            inner = [((*path, "of", location), one) for location, one in enumerate(of if isinstance(of, list) else [])]
             yield from ((at, one) for at, one in inner if isinstance(one, str))
             pending += reversed(inner)
 
@@ -47,7 +47,7 @@ def read_rule(value: Any) -> RuleReading:
     try:
         expression = read_expression(value)
     except ExpressionError as error:
-        fault = Fault((), error.reason, excerpt(value, error.place))
+        fault = Fault((), error.reason, excerpt(value, error.location))
         return RuleReading(None, None, (fault,))
     return _of_form(expression.form, expression)
 
@@ -57,4 +57,4 @@ def _of_form(form: Any, expression: Expression | None) -> RuleReading:
     try:
         return unread._replace(rule=rule_of_json(form))
     except RuleError as error:
-        return unread._replace(faults=tuple(unread.placed(fault) for fault in error.faults))
+        return unread._replace(faults=tuple(unread.located(fault) for fault in error.faults))

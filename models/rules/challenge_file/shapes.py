@@ -9,12 +9,12 @@ from models.rules.challenge_file.json_text import walk
 from models.rules.challenge_file.rule_shapes import RuleShape
 from models.rules.challenge_file.values import (
     Id,
-    Moment,
     Name,
     Positive,
     Segments,
     Strict,
     Text,
+    Timestamp,
     exact_number,
     storable,
 )
@@ -56,9 +56,9 @@ class _Goal(Strict):
     reward: Annotated[dict[str, Any], AfterValidator(_plain_data)] = Field(default_factory=dict)
     prerequisites: list[Id] = Field(default_factory=list)
     """Goals without which this one gathers progress but does not complete."""
-    active_from: Moment | None = None
+    active_from: Timestamp | None = None
     """Events before this moment do not count."""
-    active_until: Moment | None = None
+    active_until: Timestamp | None = None
     """Events at this moment or later do not count."""
     segments: Segments = Field(default_factory=dict)
     """User attributes, each with the value or values of which the user must have one."""

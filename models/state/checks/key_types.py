@@ -16,8 +16,9 @@ from models.state.keys import (
     DEAD_DEPTH,
     FLUSH_ASKED,
     FLUSH_LOCK,
+    HEARTBEATS,
     INSTALLATION,
-    METERS,
+    METRICS,
     PATH_FAULTS,
     PATH_LEASE,
     PATH_PASSED,
@@ -27,7 +28,6 @@ from models.state.keys import (
     PROBE,
     PROCESS_FACTS,
     PROCESSES_HEARD,
-    TICKS,
     WORKERS,
     bell_key,
     layout_key,
@@ -37,7 +37,7 @@ from models.state.keys import (
 )
 
 SHARD_TYPES: Mapping[str, str] = {
-    "stamp": "string",
+    "record_version": "string",
     "dirty": "zset",
     "counts": "hash",
     "log": "stream",
@@ -53,12 +53,12 @@ SHARD_TYPES: Mapping[str, str] = {
     "history": "hash",
 }
 """By the field of ``ShardKeys``."""
-_NUMBERS = frozenset({"stamp", "journal_bytes", "log_bytes"})
+_NUMBERS = frozenset({"record_version", "journal_bytes", "log_bytes"})
 """Those of them that hold a whole number."""
 _STATE_TYPES: Mapping[str, str] = {
-    METERS: "hash",
+    METRICS: "hash",
     DEAD_DEPTH: "hash",
-    TICKS: "hash",
+    HEARTBEATS: "hash",
     WORKERS: "zset",
     PROCESSES_HEARD: "zset",
     **dict.fromkeys((INSTALLATION, PROCESS_FACTS, PATH_PASSED, PATH_FAULTS), "hash"),

@@ -5,10 +5,10 @@ from typing import Any
 from redis import Redis
 
 from models.state.connection import state_errors
-from models.state.keys import TICKS
+from models.state.keys import HEARTBEATS
 
 
-class Ticks:
+class Heartbeats:
     """The beginnings of periodic tasks, by the task's name."""
 
     def __init__(self, redis: Redis) -> None:
@@ -21,7 +21,7 @@ class Ticks:
             StateUnavailableError: the state Redis did not answer.
         """
         with state_errors():
-            self._redis.hset(TICKS, task, str(now_us))
+            self._redis.hset(HEARTBEATS, task, str(now_us))
 
     def read(self) -> dict[str, int]:
         """When (µs since the epoch) each task began last; a task that never did is not in it.
@@ -30,5 +30,5 @@ class Ticks:
             StateUnavailableError: the state Redis did not answer.
         """
         with state_errors():
-            found: Any = self._redis.hgetall(TICKS)
+            found: Any = self._redis.hgetall(HEARTBEATS)
         return {task.decode(): int(at) for task, at in found.items()}

@@ -145,7 +145,7 @@ class ShardHistories:
         """The counters of shards; 0 where one is missing."""
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for shard in shards:
-                pipeline.get(shard_keys(shard).stamp)
+                pipeline.get(shard_keys(shard).record_version)
             found = pipeline.execute()
         return {shard: int(version or 0) for shard, version in zip(shards, found, strict=True)}
 
@@ -154,7 +154,7 @@ class ShardHistories:
         keys = shard_keys(shard)
         with state_errors():
             reply: int = self._open(
-                keys=[keys.history, keys.stamp, keys.fence],
+                keys=[keys.history, keys.record_version, keys.fence],
                 args=[reset, uuid4().hex, *flushed, flushed_events, version],
             )
         _still_closed(reply or -1)

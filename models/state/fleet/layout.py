@@ -71,11 +71,11 @@ class Layouts:
         """Let every shard draw versions above those of all shards: its new users were written with theirs."""
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for shard in range(most):
-                pipeline.get(shard_keys(shard).stamp)
+                pipeline.get(shard_keys(shard).record_version)
             drawn = [int(found or 0) for found in pipeline.execute()]
             for shard in range(shards):
                 if drawn[shard] < max(drawn):
-                    pipeline.set(shard_keys(shard).stamp, max(drawn))
+                    pipeline.set(shard_keys(shard).record_version, max(drawn))
             pipeline.execute()
 
     def forget_wakeups(self, most: int) -> None:

@@ -26,7 +26,7 @@ from models.state.keys import (
     PATH_LEASE,
     PATH_PASSED,
     PATH_REPORT,
-    generation_at,
+    dedup_bucket_at,
     member,
     seen_key,
     shard_keys,
@@ -37,7 +37,7 @@ _FAULT_US = timedelta(minutes=2) // timedelta(microseconds=1)
 """How long an error counts as the last one of its station."""
 
 
-class Place(Enum):
+class BatchStatus(Enum):
     """Where a batch is, as the journal tells."""
 
     READY = "ready"
@@ -75,7 +75,7 @@ class PathState:
         """``window`` is the accepted lateness, by which event ids are kept."""
         self._redis, self._window = redis, window
 
-    def places(self, batches: Mapping[int, str]) -> dict[int, Place]:
+    def statuses(self, batches: Mapping[int, str]) -> dict[int, BatchStatus]:
         """Where batches are, one a shard.
 
         Raises:
@@ -89,7 +89,7 @@ class PathState:
             replies = pipeline.execute()
         found = zip(batches, replies[::2], replies[1::2], strict=True)
         return {
-            shard: Place.GONE if not waits else Place.TAKEN if score is None else Place.READY
+            shard: BatchStatus.GONE if not waits else BatchStatus.TAKEN if score is None else BatchStatus.READY
             for shard, waits, score in found
         }
 
@@ -99,11 +99,11 @@ class PathState:
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
-        generation = generation_at(now_us, self._window)
+        dedup_bucket = dedup_bucket_at(now_us, self._window)
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for shard, event in probes.items():
                 user = member(event.tenant_id, event.user_id)
-                pipeline.srem(seen_key(shard, user, generation), identity_hash(event.event_id))
+                pipeline.srem(seen_key(shard, user, dedup_bucket), identity_hash(event.event_id))
             pipeline.execute()
 
     def has_passed(self, fingerprint: str) -> bool:

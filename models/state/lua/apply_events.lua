@@ -1,11 +1,11 @@
 --[[
 Applies batches of a shard, merged to one, atomically: skips event ids applied before, moves progress, draws the
-stamp, marks users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose
+version, marks users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose
 record is not loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that
 hydrate_users.lua wants back; the journal keeps the batches until no user of them was cold.
 
-KEYS[1]  stamp              int     the shard's counter of changes
-KEYS[2]  dirty              zset    member by stamp
+KEYS[1]  record_version              int     the shard's counter of changes
+KEYS[2]  dirty              zset    member by version
 KEYS[3]  counts             hash    applied, duplicate
 KEYS[4]  log                stream
 KEYS[5]  journal            hash
@@ -24,11 +24,11 @@ KEYS[15...] for each user of the plan, in its order:
          seen_now           set     of that generation
          seen_after         set     of the next one: another worker's clock may be ahead
 
-ARGV[1]  plan               msgpack see models/state/progress/apply_request.py, and for its records models/wire.py
+ARGV[1]  request               msgpack see models/state/progress/apply_request.py, and for its records models/wire.py
 ARGV[2]  packed             bytes   all events, for the log
 ARGV[3]  batch_ids          msgpack the journal entries that these events are
 ARGV[4]  now                int     microseconds since the epoch
-ARGV[5]  generation         int     the dedup generation of now
+ARGV[5]  dedup_bucket         int     the dedup generation of now
 ARGV[6]  seen_ttl           int     milliseconds
 ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 ARGV[8]  revision           int     the newest publication of rules that the caller knew
@@ -39,7 +39,7 @@ RETURNS ApplyReply, with a list of Cold;
         or {fence} where the plan was made with a revision below it; '' where there is no fence. Nothing is done then.
 ]]
 assert(#KEYS >= 14 and #KEYS % 4 == 2 and #ARGV == 10)
-local stamp_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local version_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
 local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local held, history, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], KEYS[14], 15, 4
@@ -50,7 +50,7 @@ if not lowest_revision or known_revision < lowest_revision then -- before any wr
 end
 local nodes, users, tenants = unpack(cmsgpack.unpack(ARGV[1]))
 local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
-local generation, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local dedup_bucket, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local revision, evaluation_log = ARGV[8], tonumber(ARGV[9])
 
 -- One command with a list of arguments of any length; the replies of a reading command are joined.
@@ -69,24 +69,24 @@ local function call(command, key, arguments)
 end
 
 -- include: foreign
-local function draw_stamp()
-  local drawn = redis.call('INCR', stamp_key)
-  if drawn == 1 then -- a new counter, or Redis lost the old one: start above every stamp ever drawn
+local function draw_version()
+  local drawn = redis.call('INCR', version_key)
+  if drawn == 1 then -- a new counter, or Redis lost the old one: start above every version ever drawn
     local time = redis.call('TIME')
     drawn = time[1] * 1000000 + time[2]
-    redis.call('SET', stamp_key, string.format('%.0f', drawn))
+    redis.call('SET', version_key, string.format('%.0f', drawn))
   end
   return drawn
 end
 
-expect({ stamp_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
+expect({ version_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
 expect({ journal_due, 'zset', journal_bytes, 'int', journal_attempts, 'hash', log_bytes, 'int', ready, 'zset' })
 expect({ held, 'hash', history, 'hash' })
 
 -- include: history
 
-local stamp = draw_stamp()
-local stamp_text = string.format('%016.0f', stamp)
+local record_version = draw_version()
+local version_text = string.format('%016.0f', record_version)
 local token_start = '?' .. epoch .. '.' -- of a load under way in this epoch; one of an older epoch is void
 local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
 local probes = 0
@@ -96,15 +96,15 @@ local probes = 0
 -- include: composites
 -- include: rows
 -- include: evaluations
--- include: network
+-- include: propagation
 
 -- The events of a user that were not applied before, and where their ids must be remembered.
 local function new_events(user, base, seen, seen_before)
-  local at = math.max(generation, seen or generation) -- a clock that is behind follows the record
-  if at > generation + 1 then -- no fault of the events: models/state/connection.py lets them wait
+  local at = math.max(dedup_bucket, seen or dedup_bucket) -- a clock that is behind follows the record
+  if at > dedup_bucket + 1 then -- no fault of the events: models/state/connection.py lets them wait
     error(redis.error_reply('CLOCKWRONG the clock is behind by more than a dedup window'))
   end
-  local now_key, before_key = KEYS[base + 2 + at - generation], KEYS[base + 1 + at - generation]
+  local now_key, before_key = KEYS[base + 2 + at - dedup_bucket], KEYS[base + 1 + at - dedup_bucket]
   local before = at == seen and seen_before or seen
   local hashes, fresh, added = {}, {}, {}
   for index, event in ipairs(user[User.events]) do
@@ -131,13 +131,13 @@ end
 
 -- The fields of a user that the events change, each followed by its row.
 local function advance_rows(record, user, read, events)
-  local periods, lanes = user[User.periods], user[User.lanes]
+  local periods, targets = user[User.periods], user[User.targets]
   begin_user(record, user[User.fields], read)
   for _, event in ipairs(events) do
     applied[#applied + 1] = event[Event.position]
     for before = Event.SIZE, #event - 1, Step.SIZE do
-      local lane = event[before + Step.lane] - 1
-      local node, row, mode = nodes[lanes[lane + Lane.node]], lanes[lane + Lane.row], lanes[lane + Lane.mode]
+      local target = event[before + Step.target] - 1
+      local node, row, mode = nodes[targets[target + Target.node]], targets[target + Target.row], targets[target + Target.mode]
       local amount, low = event[before + Step.amount], event[before + Step.low]
       apply_step(event, node, mode, Meta.SIZE + row, periods[row], amount, low)
     end
@@ -154,7 +154,7 @@ for index, user in ipairs(users) do
   local read = of_user('HMGET', record, user[User.fields])
   if read[Meta.loaded] ~= epoch then
     local is_loading = read[Meta.loaded] and string.sub(read[Meta.loaded], 1, #token_start) == token_start
-    local token = is_loading and read[Meta.loaded] or (token_start .. stamp_text)
+    local token = is_loading and read[Meta.loaded] or (token_start .. version_text)
     cold[#cold + 1] = Cold{ user = index - 1, token = token }
     loading[#loading + 1] = record
   else
@@ -168,18 +168,18 @@ for index, user in ipairs(users) do
       local fields = ids.fields
       local rows = advance_rows(record, user, read, events)
       for index = 1, #rows, 2 do
-        fields[#fields + 1], fields[#fields + 2] = rows[index], stamp_text .. cmsgpack.pack(rows[index + 1])
+        fields[#fields + 1], fields[#fields + 2] = rows[index], version_text .. cmsgpack.pack(rows[index + 1])
       end
       local touched = #rows > 0
       if touched then
-        marks[#marks + 1], marks[#marks + 2] = stamp_text, user[User.member]
+        marks[#marks + 1], marks[#marks + 2] = version_text, user[User.member]
       end
       changes[#changes + 1] = { record = record, ids = ids, fields = fields, touched = touched, dirty = read[Meta.dirty] }
     end
   end
 end
 local log_entry =
-  { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', stamp_text, 'at', now_text, 'revision', revision }
+  { 'batch', packed, 'places', cmsgpack.pack(applied), 'stamp', version_text, 'at', now_text, 'revision', revision }
 local entry_bytes = #packed
 if #unlocks > 0 then
   log_entry[#log_entry + 1], log_entry[#log_entry + 2] = 'unlocks', cmsgpack.pack(unlocks)
@@ -216,7 +216,7 @@ for _, change in ipairs(changes) do
     call('HSET', change.record, fields)
   end
   if not change.touched then
-    redis.call('HSET', change.record, '@noted', stamp_text) -- no flush settles it: evict_users.lua
+    redis.call('HSET', change.record, '@noted', version_text) -- no flush settles it: evict_users.lua
     if not change.dirty then
       redis.call('PEXPIRE', change.record, record_ttl)
     end

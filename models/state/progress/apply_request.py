@@ -40,7 +40,7 @@ FIELD_MARK = Text.MARK.encode()
 
 
 @dataclass(slots=True)
-class UserPlan:
+class UserRequest:
     """One user's part of a batch."""
 
     tenant_id: str
@@ -48,26 +48,26 @@ class UserPlan:
     member: str
     fields: list[str] = field(default_factory=lambda: list(Meta()))
     periods: list[str] = field(default_factory=list)
-    lanes: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
     events: list[list[Any]] = field(default_factory=list)
-    row_places: dict[str, int] = field(default_factory=dict)
+    row_indexes: dict[str, int] = field(default_factory=dict)
     """Each row's index by its field."""
-    lane_places: dict[tuple[Node, int, str], int] = field(default_factory=dict)
+    target_indexes: dict[tuple[Node, int, str], int] = field(default_factory=dict)
     """Each lane's index by node, mode and period."""
 
     def wire(self) -> tuple[Any, ...]:
         """The wire form above."""
-        return wire.User(self.member, self.fields, self.periods, self.lanes, self.events)
+        return wire.User(self.member, self.fields, self.periods, self.targets, self.events)
 
 
 @dataclass(slots=True)
-class Plan:
+class ApplyRequest:
     """A batch matched against the rules. ``events`` and ``packed`` are the batch as it will be logged."""
 
     events: Sequence[Event]
     packed: bytes
     nodes: list[list[Any]]
-    users: list[UserPlan]
+    users: list[UserRequest]
     revision: int
     """The newest publication of rules that it was made with."""
     known_revision: int
@@ -79,9 +79,9 @@ class Plan:
         packed: bytes = msgpack.packb([self.nodes, users, _weights(self.events)])
         return packed
 
-    def only(self, users: list[UserPlan]) -> "Plan":
+    def only(self, users: list[UserRequest]) -> "ApplyRequest":
         """The same batch for some of its users."""
-        return Plan(self.events, self.packed, self.nodes, users, self.revision, self.known_revision)
+        return ApplyRequest(self.events, self.packed, self.nodes, users, self.revision, self.known_revision)
 
 
 def _weights(events: Sequence[Event]) -> list[str | int]:
@@ -99,7 +99,9 @@ def field_of(goal_id: str, period: str) -> str:
     return f"{goal_id}{Text.MARK}{period}"
 
 
-def make_plans(matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT) -> list[Plan]:
+def make_requests(
+    matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT
+) -> list[ApplyRequest]:
     """Match every event of a batch to its nodes, grouped by user, cut so that no plan costs more than ``limit``.
 
     An event that costs more has a plan of its own. There is one plan at least.
@@ -107,30 +109,30 @@ def make_plans(matcher: Matcher, events: Sequence[Event], packed: bytes, *, limi
     Raises:
         RulesUnreadableError: an event falls under a publication that this release cannot read.
     """
-    plans, planner = [], _Planner(matcher)
+    requests, builder = [], _RequestBuilder(matcher)
     for event in events:
-        if not planner.takes(event, limit):
-            plans.append(planner.plan(pack_batch(planner.events)))
-            planner = _Planner(matcher)
-            planner.takes(event, limit)
-    plans.append(planner.plan(pack_batch(planner.events) if plans else packed))
-    return plans
+        if not builder.takes(event, limit):
+            requests.append(builder.request(pack_batch(builder.events)))
+            builder = _RequestBuilder(matcher)
+            builder.takes(event, limit)
+    requests.append(builder.request(pack_batch(builder.events) if requests else packed))
+    return requests
 
 
-def make_plan(matcher: Matcher, events: Sequence[Event], packed: bytes) -> Plan:
+def make_request(matcher: Matcher, events: Sequence[Event], packed: bytes) -> ApplyRequest:
     """The same in one plan, whatever it costs."""
-    [plan] = make_plans(matcher, events, packed, limit=Cost(sys.maxsize, sys.maxsize))
-    return plan
+    [request] = make_requests(matcher, events, packed, limit=Cost(sys.maxsize, sys.maxsize))
+    return request
 
 
-class _Planner:
+class _RequestBuilder:
     """Makes one plan."""
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
         self._nodes: list[list[Any]] = []
-        self._node_places: dict[Node, int] = {}
-        self._users: dict[tuple[str, str], UserPlan] = {}
+        self._node_indexes: dict[Node, int] = {}
+        self._users: dict[tuple[str, str], UserRequest] = {}
         self._steps = self._size = 0
         self.events: list[Event] = []
 
@@ -151,16 +153,16 @@ class _Planner:
         user = self._user(event)
         entry: list[Any] = [*wire.Event(identity_hash(event.event_id), event.occurred_at, len(self.events))]
         for step in steps:
-            lane = user.lane_places.get((step.node, step.mode, step.period)) or self._add_lane(user, step)
-            entry += wire.Step(lane, step.amount, step.low)
+            target = user.target_indexes.get((step.node, step.mode, step.period)) or self._add_target(user, step)
+            entry += wire.Step(target, step.amount, step.low)
         user.events.append(entry)
         self.events.append(event)
 
-    def plan(self, packed: bytes) -> Plan:
+    def request(self, packed: bytes) -> ApplyRequest:
         """The plan of the events that were taken, which are ``packed`` as one batch."""
         rules = self._matcher.publications
         users = list(self._users.values())
-        return Plan(self.events, packed, self._nodes, users, rules.newest.revision, rules.known_revision)
+        return ApplyRequest(self.events, packed, self._nodes, users, rules.newest.revision, rules.known_revision)
 
     def _require_rules(self, event: Event) -> None:
         revision = self._matcher.publications.unreadable_at(event.occurred_at)
@@ -169,41 +171,41 @@ class _Planner:
                 f"events fall under revision {revision} of the rules, written by another release"
             )
 
-    def _user(self, event: Event) -> UserPlan:
+    def _user(self, event: Event) -> UserRequest:
         key = (event.tenant_id, event.user_id)
         user = self._users.get(key)
         if user is None:
-            user = self._users[key] = UserPlan(*key, member(*key))
+            user = self._users[key] = UserRequest(*key, member(*key))
         return user
 
-    def _add_lane(self, user: UserPlan, step: Step) -> int:
+    def _add_target(self, user: UserRequest, step: Step) -> int:
         row = _row(user, step.node.node_id, step.period)
         for parent in step.node.parents:
             if parent.node.rule.within is not None:  # every step will ask for it: read it with the others
                 _row(user, parent.node.node_id, "")
-        place = user.lane_places[step.node, step.mode, step.period] = len(user.lanes) + 1
-        user.lanes += wire.Lane(self._place_of(step.node), row, step.mode)
-        return place
+        index = user.target_indexes[step.node, step.mode, step.period] = len(user.targets) + 1
+        user.targets += wire.Target(self._index_of(step.node), row, step.mode)
+        return index
 
-    def _place_of(self, node: Node) -> int:
+    def _index_of(self, node: Node) -> int:
         """A node's place in the list, which it and all that it may move are added to."""
-        place = self._node_places.get(node)
-        if place is None:
+        index = self._node_indexes.get(node)
+        if index is None:
             wire: list[Any] = []
             self._nodes.append(wire)
-            place = self._node_places[node] = len(self._nodes)
+            index = self._node_indexes[node] = len(self._nodes)
             wire += self._wire(node)  # only now: nodes lead to each other in circles
-        return place
+        return index
 
     def _wire(self, node: Node) -> wire.Node:
         target, a, b = _numbers(node)
         parts = [wire.Part(name, name in node.periodic_parts, name in node.exact_parts) for name in node.parts]
-        parents = [wire.Parent(self._place_of(up.node), up.place, up.own) for up in node.parents]
+        parents = [wire.Parent(self._index_of(up.node), up.position, up.is_current) for up in node.parents]
         return wire.Node(
             node_id=node.node_id,
             challenge_id=node.goal.challenge_id,
             operator=node.rule.op,
-            kernel=node.kernel,
+            reducer=node.reducer,
             version=node.version,
             target=target,
             a=a,
@@ -214,10 +216,10 @@ class _Planner:
             periodic=node.periodic,
             timed=node.timed,
             keeps_from=node.keeps_from,
-            staying=node.staying,
+            grandfathered_versions=node.grandfathered_versions,
             ends_at=min(node.ends_at, NEVER),
-            lock=self._place_of(node.lock) if node.lock else 0,
-            unlocks=self._place_of(node.unlocks) if node.unlocks else 0,
+            gate=self._index_of(node.gate) if node.gate else 0,
+            unlocks=self._index_of(node.unlocks) if node.unlocks else 0,
             parts=list(chain.from_iterable(parts)),
             parents=list(chain.from_iterable(parents)),
             has_row=node.has_row,
@@ -227,18 +229,18 @@ class _Planner:
 
 def _told(node: Node) -> int:
     """A number for the composites that a node is a part of, under their versions."""
-    return crc32(repr([(up.node.node_id, up.node.version) for up in node.parents if up.own]).encode())
+    return crc32(repr([(up.node.node_id, up.node.version) for up in node.parents if up.is_current]).encode())
 
 
-def _row(user: UserPlan, node_id: str, period: str) -> int:
+def _row(user: UserRequest, node_id: str, period: str) -> int:
     """The place of a row among those of the user, which it is added to."""
     name = field_of(node_id, period)
-    place = user.row_places.get(name)
-    if place is None:
+    index = user.row_indexes.get(name)
+    if index is None:
         user.fields.append(name)
         user.periods.append(period)
-        place = user.row_places[name] = len(user.periods)
-    return place
+        index = user.row_indexes[name] = len(user.periods)
+    return index
 
 
 def _numbers(node: Node) -> tuple[float, float, float]:

@@ -78,8 +78,8 @@ class Evictions:
         keys = shard_keys(shard)
         names = [keys.dirty, keys.log]
         for user in users:
-            generations = (int(user.seen or 0), int(user.seen_before or 0))
-            names += [record_key(shard, user.member), *(seen_key(shard, user.member, one) for one in generations)]
+            dedup_buckets = (int(user.seen or 0), int(user.seen_before or 0))
+            names += [record_key(shard, user.member), *(seen_key(shard, user.member, one) for one in dedup_buckets)]
         return ScriptCall(self._evict, names, [msgpack.packb(users, use_bin_type=False)])
 
     def _idlest(self) -> list[bytes]:

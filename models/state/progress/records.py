@@ -6,11 +6,11 @@ A record is a hash with one field per goal and period, holding a packed ``Row``,
   load under way. A record of another epoch counts as one that is not loaded
 * ``@tenant``, ``@user``: whose record it is
 * ``@dirty``: when (µs) it began to differ from PostgreSQL; absent while it does not
-* ``@flushed``: the stamp up to which PostgreSQL has it
-* ``@noted``: the stamp of the last call that added ids and moved no row
+* ``@flushed``: the version up to which PostgreSQL has it
+* ``@noted``: the version of the last call that added ids and moved no row
 * ``@seen``, ``@seen_before``: the dedup generations of the user's two newest sets of event ids
 
-A packed row is its stamp in 16 digits, so that a flush can tell what changed without unpacking, and then the row in
+A packed row is its version in 16 digits, so that a flush can tell what changed without unpacking, and then the row in
 msgpack.
 """
 
@@ -27,8 +27,8 @@ from models.rules.rows import Row, Snapshot
 from models.state.connection import state_errors, with_none_for_other_types
 from models.state.fleet.fences import revision_of
 from models.state.flush_reads import ReadTrace
-from models.state.keys import epoch_of, generation_at, member, record_key, seen_key, shard_keys
-from models.state.progress.apply_request import FIELD_MARK, Plan, UserPlan, field_of
+from models.state.keys import dedup_bucket_at, epoch_of, member, record_key, seen_key, shard_keys
+from models.state.progress.apply_request import FIELD_MARK, ApplyRequest, UserRequest, field_of
 from models.state.queue.call_parts import USER_WEIGHT, in_parts
 from models.state.scripts import register
 from models.wire import ApplyReply, Flushed, Hydrated, Limit
@@ -46,7 +46,7 @@ _EVALUATION_MODES: tuple[EvaluationLog, ...] = ("off", "transitions", "all")
 class ColdUser(NamedTuple):
     """A user whose record must be loaded from PostgreSQL first, and the token that loading must present."""
 
-    plan: UserPlan
+    request: UserRequest
     token: bytes
 
 
@@ -69,8 +69,8 @@ class DirtyRecord(NamedTuple):
     tenant_id: str
     user_id: str
     rows: list[Row]
-    stamp: int
-    """The newest stamp read; the user may be settled only while this is its newest."""
+    record_version: int
+    """The newest version read; the user may be settled only while this is its newest."""
     is_lost: bool
     """The record was evicted and is loaded again, without the newest change: that is in PostgreSQL, or nowhere."""
     dirty_since: int
@@ -97,39 +97,39 @@ class Records:
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
         self._apply = register(redis, "apply_events")
         self._hydrate = register(redis, "hydrate_users")
-        self._settle = register(redis, "settle_users")
+        self._acknowledge = register(redis, "acknowledge_users")
         self._forget = register(redis, "forget_users")
 
-    def apply(self, shard: int, batch_ids: Sequence[str], plan: Plan, *, now_us: int) -> Applied:
-        """Apply batches, or the users of them that ``plan`` names, in one atomic step (promise P2).
+    def apply(self, shard: int, batch_ids: Sequence[str], request: ApplyRequest, *, now_us: int) -> Applied:
+        """Apply batches, or the users of them that ``request`` names, in one atomic step (promise P2).
 
         Raises:
             StateUnavailableError: the state Redis did not answer. Applying again is safe.
             RulesOutdatedError: newer rules were published than the plan was made with; nothing was done.
         """
         keys: list[str] = list(shard_keys(shard))
-        generation = generation_at(now_us, self._window)
-        for user in plan.users:
+        dedup_bucket = dedup_bucket_at(now_us, self._window)
+        for user in request.users:
             keys.append(record_key(shard, user.member))
-            keys.extend(seen_key(shard, user.member, generation + shift) for shift in (-1, 0, 1))
+            keys.extend(seen_key(shard, user.member, dedup_bucket + shift) for shift in (-1, 0, 1))
         args: list[bytes | str | int] = [
-            plan.pack(),
-            plan.packed,
+            request.pack(),
+            request.packed,
             msgpack.packb(batch_ids),
             now_us,
-            generation,
+            dedup_bucket,
             self._seen_ttl_ms,
             self._record_ttl_ms,
-            plan.revision,
+            request.revision,
             self._evaluation_mode,
-            plan.known_revision,
+            request.known_revision,
         ]
         with state_errors():
             reply = self._apply(keys=keys, args=args)
         if len(reply) == 1:
             raise RulesOutdatedError(revision_of(reply[0]))
         done = ApplyReply(*reply)
-        cold = [ColdUser(plan.users[index], token) for index, token in done.cold]
+        cold = [ColdUser(request.users[index], token) for index, token in done.cold]
         return Applied(done.events, done.duplicates, done.unlocks, done.dirty_users, cold)
 
     def load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
@@ -137,18 +137,18 @@ class Records:
         return sum(self._load(shard, part, now_us=now_us) for part in in_parts(loads, _weight_of_load))
 
     def _load(self, shard: int, loads: Sequence[tuple[bytes, Snapshot]], *, now_us: int) -> int:
-        generation = generation_at(now_us, self._window)
-        keys, users = [shard_keys(shard).stamp, shard_keys(shard).history], []
+        dedup_bucket = dedup_bucket_at(now_us, self._window)
+        keys, users = [shard_keys(shard).record_version, shard_keys(shard).history], []
         for token, known in loads:
             name = member(known.tenant_id, known.user_id)
-            keys += [record_key(shard, name), *(seen_key(shard, name, generation + shift) for shift in (-1, 0, 1))]
+            keys += [record_key(shard, name), *(seen_key(shard, name, dedup_bucket + shift) for shift in (-1, 0, 1))]
             rows = [part for row in known.rows for part in (field_of(row.goal_id, row.period), pack_row(row))]
-            floor = max((row.stamp for row in known.rows), default=0)
+            floor = max((row.record_version for row in known.rows), default=0)
             users.append(Hydrated(token, known.tenant_id, known.user_id, floor, known.hashes, rows))
         # Lua's msgpack has one type for texts and bytes.
         packed = msgpack.packb(users, use_bin_type=False)
         with state_errors():
-            loaded: int = self._hydrate(keys=keys, args=[packed, generation, self._seen_ttl_ms])
+            loaded: int = self._hydrate(keys=keys, args=[packed, dedup_bucket, self._seen_ttl_ms])
         return loaded
 
     def read(self, shard: int, tenant_id: str, user_id: str) -> list[Row] | None:
@@ -240,25 +240,25 @@ class Records:
             )
         return gone
 
-    def settle(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
+    def acknowledge(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
         """Mark records as flushed up to what was read; returns how many users are clean now (promise P6).
 
         They were committed by the flush of that token; a Redis that does not know it any more is left as it is.
         """
         parts = in_parts(records, lambda record: USER_WEIGHT + min(len(record.past_fields), PAST_FIELDS))
-        return sum(self._settle_part(shard, part, read_us=read_us, token=token) for part in parts)
+        return sum(self._acknowledge_part(shard, part, read_us=read_us, token=token) for part in parts)
 
-    def _settle_part(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
-        users = [Flushed(record.member, record.stamp, record.past_fields[:PAST_FIELDS]) for record in records]
+    def _acknowledge_part(self, shard: int, records: Sequence[DirtyRecord], *, read_us: int, token: str) -> int:
+        users = [Flushed(record.member, record.record_version, record.past_fields[:PAST_FIELDS]) for record in records]
         with state_errors():
-            settled: int = self._settle(
+            acknowledged: int = self._acknowledge(
                 keys=[
                     *(shard_keys(shard).dirty, shard_keys(shard).history),
                     *(record_key(shard, record.member) for record in records),
                 ],
                 args=[self._record_ttl_ms, read_us, msgpack.packb(users), token],
             )
-        return settled
+        return acknowledged
 
     def dirty_counts(self, shards: int) -> list[int]:
         """The number of dirty users of each shard, in one round trip."""
@@ -287,12 +287,12 @@ def _weight_of_load(load: tuple[bytes, Snapshot]) -> int:
 def pack_row(row: Row) -> bytes:
     """The stored form of a row; see the module's text."""
     packed: bytes = msgpack.packb(row.packed_fields())
-    return b"%016d" % row.stamp + packed
+    return b"%016d" % row.record_version + packed
 
 
 def unpack_row(packed: bytes) -> Row:
     """Read the stored form of a row."""
-    return Row.of_packed(msgpack.unpackb(packed[Limit.STAMP_DIGITS :]))
+    return Row.of_packed(msgpack.unpackb(packed[Limit.VERSION_DIGITS :]))
 
 
 def _is_loaded(fields: Mapping[bytes, bytes] | None, epoch: str) -> bool:
@@ -308,15 +308,15 @@ def _dirty_record(
 ) -> DirtyRecord:
     flushed = int(fields.get(b"@flushed", b"0"))
     rows = _packed_rows(fields)
-    stamps = {field: int(packed[: Limit.STAMP_DIGITS]) for field, packed in rows.items()}
+    record_versions = {field: int(packed[: Limit.VERSION_DIGITS]) for field, packed in rows.items()}
     return DirtyRecord(
         shard=shard,
         member=name,
         tenant_id=fields[b"@tenant"].decode(),
         user_id=fields[b"@user"].decode(),
-        rows=[unpack_row(packed) for field, packed in rows.items() if stamps[field] > flushed],
-        stamp=max([score, *stamps.values()]),
-        is_lost=score > max(stamps.values(), default=0),
+        rows=[unpack_row(packed) for field, packed in rows.items() if record_versions[field] > flushed],
+        record_version=max([score, *record_versions.values()]),
+        is_lost=score > max(record_versions.values(), default=0),
         dirty_since=int(fields.get(b"@dirty", b"0")),
         past_fields=[field.decode() for field in rows if is_past(field.rpartition(FIELD_MARK)[2].decode(), oldest)],
     )

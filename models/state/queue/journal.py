@@ -205,7 +205,7 @@ class Journal:
         Raises:
             StateUnavailableError: the state Redis did not answer. Splitting again is safe.
         """
-        named = [(f"{batch_id}.{place}", packed) for place, packed in enumerate(parts)]
+        named = [(f"{batch_id}.{index}", packed) for index, packed in enumerate(parts)]
         with state_errors():
             self._split(keys=_entry_keys(shard), args=[batch_id, now_ms, *(value for pair in named for value in pair)])
 

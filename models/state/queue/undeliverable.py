@@ -1,4 +1,6 @@
-"""What no worker can take for a task, kept in the broker's Redis until the maintenance sweep has made letters of it."""
+"""What no worker can take for a task, kept in the broker's Redis until the maintenance sweep has made dead letters of
+it.
+"""
 
 from collections.abc import Sequence
 from types import NoneType
@@ -14,7 +16,7 @@ from models.state.scripts import register
 
 MAX_KEPT = 10_000
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""The list is bounded: past either the oldest entries leave, though nobody has made letters of them."""
+"""The list is bounded: past either the oldest entries leave, though nobody has made dead letters of them."""
 
 _KEYS = (POISON, POISON_BYTES)
 
@@ -61,7 +63,7 @@ class PoisonList:
         return list(reversed(packed))
 
     def remove(self, entries: Sequence[bytes]) -> None:
-        """Take out entries that became letters; others that came meanwhile stay.
+        """Take out entries that became dead letters; others that came meanwhile stay.
 
         Raises:
             StateUnavailableError: the broker did not answer.

@@ -17,8 +17,8 @@ from api.metrics.collector import FleetCollector, fleet_registry
 from api.progress.routes import ProgressService, progress_router
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
-from models.database.dead_letters.changes import LetterChanges
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.changes import DeadLetterChanges
+from models.database.dead_letters.reader import DeadLetterReader
 from models.database.progress import ProgressReader
 from models.declarations.metrics import (
     COMMIT_SECONDS,
@@ -36,12 +36,12 @@ from models.rules.goals import Goal, Rulebook
 from models.rules.rule import Rule
 from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.records import Records
 from models.stores.user_attributes import UserAttributes
 from tasks.broker.publisher import QueuePeek
 from tasks.dead_letters.count import DepthKeeper
-from tests.support.dead_letters import batch_letter, bury, message_letter
+from tests.support.dead_letters import batch_dead_letter, message_dead_letter, store_dead_letters
 from tests.support.stack import GOALS, NOON, SHARDS, WINDOW, FixedRules
 from web.application import make_application
 
@@ -221,11 +221,11 @@ def _scrape(stack, redis=None, queue_lengths=lambda shards: [0] * shards):
 
 def test_metrics_are_the_sum_over_all_processes(stack, redis_url):
     for _ in range(3):  # three processes
-        meters = Meters(connect_state(redis_url))
-        meters.count(EVENTS_ACCEPTED, 5)
-        meters.count(EVENTS_REJECTED, 2, label="too_old")
-        meters.observe(COMMIT_SECONDS, 0.004)
-        meters.push()
+        metrics = Metrics(connect_state(redis_url))
+        metrics.count(EVENTS_ACCEPTED, 5)
+        metrics.count(EVENTS_REJECTED, 2, label="too_old")
+        metrics.observe(COMMIT_SECONDS, 0.004)
+        metrics.push()
     scraped = _scrape(stack)
     assert scraped[("questline_events_accepted_total",)] == 15
     assert scraped[("questline_events_rejected_total", "too_old")] == 6
@@ -239,15 +239,17 @@ def test_metrics_show_how_many_dead_letters_there_are(stack):
     before = _scrape(stack)
     assert not [name for name in before if name[0] == "questline_dead_letter_depth"]
     assert before[("questline_dead_letters_counted_seconds",)] == inf  # an age of 0 would say that somebody counts
-    keeper = DepthKeeper(stack.redis, LetterReader(stack.engine), stack.clock)
-    bury(stack.engine, batch_letter(stack.event()), message_letter(b"1"), message_letter(b"2"))
+    keeper = DepthKeeper(stack.redis, DeadLetterReader(stack.engine), stack.clock)
+    store_dead_letters(
+        stack.engine, batch_dead_letter(stack.event()), message_dead_letter(b"1"), message_dead_letter(b"2")
+    )
     keeper.refresh()
     stack.clock.advance(seconds=9)
     scraped = _scrape(stack)
     assert scraped[("questline_dead_letter_depth", "batch", "evaluation_failed")] == 1
     assert scraped[("questline_dead_letter_depth", "message", "undecodable_message")] == 2
     assert scraped[("questline_dead_letters_counted_seconds",)] == 9
-    LetterChanges(stack.engine).discard([1, 2, 3])
+    DeadLetterChanges(stack.engine).discard([1, 2, 3])
     keeper.refresh()
     assert not [name for name in _scrape(stack) if name[0] == "questline_dead_letter_depth"]
 
@@ -287,9 +289,9 @@ def test_a_counter_whose_labels_are_known_has_them_all_before_anything_happened(
         if isinstance(counter, Counter) and counter.known:
             found = {key[1]: value for key, value in scraped.items() if key[0] == counter.name}
             assert found == dict.fromkeys(counter.known, 0), counter.name
-    stack.meters.count(DEAD_LETTERS, 2, label="task_failed")
-    stack.meters.count(DEAD_LETTERS, label="of_a_newer_version")
-    stack.meters.push()
+    stack.metrics.count(DEAD_LETTERS, 2, label="task_failed")
+    stack.metrics.count(DEAD_LETTERS, label="of_a_newer_version")
+    stack.metrics.push()
     changed = {key: value for key, value in _scrape(stack).items() if scraped.get(key) != value}
     assert changed == {
         ("questline_dead_letters_total", "task_failed"): 2,
@@ -306,8 +308,8 @@ def test_redis_away_is_a_metric_too(stack):
 
 def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(stack, redis_url):
     stack.accept(stack.event("login"))
-    stack.meters.count(PUBLISH_FAILURES, 3)
-    stack.meters.push()
+    stack.metrics.count(PUBLISH_FAILURES, 3)
+    stack.metrics.push()
     whole = _scrape(stack)
     assert whole[("questline_publish_failures_total",)] == 3
     refused = f"redis://:not-the-password@{urlsplit(redis_url).netloc.rpartition('@')[2]}/0"
@@ -322,9 +324,9 @@ def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(s
 
 
 def test_what_could_not_be_pushed_is_pushed_later(redis_url, redis):
-    meters = Meters(connect_state("redis://127.0.0.1:1/0"))
-    meters.count(EVENTS_ACCEPTED, 3)
-    meters.push()
-    meters._redis = redis
-    meters.push()
+    metrics = Metrics(connect_state("redis://127.0.0.1:1/0"))
+    metrics.count(EVENTS_ACCEPTED, 3)
+    metrics.push()
+    metrics._redis = redis
+    metrics.push()
     assert redis.hget("ql:meters", "questline_events_accepted_total") == b"3"

@@ -13,12 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from httpx import ASGITransport, AsyncClient
 
 from api.health.checks import Backlog, make_backlog, receiver_checks
-from api.health.readiness import FRESH_SECONDS, OK, Pulse
+from api.health.readiness import FRESH_SECONDS, OK, ReadinessProbe
 from api.health.routes import health_router
 from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.grpc.health import GrpcHealth
-from ingest.grpc.unauthenticated import Seats
+from ingest.grpc.unauthenticated import ConcurrencyLimiter
 from models.database.checks.suitability import database_probe
 from models.database.connection import connect_database
 from models.errors import AWAY, NotReadyError, StateUnavailableError
@@ -31,8 +31,8 @@ from tests.unit.docs.test_docs import code, table
 from web.application import make_application
 
 
-def ask(pulse, path="/readyz", **options):
-    app = make_application([health_router(pulse, **options)])
+def ask(readiness, path="/readyz", **options):
+    app = make_application([health_router(readiness, **options)])
 
     async def get():
         async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
@@ -51,9 +51,9 @@ def gone():
 
 
 def test_readiness_says_what_is_wrong_by_dependency_and_nothing_of_the_inside():
-    ready = ask(Pulse({"state": fine}, {"database": fine}))
-    degraded = ask(Pulse({"state": fine}, {"database": gone}))
-    unavailable = ask(Pulse({"state": gone}, {"database": fine}))
+    ready = ask(ReadinessProbe({"state": fine}, {"database": fine}))
+    degraded = ask(ReadinessProbe({"state": fine}, {"database": gone}))
+    unavailable = ask(ReadinessProbe({"state": gone}, {"database": fine}))
 
     assert ready == (200, {"status": "ready", "checks": {"state": OK, "database": OK}})
     assert degraded == (200, {"status": "degraded", "checks": {"state": OK, "database": AWAY}})
@@ -61,7 +61,7 @@ def test_readiness_says_what_is_wrong_by_dependency_and_nothing_of_the_inside():
 
 
 def test_readiness_and_errors_are_told_while_all_threads_of_requests_wait():
-    app, waiting, go_on = make_application([health_router(Pulse({"state": fine}, {}))]), [], Event()
+    app, waiting, go_on = make_application([health_router(ReadinessProbe({"state": fine}, {}))]), [], Event()
 
     @app.get("/wait")
     def wait():
@@ -88,10 +88,10 @@ def test_readiness_and_errors_are_told_while_all_threads_of_requests_wait():
 
 def test_a_process_that_stops_is_alive_but_not_ready_and_asks_nobody():
     asked = []
-    pulse = Pulse({"state": lambda: asked.append(1)}, {})
+    readiness = ReadinessProbe({"state": lambda: asked.append(1)}, {})
 
-    assert ask(pulse, stopping=lambda: True) == (503, {"status": "unavailable", "checks": {"process": "stopping"}})
-    assert ask(pulse, "/healthz", stopping=lambda: True) == (200, {"status": "ok"})
+    assert ask(readiness, stopping=lambda: True) == (503, {"status": "unavailable", "checks": {"process": "stopping"}})
+    assert ask(readiness, "/healthz", stopping=lambda: True) == (200, {"status": "ok"})
     assert asked == []
 
 
@@ -100,18 +100,18 @@ def broken():
 
 
 def test_a_fault_of_a_check_itself_is_not_ready_and_not_shown():
-    status, said = ask(Pulse({"state": broken}, {}))
+    status, said = ask(ReadinessProbe({"state": broken}, {}))
     assert (status, said["checks"]) == (503, {"state": "cannot be checked"})
 
 
 def test_servers_are_asked_once_a_second_however_often_readiness_is():
     now, asked = [100.0], []
-    pulse = Pulse({"state": lambda: asked.append(now[0])}, {}, clock=lambda: now[0])
+    readiness = ReadinessProbe({"state": lambda: asked.append(now[0])}, {}, clock=lambda: now[0])
 
     for _ in range(5):
-        assert pulse.is_ready()
+        assert readiness.is_ready()
     now[0] += FRESH_SECONDS
-    assert pulse.is_ready()
+    assert readiness.is_ready()
 
     assert asked == [100.0, 101.0]
 
@@ -124,8 +124,8 @@ def test_a_server_that_hangs_holds_nobody_and_is_asked_by_one_thread_only(monkey
         asked.append(1)
         answered.wait(20)
 
-    pulse = Pulse({"state": fine}, {"database": hang})
-    said = [pulse.answers()["database"] for _ in range(3)]
+    readiness = ReadinessProbe({"state": fine}, {"database": hang})
+    said = [readiness.answers()["database"] for _ in range(3)]
     answered.set()
 
     assert said == [AWAY] * 3
@@ -178,7 +178,7 @@ def test_a_redis_with_another_password_or_none_at_all_is_told_apart(tmp_path):
 
 def test_a_postgresql_that_is_away_shows_neither_address_nor_user():
     engine = connect_database(f"postgresql://nobody:hunter2@127.0.0.1:{free_port()}/none")
-    _, said = ask(Pulse({"database": lambda: database_probe(engine)}, {}))
+    _, said = ask(ReadinessProbe({"database": lambda: database_probe(engine)}, {}))
     assert said["checks"] == {"database": AWAY}
 
 
@@ -245,13 +245,15 @@ def test_grpc_health_follows_the_state_redis(tmp_path, stack, database_url):
     async def watch(url, stop_redis):
         settings = Settings(state_url=url, broker_url=url, shards=SHARDS)
         engine = connect_database(database_url)
-        pulse = Pulse(*receiver_checks(settings, engine, {}, make_backlog(settings, stack.records, stack.clock)))
-        streams = Seats(1, timedelta(minutes=1), late=grpc.StatusCode.UNAVAILABLE)
+        readiness = ReadinessProbe(
+            *receiver_checks(settings, engine, {}, make_backlog(settings, stack.records, stack.clock))
+        )
+        streams = ConcurrencyLimiter(1, timedelta(minutes=1), late=grpc.StatusCode.UNAVAILABLE)
         server, health = aio.server(), GrpcHealth(["a.Service"], timedelta(seconds=10), streams)
         health.add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        following = asyncio.create_task(health.follow(pulse.is_ready, interval_s=0.05))
+        following = asyncio.create_task(health.follow(readiness.is_ready, interval_s=0.05))
         async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             request = health_pb2.HealthCheckRequest(service="a.Service")
             said = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30)

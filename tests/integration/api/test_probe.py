@@ -18,14 +18,14 @@ from ingest.accelbyte import AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from ingest.grpc.server import LOGIN_SERVICE
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from ingest.protos import account_pb2
 from models.database.connection import connect_database
 from models.database.fleet.histories import read_histories
 from models.database.fleet.probes import ProbeReader
 from models.errors import NotReadyError
 from models.fleet.probes import PROBE_TENANT, probe_user
-from models.state.keys import METERS, PATH_LEASE, PATH_REPORT, seen_key, shard_keys
+from models.state.keys import METRICS, PATH_LEASE, PATH_REPORT, seen_key, shard_keys
 from tasks.broker.publisher import BatchPublisher
 from tests.support.environment import database_settings
 from tests.support.servers import wait_until
@@ -103,11 +103,11 @@ def test_each_station_that_a_probe_waits_at_is_named_until_it_has_passed(way):
 
 def test_a_probe_leaves_no_trace_among_events(way, redis):
     way.pass_once()
-    way.stack.meters.push()
+    way.stack.metrics.push()
     for table in ("events", "evaluations", "unlocks", "user_goal_progress", "dead_letters"):
         assert way.stack.count(table) == 0, table
     assert way.stack.count("probes") == SHARDS
-    assert not redis.hgetall(METERS)
+    assert not redis.hgetall(METRICS)
     assert not any(redis.exists(shard_keys(shard).counts) for shard in range(SHARDS))
     assert not any(redis.exists(shard_keys(shard).dirty) for shard in range(SHARDS))
 
@@ -146,13 +146,13 @@ def test_a_resize_while_a_probe_is_looked_at_lets_no_other_number_of_shards_pass
     way.probe.step()
     way.work()
     way.stack.flusher.flush()
-    look = type(way.stack.path).places
+    look = type(way.stack.path).statuses
 
     def resized_meanwhile(path, batches):
         way.probe.resize(SHARDS + 1, "another")
         return look(path, batches)
 
-    monkeypatch.setattr(type(way.stack.path), "places", resized_meanwhile)
+    monkeypatch.setattr(type(way.stack.path), "statuses", resized_meanwhile)
     wait_until(lambda: way.said() == "open", message=way.said)
     assert way.stack.path.has_passed(way.parts.fingerprint)
     assert not way.stack.path.has_passed("another")
@@ -227,10 +227,10 @@ def test_ids_of_probes_do_not_gather(way, redis):
         wait_until(lambda: _is_clear(way))
     for key in redis.scan_iter("ql:*:seen:*"):
         assert redis.scard(key) <= 2, key
-    assert redis.exists(seen_key(0, f"{PROBE_TENANT}:{probe_user(0, SHARDS)}", _generation(redis)))
+    assert redis.exists(seen_key(0, f"{PROBE_TENANT}:{probe_user(0, SHARDS)}", _dedup_bucket(redis)))
 
 
-def _generation(redis):
+def _dedup_bucket(redis):
     [key] = redis.scan_iter("ql:{s00}:seen:*")
     return int(key.rpartition(b":")[2])
 
@@ -299,16 +299,16 @@ async def test_events_are_refused_as_not_ready_while_the_way_is_closed(stack):
             raise NotReadyError("no event can go the whole way yet: station worker")
 
     event = {"event_id": "1", "event_type": "login", "user_id": "ada"}
-    committer = GroupCommitter(stack.journal.append, stack.published.extend, stack.meters, LIMITS)
-    intake = Intake(committer, stack.meters, max_lateness=timedelta(days=7), gate=Closed())
-    transport = httpx.ASGITransport(build_app(intake, AgsReader(None)))
+    committer = GroupCommitter(stack.journal.append, stack.published.extend, stack.metrics, LIMITS)
+    pipeline = IngestPipeline(committer, stack.metrics, max_lateness=timedelta(days=7), gate=Closed())
+    transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None)))
     async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
         answer = await client.post("/v1/events", json=event)
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:questline:problem:not-ready")
     assert "station worker" in answer.json()["detail"]
     assert answer.headers["Retry-After"]
     with pytest.raises(NotReadyError):
-        await intake.take_again([stack.event()])
+        await pipeline.reingest([stack.event()])
 
 
 def test_a_receiver_without_workers_refuses_events_by_both_ways_in(redis, redis_url, database_url, tmp_path):

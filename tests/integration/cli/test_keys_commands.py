@@ -131,14 +131,14 @@ def test_the_watcher_goes_on_with_what_it_knows_and_leaves_a_copy_that_lapses(en
     made, _ = create_key(engine, Rights("t1", "read"))
     watcher = KeysWatcher(engine, redis)
     with pytest.raises(DatabaseUnavailableError):
-        watcher.ring()
+        watcher.key_store()
     watcher.refresh()
     assert 3500 < redis.ttl(API_KEYS) <= 3600
     assert made.text.split("_", 2)[2].encode() not in redis.get(API_KEYS)
     watcher._engine = connect_database(AWAY)
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
-    assert watcher.ring().check(made.text, 0)
+    assert watcher.key_store().check(made.text, 0)
 
 
 def test_a_revoked_key_leaves_the_copy_as_soon_as_a_receiver_looks(engine, redis):
@@ -175,14 +175,14 @@ def test_what_a_copy_told_is_forgotten_an_hour_after_postgresql_was_read(engine,
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
     seconds[0] = 590.0
-    assert watcher.ring().check(made.text, 0)
+    assert watcher.key_store().check(made.text, 0)
     redis.delete(API_KEYS)
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
-    assert watcher.ring().check(made.text, 0)
+    assert watcher.key_store().check(made.text, 0)
     seconds[0] = 601.0
     with pytest.raises(DatabaseUnavailableError, match="not known"):
-        watcher.ring()
+        watcher.key_store()
 
 
 def test_a_newer_copy_takes_the_place_of_an_older_one(engine, redis):
@@ -197,7 +197,7 @@ def test_a_newer_copy_takes_the_place_of_an_older_one(engine, redis):
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
     with pytest.raises(UnauthenticatedError):
-        watcher.ring().check(made.text, microseconds(NOON))
+        watcher.key_store().check(made.text, microseconds(NOON))
 
 
 def test_what_postgresql_told_itself_holds_on_for_as_long_as_it_is_away(engine, redis):
@@ -210,7 +210,7 @@ def test_what_postgresql_told_itself_holds_on_for_as_long_as_it_is_away(engine, 
     seconds[0] = 100_000.0
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
-    assert watcher.ring().check(made.text, 0)
+    assert watcher.key_store().check(made.text, 0)
 
 
 def test_a_copy_without_keys_opens_no_door(engine, redis):
@@ -219,7 +219,7 @@ def test_a_copy_without_keys_opens_no_door(engine, redis):
     with pytest.raises(DatabaseUnavailableError):
         watcher.refresh()
     with pytest.raises(DatabaseUnavailableError, match="not known"):
-        watcher.ring()
+        watcher.key_store()
 
 
 def test_uses_that_could_not_be_written_down_are_kept(engine, redis):

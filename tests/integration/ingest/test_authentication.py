@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from api.attributes import attributes_router
 from api.database_threads import DatabaseThreads
-from api.health.readiness import Pulse
+from api.health.readiness import ReadinessProbe
 from api.health.routes import health_router
 from api.progress.routes import ProgressService, progress_router
 from cli.client.messages import LOGIN_METHOD
@@ -26,7 +26,7 @@ from ingest.accelbyte import LOGIN_TOPIC, AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from ingest.grpc.server import GrpcReceiver
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.quotas import Quotas
 from models.database.api_keys import Rights, create_key, read_keys, revoke_key, rotate_key
@@ -34,15 +34,15 @@ from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.events import Event, unpack_batch
 from models.quotas import Quota
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from models.state.attributes import AttributeCache
-from models.state.keys import METERS, shard_keys
+from models.state.keys import METRICS, shard_keys
 from models.state.quota_usage import DailyUsage
 from models.stores.user_attributes import UserAttributes
 from tests.support.stack import GOALS, SHARDS, Clock, FixedRules, Stack
 from tools.loadtest.requests import Request
 from tools.loadtest.targets import BusyError, GrpcTarget
-from web.authentication.authenticator import Doorkeeper
+from web.authentication.authenticator import ApiKeyAuthenticator
 from web.authentication.key_poller import KeysWatcher
 from worker.receiver.process import build_app
 
@@ -66,26 +66,30 @@ class House:
         self.clock = Clock()
         self.watcher = KeysWatcher(stack.engine, stack.redis)
         configured = Settings(shards=SHARDS, **settings)
-        self.door = Doorkeeper(self.watcher, stack.meters, configured, self.clock)
+        self.authenticator = ApiKeyAuthenticator(self.watcher, stack.metrics, configured, self.clock)
         self.quotas = Quotas(
-            Quota(configured.quota_events, configured.quota_bytes), DailyUsage(stack.redis), stack.meters, self.clock
+            Quota(configured.quota_events, configured.quota_bytes), DailyUsage(stack.redis), stack.metrics, self.clock
         )
         self.committer = GroupCommitter(
-            stack.journal.append, lambda _batches: None, stack.meters, LIMITS, clock=self.clock
+            stack.journal.append, lambda _batches: None, stack.metrics, LIMITS, clock=self.clock
         )
         self.committer.start()
-        intake = Intake(
-            self.committer, stack.meters, max_lateness=timedelta(days=7), clock=self.clock, quotas=self.quotas
+        pipeline = IngestPipeline(
+            self.committer, stack.metrics, max_lateness=timedelta(days=7), clock=self.clock, quotas=self.quotas
         )
         users = UserAttributes(
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )
         progress = ProgressService(GOALS, FixedRules(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
         threads = DatabaseThreads()
-        routers = [progress_router(progress, threads), attributes_router(users, threads), health_router(Pulse({}, {}))]
-        self.app = build_app(intake, AgsReader(None), routers, self.door)
+        routers = [
+            progress_router(progress, threads),
+            attributes_router(users, threads),
+            health_router(ReadinessProbe({}, {})),
+        ]
+        self.app = build_app(pipeline, AgsReader(None), routers, self.authenticator)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://localhost")
-        self.grpc = GrpcReceiver(intake, AgsReader(None), self.door)
+        self.grpc = GrpcReceiver(pipeline, AgsReader(None), self.authenticator)
         self.port = free_port()
 
     async def open(self) -> None:
@@ -126,9 +130,9 @@ class House:
         return sorted(event for journal in journals for packed in journal for event in unpack_batch(packed))
 
     def refused(self) -> dict[str, int]:
-        self.stack.meters.push()
+        self.stack.metrics.push()
         name = "questline_requests_refused_total{"
-        counted: Any = self.stack.redis.hgetall(METERS)
+        counted: Any = self.stack.redis.hgetall(METRICS)
         found = {field.decode(): int(float(total)) for field, total in counted.items()}
         return {field[len(name) : -1]: total for field, total in found.items() if field.startswith(name)}
 
@@ -338,7 +342,7 @@ async def test_the_last_use_is_written_down_later_and_only_where_there_was_one(h
     house.watcher.note_uses()
     used = {row.key.key_id: row.last_used_at for row in read_keys(house.stack.engine)}
     assert {key_id for key_id, at in used.items() if at} == {key.split("_")[1]}
-    assert used[key.split("_")[1]] == moment(house.clock())
+    assert used[key.split("_")[1]] == to_datetime(house.clock())
 
 
 async def test_an_installation_whose_keys_are_not_known_lets_nobody_in(house_of, stack):

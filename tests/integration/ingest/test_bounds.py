@@ -200,9 +200,9 @@ def test_a_long_rest_comes_behind_other_messages_and_one_of_four_does_not(redis,
     publisher.ring([Batch(HERE, "now", b"\x90")])
     assert peek.lengths(SHARDS)[HERE] == 2
     assert [next_message().properties["correlation_id"] for _ in range(2)] == ["now", "rest"]
-    for place in (3, 4):
-        publisher.hand_on([Batch(HERE, f"rest {place}", b"\x90")])
-        assert redis.llen(queue_for(HERE)) == (place == 4)
+    for index in (3, 4):
+        publisher.hand_on([Batch(HERE, f"rest {index}", b"\x90")])
+        assert redis.llen(queue_for(HERE)) == (index == 4)
         next_message()
     assert peek.lengths(SHARDS)[HERE] == 0
 

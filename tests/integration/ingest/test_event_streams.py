@@ -20,7 +20,7 @@ import pytest
 from ingest.accelbyte import AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from models.rules.calendar import microseconds
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.goals import only
@@ -54,20 +54,20 @@ def expected_of(name: str) -> Any:
 
 def ordered(count: int, order: str) -> list[int]:
     """Places of lines, in the order in which they are sent."""
-    places = list(range(count)) * (2 if order.endswith("doubled") else 1)
+    indexes = list(range(count)) * (2 if order.endswith("doubled") else 1)
     if order.startswith("shuffled"):
-        Random(order).shuffle(places)
-    return places
+        Random(order).shuffle(indexes)
+    return indexes
 
 
-def cut(places: list[int], order: str) -> list[list[int]]:
+def cut(indexes: list[int], order: str) -> list[list[int]]:
     """Requests of one size, or, of shuffled streams, of any."""
-    random, count = Random(order), len(places)
+    random, count = Random(order), len(indexes)
     if order.startswith("shuffled"):
         marks = sorted({0, count, *(random.randrange(count) for _ in range(5))})
     else:
         marks = [*range(0, count, 40), count]
-    return [places[start:end] for start, end in pairwise(marks)]
+    return [indexes[start:end] for start, end in pairwise(marks)]
 
 
 @dataclass
@@ -78,11 +78,11 @@ class Installation:
     rung: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        meters, clock = self.stack.meters, self.stack.clock
-        self.committer = GroupCommitter(self._append, lambda _: None, meters, LIMITS, clock=clock)
+        metrics, clock = self.stack.metrics, self.stack.clock
+        self.committer = GroupCommitter(self._append, lambda _: None, metrics, LIMITS, clock=clock)
         self.committer.start()
-        intake = Intake(self.committer, meters, max_lateness=LATENESS, clock=clock)
-        transport = httpx.ASGITransport(build_app(intake, AgsReader(None)))
+        pipeline = IngestPipeline(self.committer, metrics, max_lateness=LATENESS, clock=clock)
+        transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None)))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://receiver")
 
     def _append(self, batches: Any, now_ms: int) -> Any:
@@ -144,9 +144,9 @@ def assert_state(stack: Stack, expected: Any) -> None:
 async def test_a_stream_ends_as_worked_out_in_whatever_order_and_however_often_it_is_sent(installation, name, order):
     lines, expected = lines_of(name), expected_of(name)
     faults = {one["line"] - 1: (one["code"], one["field"]) for one in expected["refused"]}
-    for number, places in enumerate(cut(ordered(len(lines), order), order)):
-        refused = await installation.send([lines[place] for place in places])
-        assert refused == {at: faults[place] for at, place in enumerate(places) if place in faults}
+    for number, indexes in enumerate(cut(ordered(len(lines), order), order)):
+        refused = await installation.send([lines[index] for index in indexes])
+        assert refused == {at: faults[index] for at, index in enumerate(indexes) if index in faults}
         if order.startswith("shuffled") and number % 2:
             installation.stack.flusher.flush()
             installation.stack.redis.flushall()  # users are loaded from PostgreSQL again
@@ -164,11 +164,11 @@ def test_the_library_has_the_streams_that_it_promises():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_expectations_say_when_a_goal_was_completed_exactly_where_that_does_not_depend_on_the_order(name):
-    nodes = Matcher(only(RULES)).networks[0].by_id
+    nodes = Matcher(only(RULES)).graphs[0].by_id
     for user in expected_of(name)["users"]:
         for row in user["rows"]:
             node = nodes[row["goal"]]
-            exact = node.is_exact and (node.lock is None or node.lock.is_exact)
+            exact = node.is_exact and (node.gate is None or node.gate.is_exact)
             assert ("completed_at" in row) == (exact and row["status"] == "completed"), row
 
 

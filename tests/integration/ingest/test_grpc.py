@@ -157,14 +157,14 @@ async def test_what_is_wrong_is_an_invalid_argument(server, method, message, det
     code, said = await server.refused(method, message)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert said.startswith(details)
-    assert server.meters._pending["challenge_event_handler_events_total"] == 1
+    assert server.metrics._pending["challenge_event_handler_events_total"] == 1
     assert server.journaled() == []
 
 
 async def test_other_namespaces_are_acknowledged_after_the_checks_of_the_message(redis):
     async with Server(redis, namespace="mygame") as server:
         await server.send(LOGIN, account_pb2.UserLoggedIn(user_id="ada", namespace="other"))
-        assert server.meters._pending["questline_events_ignored_total"] == 1
+        assert server.metrics._pending["questline_events_ignored_total"] == 1
         code, _ = await server.refused(STATISTIC, statistic_pb2.StatItemUpdated(user_id="ada", namespace="other"))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert server.journaled() == []

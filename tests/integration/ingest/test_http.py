@@ -15,11 +15,11 @@ from config.shards import shard_for
 from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from models.events import MAX_EXACT, Event, unpack_batch
 from models.state.connection import connect_state
-from models.state.keys import METERS, shard_keys
-from models.state.metrics import Meters
+from models.state.keys import METRICS, shard_keys
+from models.state.metrics import Metrics
 from models.state.queue.journal import Journal, JournalBounds
 from web.authentication.middleware import FREE_PATHS
 from worker.receiver.process import build_app
@@ -43,12 +43,12 @@ class Receiver:
     def __init__(self, redis: Any, *, max_bytes: int = 64 * 1024 * 1024, namespace: str | None = None) -> None:
         self.redis = redis
         self.published: list[Any] = []
-        self.meters = Meters(redis)
+        self.metrics = Metrics(redis)
         journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
-        self.committer = GroupCommitter(journal.append, self.published.extend, self.meters, LIMITS, clock=lambda: NOW)
+        self.committer = GroupCommitter(journal.append, self.published.extend, self.metrics, LIMITS, clock=lambda: NOW)
         self.committer.start()
-        intake = Intake(self.committer, self.meters, max_lateness=timedelta(days=7), clock=lambda: NOW)
-        self.app = build_app(intake, AgsReader(namespace), [broken_router()])
+        pipeline = IngestPipeline(self.committer, self.metrics, max_lateness=timedelta(days=7), clock=lambda: NOW)
+        self.app = build_app(pipeline, AgsReader(namespace), [broken_router()])
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://receiver")
 
@@ -66,9 +66,9 @@ class Receiver:
         return events
 
     def counted(self) -> dict[str, int]:
-        self.meters.push()
+        self.metrics.push()
         return {
-            name.decode(): int(float(total)) for name, total in self.redis.hgetall(METERS).items() if b"|" not in name
+            name.decode(): int(float(total)) for name, total in self.redis.hgetall(METRICS).items() if b"|" not in name
         }
 
 
@@ -229,7 +229,7 @@ async def test_a_full_journal_asks_to_come_again(redis):
     assert int(answers[-1].headers["retry-after"]) > 0
     receiver.committer.close()
     refused = sum(answer.status_code == 503 for answer in answers)
-    assert receiver.meters._pending["questline_requests_overloaded_total{bytes}"] == refused > 0
+    assert receiver.metrics._pending["questline_requests_overloaded_total{bytes}"] == refused > 0
 
 
 async def test_a_redis_that_is_away_asks_to_come_again():
@@ -426,8 +426,8 @@ async def test_every_fault_of_an_event_is_told_and_the_event_counts_once(redis):
     answer = await receiver.post([GOOD, {"event_id": 5, "event_type": "", "user_id": "ada", "extra": 1}])
     told = [(fault["index"], fault["field"]) for fault in answer.json()["rejected"]]
     assert told == [(1, "event_id"), (1, "event_type"), (1, "extra")]
-    receiver.meters.push()
-    counted = {name: value for name, value in redis.hgetall(METERS).items() if b"rejected" in name}
+    receiver.metrics.push()
+    counted = {name: value for name, value in redis.hgetall(METRICS).items() if b"rejected" in name}
     assert counted == {b"questline_events_rejected_total{wrong_type}": b"1"}
 
 

@@ -28,7 +28,9 @@ class Installation:
         self.guard = MemoryGuard(stack.journal, readings, quota=0)
         evictions = Evictions(stack.redis, SHARDS)
         object.__setattr__(stack.evaluator, "new_users", self.new_users)
-        object.__setattr__(stack.flusher, "evictor", Evictor(MemoryGauge(stack.redis, SHARDS), evictions, stack.meters))
+        object.__setattr__(
+            stack.flusher, "evictor", Evictor(MemoryGauge(stack.redis, SHARDS), evictions, stack.metrics)
+        )
 
     def memory(self):
         return read_memory(self.stack.redis, SHARDS)
@@ -67,14 +69,14 @@ def test_one_tenants_new_users_do_not_keep_others_from_being_taken(stack, redis,
     for size in (1000, 100, 10):
         refused = 0
         while refused < 3 and number < 60_000:
-            answer = one.send("loud", [f"new-{number + place}" for place in range(size)])
+            answer = one.send("loud", [f"new-{number + index}" for index in range(size)])
             loud, number, refused = loud + answer, number + size, refused + (True not in answer)
         assert refused == 3
     assert Bound.TENANT_STATE_MEMORY in loud
     assert one.memory().part_used < 1
     write_probe(redis)
-    for place in range(40):
-        assert one.send("quiet", [f"quiet-{place}"]) == {True: 1}
+    for index in range(40):
+        assert one.send("quiet", [f"quiet-{index}"]) == {True: 1}
     assert stack.progress("old", "quiet")["logins", ""] == (1, False)
     stack.flusher.flush()
     assert one.memory().part_used < 0.8

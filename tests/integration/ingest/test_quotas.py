@@ -14,7 +14,7 @@ from models.database.quotas import drop_quota, read_quotas, write_quota
 from models.errors import QuotaExceededError, StateUnavailableError
 from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.state.connection import connect_state
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.quota_usage import DailyUsage
 from tests.integration.ingest.test_authentication import House
 from tests.support.stack import Clock
@@ -97,7 +97,7 @@ async def test_the_tenants_of_an_operators_request_are_charged_each(house_of):
 
 
 def quotas_of(redis, default=Quota(), clock=None):  # noqa: B008 - never changed
-    return Quotas(default, DailyUsage(redis), Meters(redis), clock or Clock())
+    return Quotas(default, DailyUsage(redis), Metrics(redis), clock or Clock())
 
 
 def test_bytes_of_a_day_are_counted_over_all_receivers(redis):
@@ -152,7 +152,7 @@ def test_a_new_day_begins_with_nothing_sent(redis):
 
 def test_what_redis_did_not_hear_is_told_later(redis):
     away = connect_state("redis://127.0.0.1:1/0")
-    quotas = Quotas(Quota(None, 1000), DailyUsage(away), Meters(redis), Clock())
+    quotas = Quotas(Quota(None, 1000), DailyUsage(away), Metrics(redis), Clock())
     quotas.spend(ACME, {"acme": Sent(1, 700)})
     with pytest.raises(StateUnavailableError):
         quotas.push()
@@ -169,7 +169,7 @@ def test_a_quota_of_its_own_holds_within_a_second_and_zero_lifts_the_bound(redis
     watch = QuotaWatch(quotas, engine)
     write_quota(engine, of_tenant("acme"), Quota(0, None))
     write_quota(engine, of_key("k1"), Quota(3, None))
-    watch._look()
+    watch._poll()
     quotas.spend(ACME, {"acme": Sent(3 * WINDOW_S, 1)})
     with pytest.raises(QuotaExceededError, match="this key may send 3 events a second"):
         quotas.check(ACME)

@@ -1,4 +1,4 @@
-"""What operators say of users: kept in PostgreSQL, cached in Redis, stamped into events, and asked over HTTP."""
+"""What operators say of users: kept in PostgreSQL, cached in Redis, written into events, and asked over HTTP."""
 
 import asyncio
 import json
@@ -120,24 +120,24 @@ def event(user="ada", **fields):
     return Event("e", "login", "t1", user, 0, 0, **fields)
 
 
-def test_events_are_stamped_with_what_rules_ask_for_and_no_more(users):
+def test_events_are_enriched_with_what_rules_ask_for_and_no_more(users):
     users.replace(*ADA, {"role": "admin", "plan": "pro", "timezone": "Europe/Berlin", "secret": 1})
     enricher = Enricher(users)
     plan = frozenset({"plan", "role", "missing"})
-    (stamped,) = enricher.enrich(SHARD, [event()], plan)
-    assert (stamped.attributes, stamped.timezone) == (b'{"plan":"pro","role":"admin"}', None)
-    (stamped,) = enricher.enrich(SHARD, [event()], plan | {"timezone"})
-    assert json.loads(stamped.attributes) == {"plan": "pro", "role": "admin", "timezone": "Europe/Berlin"}
-    assert stamped.timezone == "Europe/Berlin"
+    (enriched,) = enricher.enrich(SHARD, [event()], plan)
+    assert (enriched.attributes, enriched.timezone) == (b'{"plan":"pro","role":"admin"}', None)
+    (enriched,) = enricher.enrich(SHARD, [event()], plan | {"timezone"})
+    assert json.loads(enriched.attributes) == {"plan": "pro", "role": "admin", "timezone": "Europe/Berlin"}
+    assert enriched.timezone == "Europe/Berlin"
     assert enricher.enrich(SHARD, [event()], frozenset()) == [event()]
 
 
-def test_the_senders_time_zone_and_an_earlier_stamp_stay(users):
+def test_the_senders_time_zone_and_an_earlier_version_stay(users):
     users.replace(*ADA, {"plan": "pro", "timezone": "Europe/Berlin"})
     away, replayed = event(timezone="Asia/Tokyo"), event(attributes=b'{"plan":"free"}')
-    stamped = Enricher(users).enrich(SHARD, [away, replayed], frozenset({"plan", "timezone"}))
-    assert stamped[0].timezone == "Asia/Tokyo"
-    assert stamped[1] == replayed
+    enriched = Enricher(users).enrich(SHARD, [away, replayed], frozenset({"plan", "timezone"}))
+    assert enriched[0].timezone == "Asia/Tokyo"
+    assert enriched[1] == replayed
 
 
 def test_a_batch_of_many_users_is_one_query(users, redis):
@@ -153,14 +153,14 @@ def test_a_batch_of_many_users_is_one_query(users, redis):
     counting = UserAttributes(users.cache, Store(users.store._engine), SHARDS)
     batch = [event("ada"), event("bob"), event("ada"), event("eve")]
     enricher = Enricher(counting)
-    stamped = enricher.enrich(SHARD, batch, frozenset({"plan"}))
-    assert [one.attributes for one in stamped] == [b'{"plan":"pro"}', b"", b'{"plan":"pro"}', b""]
+    enriched = enricher.enrich(SHARD, batch, frozenset({"plan"}))
+    assert [one.attributes for one in enriched] == [b'{"plan":"pro"}', b"", b'{"plan":"pro"}', b""]
     assert asked == [[("t1", "ada"), ("t1", "bob"), ("t1", "eve")]]
-    assert enricher.enrich(SHARD, batch, frozenset({"plan"})) == stamped
+    assert enricher.enrich(SHARD, batch, frozenset({"plan"})) == enriched
     assert len(asked) == 1
 
 
-def test_stamping_needs_an_answer(without_redis, without_database):
+def test_enriching_needs_an_answer(without_redis, without_database):
     with pytest.raises(StateUnavailableError):
         Enricher(without_redis).enrich(SHARD, [event()], frozenset({"plan"}))
     with pytest.raises(DatabaseUnavailableError):

@@ -12,7 +12,7 @@ from models.database.connection import connect_database, with_access
 from models.database.progress import ProgressReader
 from models.errors import DatabaseUnavailableError, JournalFullError, StateUnavailableError
 from models.events import pack_batch
-from models.state.keys import generation_at, member, record_key, shard_keys, tries_key
+from models.state.keys import dedup_bucket_at, member, record_key, shard_keys, tries_key
 from models.state.queue.batches import Batch
 from tests.support.stack import SHARDS, WINDOW, Stack
 
@@ -166,12 +166,12 @@ def test_an_event_that_was_redriven_late_is_known_from_then_on(stack, redis, wip
     assert stack.progress()[("logins", "")] == (1, False)
 
 
-def end_of_generation(now):
+def end_of_dedup_bucket(now):
     """The last microsecond of the dedup generation of a moment."""
     low, high = now, now + 4 * WINDOW_US
     while high - low > 1:
         middle = (low + high) // 2
-        is_same = generation_at(middle, WINDOW) == generation_at(now, WINDOW)
+        is_same = dedup_bucket_at(middle, WINDOW) == dedup_bucket_at(now, WINDOW)
         low, high = (middle, high) if is_same else (low, middle)
     return low
 
@@ -179,7 +179,7 @@ def end_of_generation(now):
 @pytest.mark.parametrize("wiped", [False, True])
 def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
     """Its sender's clock is ahead, it comes at the end of a dedup generation, and comes again as late as it may."""
-    stack.clock.now = end_of_generation(stack.clock.now)
+    stack.clock.now = end_of_dedup_bucket(stack.clock.now)
     ahead = stack.clock() + timedelta(minutes=5) // timedelta(microseconds=1)
     early = stack.event("login")._replace(occurred_at=ahead)
     stack.post(early)

@@ -78,11 +78,13 @@ def test_an_evaluation_postgresql_refuses_is_kept_aside_and_the_others_land(engi
     others = [EVALUATION._replace(goal_id=f"g{n}") for n in range(4)]
     bad = EVALUATION._replace(goal_id="bad", rule_version=2**40)
     refused = writer.write(_flush(evaluations=[*others, bad]))
-    assert [(letter.kind, letter.user_id, letter.event_ids) for letter in refused] == [("evaluation", "u1", ["e1"])]
+    assert [(dead_letter.kind, dead_letter.user_id, dead_letter.event_ids) for dead_letter in refused] == [
+        ("evaluation", "u1", ["e1"])
+    ]
     assert {row.goal_id for row in _all(engine, "evaluations")} == {"g0", "g1", "g2", "g3"}
-    (letter,) = _all(engine, "dead_letters")
-    assert (letter.kind, letter.reason) == ("evaluation", "refused_by_postgresql")
-    assert "out of range" in letter.error
+    (dead_letter,) = _all(engine, "dead_letters")
+    assert (dead_letter.kind, dead_letter.reason) == ("evaluation", "refused_by_postgresql")
+    assert "out of range" in dead_letter.error
     assert len(_all(engine, "events")) == 1
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import event as sa_event
 
 from ingest.schema import Identifier
 from models.database.connection import connect_database
-from models.database.dead_letters.filter import LetterFilter
-from models.database.dead_letters.reader import LetterReader
+from models.database.dead_letters.filter import DeadLetterFilter
+from models.database.dead_letters.reader import DeadLetterReader
 from models.database.flush.refused_rows import RowRewriter
 from models.database.flush.writer import FlushWriter
 from models.errors import DatabaseUnavailableError
@@ -49,7 +49,7 @@ def test_a_change_between_read_and_settle_stays_dirty(stack):
     shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
     read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), ReadTrace(shard), oldest={})
     stack.post(stack.event("login"))
-    assert stack.records.settle(shard, read, read_us=stack.clock(), token="") == 0
+    assert stack.records.acknowledge(shard, read, read_us=stack.clock(), token="") == 0
     assert stack.records.dirty_counts(SHARDS)[shard] == 1
     stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (2, False)
@@ -58,7 +58,7 @@ def test_a_change_between_read_and_settle_stays_dirty(stack):
 def test_a_flush_cut_off_before_settling_is_repeated_without_harm(stack, monkeypatch):
     stack.post(stack.event("login"))
     with monkeypatch.context() as cut:
-        cut.setattr(type(stack.records), "settle", _cut_off)
+        cut.setattr(type(stack.records), "acknowledge", _cut_off)
         with pytest.raises(ConnectionResetError):
             stack.flusher.flush()
     assert stack.rows()[("logins", "")] == (1, False)
@@ -71,7 +71,7 @@ def _cut_off(*_arguments, **_options):
     raise ConnectionResetError
 
 
-def test_an_older_stamp_never_overwrites_a_newer_row(stack):
+def test_an_older_version_never_overwrites_a_newer_row(stack):
     stack.post(stack.event("login"))
     stack.flusher.flush()
     with stack.engine.begin() as connection:
@@ -106,11 +106,11 @@ def test_a_row_postgresql_refuses_is_kept_aside_and_the_others_land(stack):
     assert report.refused == 2
     assert all(stack.rows(user) for user in ("a", "c", "d"))
     with stack.engine.connect() as connection:
-        letters = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").all()
-    assert {(letter.kind, letter.user_id, letter.reason) for letter in letters} == {
+        dead_letters = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").all()
+    assert {(dead_letter.kind, dead_letter.user_id, dead_letter.reason) for dead_letter in dead_letters} == {
         ("row", "bad", "refused_by_postgresql")
     }
-    assert "ck_test_bad" in letters[0].error
+    assert "ck_test_bad" in dead_letters[0].error
     assert stack.flusher.flush().transactions == 0
 
 
@@ -135,8 +135,8 @@ def test_an_event_of_an_older_release_that_is_none_is_kept_aside_and_the_others_
     assert stack.shard_log.lengths(SHARDS) == [0] * SHARDS
     with stack.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT user_id FROM events").scalars().all() == ["good"]
-        [letter] = connection.exec_driver_sql("SELECT kind, reason FROM dead_letters").all()
-    assert tuple(letter) == ("event", "refused_by_postgresql")
+        [dead_letter] = connection.exec_driver_sql("SELECT kind, reason FROM dead_letters").all()
+    assert tuple(dead_letter) == ("event", "refused_by_postgresql")
 
 
 def test_ids_that_cannot_be_put_in_order_do_not_stop_a_flush(stack):
@@ -240,9 +240,11 @@ def test_an_unlock_names_the_event_that_made_it(stack):
 
 
 def longest_id(seed, shape):
-    """An id as long as may be, of letters that take four bytes each and do not compress."""
-    letters = Random(seed)
-    return TypeAdapter(shape).validate_python("".join(chr(letters.randrange(0x20000, 0x2A6DF)) for _ in range(256)))
+    """An id as long as may be, of dead letters that take four bytes each and do not compress."""
+    dead_letters = Random(seed)
+    return TypeAdapter(shape).validate_python(
+        "".join(chr(dead_letters.randrange(0x20000, 0x2A6DF)) for _ in range(256))
+    )
 
 
 def test_a_row_whose_ids_are_too_long_for_an_index_is_kept_aside_and_the_others_land(redis, engine):
@@ -253,11 +255,11 @@ def test_a_row_whose_ids_are_too_long_for_an_index_is_kept_aside_and_the_others_
     assert report.refused == 1
     assert (stack.count("events"), stack.count("unlocks"), stack.count("evaluations")) == (2, 2, 1)
     with stack.engine.connect() as connection:
-        letter = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").one()
-    assert (letter.kind, letter.user_id, letter.reason) == ("evaluation", user, "refused_by_postgresql")
-    assert "exceeds btree" in letter.error
-    [head] = LetterReader(engine).newest(LetterFilter())
-    stored = LetterReader(engine).letter(head.id)
+        dead_letter = connection.exec_driver_sql("SELECT kind, user_id, reason, error FROM dead_letters").one()
+    assert (dead_letter.kind, dead_letter.user_id, dead_letter.reason) == ("evaluation", user, "refused_by_postgresql")
+    assert "exceeds btree" in dead_letter.error
+    [head] = DeadLetterReader(engine).newest(DeadLetterFilter())
+    stored = DeadLetterReader(engine).dead_letter(head.id)
     assert stored
     assert "exceeds btree" in (RowRewriter(engine).rewrite(stored) or "")
     assert sum(stack.records.dirty_counts(SHARDS)) + sum(stack.shard_log.lengths(SHARDS)) == 0

@@ -49,7 +49,7 @@ def events_of_users(stack):
 
 
 def differences(stack):
-    return Auditor(stack.engine, stack.matcher).run(Scope(), settle=timedelta()).differences
+    return Auditor(stack.engine, stack.matcher).run(Scope(), grace=timedelta()).differences
 
 
 def progress_of(records):
@@ -93,7 +93,7 @@ def test_a_backlog_is_drained_with_users_whose_records_are_clean_or_have_no_even
         members = backlog.records.dirty_members(shard, 2 * BATCH_SIZE)
         read = backlog.records.read_dirty(shard, members, ReadTrace(shard), oldest={})
         backlog.writer.write(progress_of(read))
-        backlog.records.settle(shard, read, read_us=backlog.clock(), token="")
+        backlog.records.acknowledge(shard, read, read_us=backlog.clock(), token="")
     backlog.flusher.flush()
     assert sum(backlog.records.dirty_counts(SHARDS)) + sum(backlog.shard_log.lengths(SHARDS)) == 0
     assert backlog.count("events") == USERS

@@ -18,7 +18,7 @@ from models.errors import (
 from models.events import pack_batch
 from models.fleet.histories import NO_FLUSH, DatabaseHistory, FlushMark, Standing, StateHistory, standing
 from models.state.keys import FLUSH_LOCK, member, record_key, shard_keys
-from models.state.progress.apply_request import make_plan
+from models.state.progress.apply_request import make_request
 from tests.conftest import empty_tables, examples
 from tests.integration.tasks.test_flush_backlog import differences
 from tests.support.backups import DatabaseBackup, StateBackup
@@ -27,7 +27,7 @@ from tests.support.stack import SHARDS, Stack
 pytestmark = pytest.mark.slow
 
 SHARD = shard_for("t1", "u1", SHARDS)
-TALLY = ("logins", "")
+CANARY_COUNTER = ("logins", "")
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def recover(stack):
 
 def seen(stack, user="u1"):
     """The number of events that the API, and that PostgreSQL counts, and that PostgreSQL has."""
-    shown = stack.progress(user).get(TALLY, (0,))[0]
-    rows = stack.rows(user).get(TALLY, (0,))[0]
+    shown = stack.progress(user).get(CANARY_COUNTER, (0,))[0]
+    rows = stack.rows(user).get(CANARY_COUNTER, (0,))[0]
     return shown, rows, stack.count("events")
 
 
@@ -181,11 +181,11 @@ def test_rows_that_were_written_ahead_of_their_events_are_corrected(stack):
     stack.records.dirty_among = with_a_late_event
     with pytest.raises(ConnectionResetError):
         _flush_once(stack)
-    assert stack.rows()[TALLY][0] == 3
+    assert stack.rows()[CANARY_COUNTER][0] == 3
     assert stack.count("events") == 2
     stack.redis.flushall()
     flush(stack)
-    assert stack.rows()[TALLY][0] == 2
+    assert stack.rows()[CANARY_COUNTER][0] == 2
     post(stack, 3)
     flush(stack)
     assert seen(stack) == (3, 3, 3)
@@ -194,13 +194,13 @@ def test_rows_that_were_written_ahead_of_their_events_are_corrected(stack):
 
 def _flush_once(stack):
     """A flush that ends after its first transaction."""
-    settle = stack.shard_log.settle
+    acknowledge = stack.shard_log.acknowledge
 
     def cut_off(*_arguments, **_options):
-        stack.shard_log.settle = settle
+        stack.shard_log.acknowledge = acknowledge
         raise ConnectionResetError
 
-    stack.shard_log.settle = cut_off
+    stack.shard_log.acknowledge = cut_off
     stack.flusher.flush()
 
 
@@ -212,7 +212,7 @@ def test_a_flush_whose_commit_got_no_answer_is_in_step(stack, logged, monkeypatc
         cut.setattr(type(stack.histories), "acknowledge", _cut_off)
         with pytest.raises(ConnectionResetError):
             flush(stack)
-    assert stack.rows()[TALLY] == (2, False)
+    assert stack.rows()[CANARY_COUNTER] == (2, False)
     StateBackup(stack.redis).restore()  # it knows the flush as one that may have been committed, and holds all of it
     post(stack, 3)
     flush(stack)
@@ -277,8 +277,8 @@ def test_a_flush_takes_nothing_off_a_redis_that_went_back_after_its_commit(stack
     assert sum(stack.shard_log.lengths(SHARDS)) == sum(stack.records.dirty_counts(SHARDS)) == 0
 
 
-@pytest.mark.parametrize("moment", ["close", "return_entries", "drop_dirty", "versions", "open"])
-def test_a_reset_that_is_cut_off_is_done_by_the_next_flush(stack, monkeypatch, moment):
+@pytest.mark.parametrize("point", ["close", "return_entries", "drop_dirty", "versions", "open"])
+def test_a_reset_that_is_cut_off_is_done_by_the_next_flush(stack, monkeypatch, point):
     post(stack, 1)
     flush(stack)
     older = StateBackup(stack.redis)
@@ -287,10 +287,10 @@ def test_a_reset_that_is_cut_off_is_done_by_the_next_flush(stack, monkeypatch, m
     older.restore()
     post(stack, 3)
     with monkeypatch.context() as cut:
-        cut.setattr(type(stack.histories), moment, _cut_off)
+        cut.setattr(type(stack.histories), point, _cut_off)
         with pytest.raises(ConnectionResetError):
             flush(stack)
-    if moment != "close":
+    if point != "close":
         with pytest.raises(StateUnavailableError, match="SHARDCLOSED"):
             stack.records.apply(SHARD, [], _plan(stack), now_us=stack.clock())
         assert stack.progress() == {}  # so that the API does not show what is void
@@ -301,7 +301,7 @@ def test_a_reset_that_is_cut_off_is_done_by_the_next_flush(stack, monkeypatch, m
 
 def _plan(stack):
     events = [stack.event("login", event_id="u1-9")]
-    return make_plan(stack.matcher(), events, pack_batch(events))
+    return make_request(stack.matcher(), events, pack_batch(events))
 
 
 def test_two_flushes_at_once_are_in_step(stack, logged, monkeypatch):
@@ -387,7 +387,7 @@ def test_what_was_loaded_of_an_old_backup_is_void_once_a_newer_one_is_in_its_pla
     forgotten = stack.redis.keys("*:u:*") + stack.redis.keys("*:seen:*")
     stack.redis.delete(*forgotten)
     post(stack, 3)  # which loads the user from the old one
-    assert stack.progress()[TALLY][0] == 1
+    assert stack.progress()[CANARY_COUNTER][0] == 1
     assert flush(stack).stopped
     newer.restore()
     assert not flush(stack).stopped
@@ -573,5 +573,5 @@ def test_whatever_goes_back_when_stored_events_count_once_and_others_can_be_sent
         post(stack, *range(walk.sent + 1), user=user)
     walk.flush("")
     assert differences(stack) == [], steps
-    assert [stack.rows(user)[TALLY][0] for user in users] == [walk.sent + 1] * 3, steps
+    assert [stack.rows(user)[CANARY_COUNTER][0] for user in users] == [walk.sent + 1] * 3, steps
     assert (stack.count("events"), stack.count("dead_letters")) == (3 * (walk.sent + 1), 0), steps

@@ -33,7 +33,7 @@ def document_of(**targets):
 def audit(stack, scope=None):
     rules = load(stack.engine, parse_stored, since_us=0)
     matcher = RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US)
-    return Auditor(stack.engine, lambda: matcher).run(scope or Scope(), settle=timedelta())
+    return Auditor(stack.engine, lambda: matcher).run(scope or Scope(), grace=timedelta())
 
 
 @pytest.fixture

@@ -65,8 +65,8 @@ def test_a_long_rest_goes_to_a_new_message_so_that_other_shards_get_their_turn(s
 
 
 def test_a_turn_ends_by_its_time_where_events_are_slow(stack):
-    ticks = count()
-    object.__setattr__(stack.applier, "clock", lambda: next(ticks) * TURN_S)
+    heartbeats = count()
+    object.__setattr__(stack.applier, "clock", lambda: next(heartbeats) * TURN_S)
     object.__setattr__(stack.applier, "pace", Pace(LEAST))
     first = stack.accept(stack.event("login"))
     for n in range(100):

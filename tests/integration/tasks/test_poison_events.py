@@ -6,7 +6,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.events import pack_batch, unpack_batch
 from models.rules.goals import Rulebook
-from models.state.keys import METERS
+from models.state.keys import METRICS
 from models.state.queue.batches import Batch
 from tasks.apply.applier import EVENT_ATTEMPTS
 from tasks.retries import ATTEMPTS
@@ -23,14 +23,14 @@ def journaled(stack):
     return sum(state.batches for state in stack.journal.states(SHARDS))
 
 
-def letters(stack):
+def dead_letters(stack):
     with stack.engine.connect() as connection:
         return connection.exec_driver_sql("SELECT * FROM dead_letters ORDER BY id").all()
 
 
 def counted(stack, name):
-    stack.meters.push()
-    return float(stack.redis.hget(METERS, name) or 0)
+    stack.metrics.push()
+    return float(stack.redis.hget(METRICS, name) or 0)
 
 
 def come_back(stack):
@@ -51,28 +51,28 @@ def test_good_events_of_a_bad_batch_count_at_once(stack):
     stack.post(stack.event("login"), bad(stack), *(stack.event("login") for _ in range(6)))
     assert stack.progress()[("logins", "")] == (7, True)
     assert journaled(stack) == 1
-    assert letters(stack) == []
+    assert dead_letters(stack) == []
 
 
-def test_only_the_bad_events_become_letters_at_the_last_attempt(stack):
+def test_only_the_bad_events_become_dead_letters_at_the_last_attempt(stack):
     good = [stack.event("login") for _ in range(5)]
     first, second = bad(stack, "bad-1"), bad(stack, "bad-2")
     [batch] = stack.accept(*good[:2], first, *good[2:], second)
     stack.apply(batch)
     for _ in range(EVENT_ATTEMPTS - 1):  # once among the ready ones again, then alone
         come_back(stack)
-        assert letters(stack) == []
+        assert dead_letters(stack) == []
     come_back(stack)
-    found = letters(stack)
-    assert [letter.event_ids for letter in found] == [["bad-1"], ["bad-2"]]
-    assert [unpack_batch(letter.raw) for letter in found] == [[first], [second]]
+    found = dead_letters(stack)
+    assert [dead_letter.event_ids for dead_letter in found] == [["bad-1"], ["bad-2"]]
+    assert [unpack_batch(dead_letter.raw) for dead_letter in found] == [[first], [second]]
     [known] = {
         (one.kind, one.reason, one.task, one.tenant_id, one.user_id, one.shard, one.batch_id, one.attempts)
         for one in found
     }
     reason = ("batch", "evaluation_failed", "questline.apply_events")
     assert known == (*reason, "t1", "u1", batch.shard, batch.batch_id, EVENT_ATTEMPTS)
-    assert all(letter.exception and letter.exception in letter.traceback for letter in found)
+    assert all(dead_letter.exception and dead_letter.exception in dead_letter.traceback for dead_letter in found)
     assert journaled(stack) == 0
     assert stack.progress()[("logins", "")] == (5, True)
     assert counted(stack, "questline_dead_letters_total{evaluation_failed}") == 2
@@ -99,35 +99,35 @@ def test_a_batch_that_fails_only_as_a_whole_is_applied_in_parts_and_leaves(stack
     monkeypatch.setattr(type(stack.records), "apply", not_more_than_two)
     stack.post(*(stack.event("login") for _ in range(5)))
     assert stack.progress()[("logins", "")] == (5, True)
-    assert (journaled(stack), letters(stack)) == (0, [])
+    assert (journaled(stack), dead_letters(stack)) == (0, [])
 
 
-def test_bytes_that_are_no_batch_become_a_letter_at_once_and_harm_nobody(stack):
+def test_bytes_that_are_no_batch_become_a_dead_letter_at_once_and_harm_nobody(stack):
     first = stack.accept(stack.event("login"))
     stack.journal.append([Batch(first[0].shard, "junk", b"\xc1junk")], stack.clock() // 1000)
     stack.accept(stack.event("login"))
     stack.apply(*first)
     assert stack.progress()[("logins", "")] == (2, False)
     assert journaled(stack) == 0
-    [letter] = letters(stack)
-    assert (letter.kind, letter.reason, bytes(letter.raw)) == ("batch", "malformed_batch", b"\xc1junk")
+    [dead_letter] = dead_letters(stack)
+    assert (dead_letter.kind, dead_letter.reason, bytes(dead_letter.raw)) == ("batch", "malformed_batch", b"\xc1junk")
 
 
 @pytest.mark.parametrize("garbage", [[None] * 6, [1] * 12, ["\0"] * 6, [b"\xff", "login", {}, [], 1, 2]])
-def test_a_batch_of_garbage_ends_as_letters_whatever_is_in_it(stack, garbage):
+def test_a_batch_of_garbage_ends_as_dead_letters_whatever_is_in_it(stack, garbage):
     stack.journal.append([Batch(0, "junk", pack_batch([garbage, stack.event("login")]))], stack.clock() // 1000)
     for _ in range(EVENT_ATTEMPTS):
         come_back(stack)
     assert journaled(stack) == 0
-    assert [letter.reason for letter in letters(stack)] == ["malformed_batch"]
+    assert [dead_letter.reason for dead_letter in dead_letters(stack)] == ["malformed_batch"]
 
 
-def test_while_letters_cannot_be_written_the_batch_stays_in_the_journal(stack, monkeypatch):
-    def away(_letters):
+def test_while_dead_letters_cannot_be_written_the_batch_stays_in_the_journal(stack, monkeypatch):
+    def away(_dead_letters):
         raise DatabaseUnavailableError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stack.writer, "bury", away)
+        patch.setattr(stack.writer, "store_dead_letters", away)
         stack.post(bad(stack))
         for _ in range(EVENT_ATTEMPTS):
             come_back(stack)
@@ -135,10 +135,10 @@ def test_while_letters_cannot_be_written_the_batch_stays_in_the_journal(stack, m
     assert counted(stack, "questline_dead_letters_total{evaluation_failed}") == 0
     come_back(stack)
     assert journaled(stack) == 0
-    assert [letter.event_ids for letter in letters(stack)] == [["bad"]]
+    assert [dead_letter.event_ids for dead_letter in dead_letters(stack)] == [["bad"]]
 
 
-def test_a_crash_between_letter_and_journal_leaves_one_letter(stack, monkeypatch):
+def test_a_crash_between_dead_letter_and_journal_leaves_one_dead_letter(stack, monkeypatch):
     stack.post(bad(stack))
     for _ in range(EVENT_ATTEMPTS - 1):
         come_back(stack)
@@ -149,7 +149,7 @@ def test_a_crash_between_letter_and_journal_leaves_one_letter(stack, monkeypatch
     assert journaled(stack) == 1
     come_back(stack)
     assert journaled(stack) == 0
-    assert len(letters(stack)) == 1
+    assert len(dead_letters(stack)) == 1
 
 
 class Died(BaseException):
@@ -204,10 +204,10 @@ def test_an_event_that_kills_its_worker_ends_alone_and_its_neighbours_count(stac
         rounds += 1
         assert rounds < 20
     assert stack.progress()[("logins", "")] == (5, True)
-    [letter] = letters(stack)
-    assert (letter.reason, letter.event_ids, letter.exception) == ("worker_killed", ["killer"], "Died")
-    assert letter.batch_id.startswith(batch.batch_id)
-    assert len(unpack_batch(letter.raw)) == 1
+    [dead_letter] = dead_letters(stack)
+    assert (dead_letter.reason, dead_letter.event_ids, dead_letter.exception) == ("worker_killed", ["killer"], "Died")
+    assert dead_letter.batch_id.startswith(batch.batch_id)
+    assert len(unpack_batch(dead_letter.raw)) == 1
     assert died <= 2 + 3 + stack.max_attempts  # with its neighbours, as a batch, alone
 
 
@@ -221,14 +221,14 @@ def test_a_message_of_a_batch_that_came_back_has_nothing_else_in_hand(stack, dea
     assert stack.progress()[("logins", "")] == (1, False)
 
 
-def test_an_old_message_of_a_batch_that_was_split_or_buried_does_nothing(stack, deadly):
+def test_an_old_message_of_a_batch_that_was_split_or_dead_lettered_does_nothing(stack, deadly):
     deadly(stack)
     [batch] = stack.accept(stack.event("login"), stack.event("killer"))
     worker_takes(stack, [batch])
     while journaled(stack):
         sweep_and_work(stack)
     assert worker_takes(stack, [batch]) == 0
-    assert len(letters(stack)) == 1
+    assert len(dead_letters(stack)) == 1
 
 
 def test_a_split_keeps_the_size_and_the_age_of_the_journal(stack):
@@ -257,9 +257,9 @@ def test_a_batch_that_takes_too_long_is_given_up_with_its_cause(stack, monkeypat
         with pytest.raises(SoftTimeLimitExceeded):
             come_back(stack)
     come_back(stack)
-    [letter] = letters(stack)
-    assert (letter.reason, letter.exception) == ("out_of_attempts", "SoftTimeLimitExceeded")
-    assert (journaled(stack), letter.attempts) == (0, stack.max_attempts)
+    [dead_letter] = dead_letters(stack)
+    assert (dead_letter.reason, dead_letter.exception) == ("out_of_attempts", "SoftTimeLimitExceeded")
+    assert (journaled(stack), dead_letter.attempts) == (0, stack.max_attempts)
 
 
 def test_redis_away_while_a_batch_is_tried_is_no_try(stack, monkeypatch):

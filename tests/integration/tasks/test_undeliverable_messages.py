@@ -10,7 +10,7 @@ import pickle
 import msgpack
 import pytest
 
-from models.state.keys import METERS, POISON
+from models.state.keys import METRICS, POISON
 from models.state.queue.undeliverable import MAX_KEPT, Poison, PoisonList, pack_poison, unpack_poison
 from tasks.broker.envelopes import BadEnvelopeError, check_envelope
 from tasks.dead_letters.undeliverable import PoisonDrain
@@ -209,38 +209,38 @@ def test_replies_to_remote_control_are_no_tasks(installation, crowd):
 
 @pytest.fixture
 def drain(stack):
-    return PoisonDrain(stack.retries.wrap(PoisonList(stack.redis)), stack.burials, SHARDS)
+    return PoisonDrain(stack.retries.wrap(PoisonList(stack.redis)), stack.dead_letter_writer, SHARDS)
 
 
-def letters(stack):
+def dead_letters(stack):
     with stack.engine.connect() as connection:
         return connection.exec_driver_sql("SELECT * FROM dead_letters ORDER BY id").all()
 
 
-def test_poison_becomes_letters_in_its_order(stack, drain):
+def test_poison_becomes_dead_letters_in_its_order(stack, drain):
     for number in range(3):
         drain.poison.add(Poison("undecodable_message", "bad", b"%d\xff" % number, "events.2"))
     drain.poison.add(Poison("task_failed", "boom\0", b"x", None, "questline.flush", "ValueError", "Traceback"))
     assert drain.drain() == 4
-    found = letters(stack)
-    assert [bytes(letter.raw) for letter in found] == [b"0\xff", b"1\xff", b"2\xff", b"x"]
-    assert {(letter.kind, letter.reason, letter.shard) for letter in found[:3]} == {
+    found = dead_letters(stack)
+    assert [bytes(dead_letter.raw) for dead_letter in found] == [b"0\xff", b"1\xff", b"2\xff", b"x"]
+    assert {(dead_letter.kind, dead_letter.reason, dead_letter.shard) for dead_letter in found[:3]} == {
         ("message", "undecodable_message", 2)
     }
     assert (found[3].task, found[3].exception, found[3].traceback) == ("questline.flush", "ValueError", "Traceback")
     assert stack.redis.llen(POISON) == 0
-    stack.meters.push()
-    assert float(stack.redis.hget(METERS, "questline_dead_letters_total{undecodable_message}")) == 3
-    assert stack.redis.hget(METERS, "challenge_event_handler_events_failed_total") is None  # no event among them
+    stack.metrics.push()
+    assert float(stack.redis.hget(METRICS, "questline_dead_letters_total{undecodable_message}")) == 3
+    assert stack.redis.hget(METRICS, "challenge_event_handler_events_failed_total") is None  # no event among them
 
 
 @pytest.mark.parametrize("entry", [["a", 1, 2], ["a", "b", "c"], [b"a", "b", b"c"], ["a", "b", b"c", 7], {"a": 1}, 5])
-def test_an_entry_of_wrong_types_is_a_letter_of_its_own_and_holds_up_nothing(stack, drain, entry):
+def test_an_entry_of_wrong_types_is_a_dead_letter_of_its_own_and_holds_up_nothing(stack, drain, entry):
     stack.redis.lpush(POISON, msgpack.packb(entry))
     drain.poison.add(Poison("undecodable_message", "bad", b"next"))
     assert drain.drain() == 2
-    assert [bytes(letter.raw) for letter in letters(stack)] == [msgpack.packb(entry), b"next"]
-    assert {letter.reason for letter in letters(stack)} == {"undecodable_message"}
+    assert [bytes(dead_letter.raw) for dead_letter in dead_letters(stack)] == [msgpack.packb(entry), b"next"]
+    assert {dead_letter.reason for dead_letter in dead_letters(stack)} == {"undecodable_message"}
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,11 @@ def test_a_queue_of_no_shard_holds_up_nothing(stack, drain, queue):
     drain.poison.add(Poison("unknown_task", "bad", b"x", queue))
     drain.poison.add(Poison("unknown_task", "bad", b"y", f"events.{SHARDS - 1}"))
     assert drain.drain() == 2
-    assert [letter.shard for letter in letters(stack)][1:] == [SHARDS - 1]
-    assert letters(stack)[0].shard in {None, 3}
+    assert [dead_letter.shard for dead_letter in dead_letters(stack)][1:] == [SHARDS - 1]
+    assert dead_letters(stack)[0].shard in {None, 3}
 
 
-def test_a_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
+def test_a_dead_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
     with stack.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE dead_letters ADD CONSTRAINT ck_test_bad CHECK (task <> 'bad')")
     try:
@@ -264,7 +264,7 @@ def test_a_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
     finally:
         with stack.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE dead_letters DROP CONSTRAINT ck_test_bad")
-    found = {bytes(letter.raw): letter for letter in letters(stack)}
+    found = {bytes(dead_letter.raw): dead_letter for dead_letter in dead_letters(stack)}
     assert set(found) == {b"good", b"bad", b"fine"}
     assert found[b"bad"].task is None
     assert "ck_test_bad" in found[b"bad"].error
@@ -273,8 +273,8 @@ def test_a_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
 def test_no_text_keeps_poison_from_being_kept(stack, drain):
     drain.poison.add(Poison("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'"))
     assert drain.drain() == 1
-    [letter] = letters(stack)
-    assert (letter.error, letter.task, letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
+    [dead_letter] = dead_letters(stack)
+    assert (dead_letter.error, dead_letter.task, dead_letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
 
 
 def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):
@@ -290,16 +290,19 @@ def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stac
             drain.drain()
     assert stack.redis.llen(POISON) == 2
     assert drain.drain() == 2
-    assert [(bytes(letter.raw), letter.attempts) for letter in letters(stack)] == [(b"first", 2), (b"second", 1)]
+    assert [(bytes(dead_letter.raw), dead_letter.attempts) for dead_letter in dead_letters(stack)] == [
+        (b"first", 2),
+        (b"second", 1),
+    ]
 
 
-def test_poison_is_bounded_and_bytes_of_nobody_become_a_letter_too(stack, drain):
+def test_poison_is_bounded_and_bytes_of_nobody_become_a_dead_letter_too(stack, drain):
     stack.redis.lpush(POISON, *[b"x"] * MAX_KEPT)
     assert drain.poison.add(Poison("undecodable_message", "bad", b"new")) == 1
     assert stack.redis.llen(POISON) == MAX_KEPT
     stack.redis.ltrim(POISON, 0, 1)
     assert drain.drain() == 2
-    assert [bytes(letter.raw) for letter in letters(stack)] == [b"x", b"new"]
+    assert [bytes(dead_letter.raw) for dead_letter in dead_letters(stack)] == [b"x", b"new"]
 
 
 def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):

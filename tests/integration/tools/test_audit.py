@@ -33,10 +33,10 @@ def mixed(redis, engine) -> Stack:
     return Stack(redis, engine, rulebook=RULES)
 
 
-def audit(stack, scope=None, settle=timedelta(), **options):
+def audit(stack, scope=None, grace=timedelta(), **options):
     rules = stack.matcher().publications
     auditor = Auditor(stack.engine, lambda: RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US), **options)
-    return auditor.run(scope or Scope(), settle=settle)
+    return auditor.run(scope or Scope(), grace=grace)
 
 
 def sql(stack, statement):
@@ -212,7 +212,7 @@ def test_a_user_that_differs_has_time_to_settle(mixed, monkeypatch):
         sql(mixed, "UPDATE user_goal_progress SET progress = 1 WHERE goal_id = 'lessons'")
 
     monkeypatch.setattr("tasks.audit.audit.sleep", arrive)
-    report = audit(mixed, settle=timedelta(seconds=30))
+    report = audit(mixed, grace=timedelta(seconds=30))
 
     assert (report.users, report.difference_count) == (1, 0)
 

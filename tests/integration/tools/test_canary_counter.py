@@ -1,4 +1,4 @@
-"""An event that takes effect twice: what the goals of a file cannot tell, the tally beside them does."""
+"""An event that takes effect twice: what the goals of a file cannot tell, the canary counter beside them does."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ from tests.support.publication import publish
 from tests.support.stack import NOON, Stack
 from tools.chaos.proof import prove
 from tools.chaos.report import Damage, as_data, is_good
-from tools.loadtest.canary_counter import is_tally, write_with_tally
+from tools.loadtest.canary_counter import is_canary_counter, write_with_canary_counter
 from tools.loadtest.event_kinds import kinds_of
 from tools.loadtest.generator import Shape, make_plan
 from tools.loadtest.sender import SendReport
@@ -29,8 +29,10 @@ DAMAGE = Damage(1, 1.0, {"redis-killed": 1}, {}, {})
 
 @pytest.fixture
 def document(tmp_path):
-    """The product's own challenges with a tally, as chaos runs and overload benchmarks have them."""
-    return read_file(write_with_tally(Settings().challenges_file, tmp_path / "tallied.json"), timedelta(days=7))
+    """The product's own challenges with a canary counter, as chaos runs and overload benchmarks have them."""
+    return read_file(
+        write_with_canary_counter(Settings().challenges_file, tmp_path / "tallied.json"), timedelta(days=7)
+    )
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def sent(stack, document):
 @pytest.fixture
 def figures(sent, installation, monkeypatch):
     """What a chaos run would say."""
-    monkeypatch.setattr("tools.chaos.proof._SETTLE_S", 0.2)
+    monkeypatch.setattr("tools.chaos.proof._GRACE_S", 0.2)
     return lambda: as_data(DAMAGE, sent, prove(sent, installation, lambda _count: None))
 
 
@@ -68,14 +70,14 @@ def first_of_each_kind(plan):
 
 
 def test_every_kind_of_event_has_a_goal_that_counts_on_for_ever(document):
-    tallies = [goal for goal in document.rulebook.goals if is_tally(goal.goal_id)]
+    canary_counters = [goal for goal in document.rulebook.goals if is_canary_counter(goal.goal_id)]
     waited_for = {kind.event_type for kind in kinds_of(document.rulebook, platform_only=False)}
-    assert {event for goal in tallies for event in goal.rule.events} == waited_for
-    assert all(goal.rule.op == "count" and goal.target == 10**15 for goal in tallies)
-    assert len(tallies) == len(waited_for) > 5
+    assert {event for goal in canary_counters for event in goal.rule.events} == waited_for
+    assert all(goal.rule.op == "count" and goal.target == 10**15 for goal in canary_counters)
+    assert len(canary_counters) == len(waited_for) > 5
 
 
-def test_the_tally_changes_no_event_of_a_load(document):
+def test_the_canary_counter_changes_no_event_of_a_load(document):
     given = read_file(Settings().challenges_file, timedelta(days=7)).rulebook
     shape = Shape(events=100, users=5, tenant_id="chaos")
     plans = [make_plan(rules, shape, run="abc", now=microseconds(NOON)) for rules in (given, document.rulebook)]

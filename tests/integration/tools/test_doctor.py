@@ -20,7 +20,7 @@ from models.database.dead_letters.writer import DeadLetter
 from models.database.partitions import prepare_database
 from models.failpoints import now_us
 from models.state.connection import connect_state
-from models.state.fleet.heartbeats import Ticks
+from models.state.fleet.heartbeats import Heartbeats
 from tasks.definitions import FLUSH, SWEEP
 from tests.support.publication import publish
 from tests.support.stack import SHARDS
@@ -229,8 +229,10 @@ def test_rules_that_are_missing_or_of_a_newer_version_are_named(installation, en
 
 
 def test_dead_letters_are_counted_by_reason(installation, stack):
-    letter = DeadLetter("batch", "out_of_attempts", "?", b"1", [])
-    stack.writer.bury([letter, letter._replace(raw=b"2"), letter._replace(reason="malformed_batch")])
+    dead_letter = DeadLetter("batch", "out_of_attempts", "?", b"1", [])
+    stack.writer.store_dead_letters(
+        [dead_letter, dead_letter._replace(raw=b"2"), dead_letter._replace(reason="malformed_batch")]
+    )
     assert ask(installation, "dead-letters") == [
         ("warning", "2 dead letters: out_of_attempts"),
         ("warning", "1 dead letters: malformed_batch"),
@@ -273,9 +275,9 @@ def test_a_rotated_key_that_ends_after_its_grace_needs_nobody(installation, engi
 def test_a_beat_that_is_silent_and_a_maintenance_that_is_away_are_told_apart(installation, redis):
     for level, says in ask(installation, "beat"):
         assert (level, says.split(" ", 1)[1]) == ("error", "has never run")
-    ticks = Ticks(redis)
+    heartbeats = Heartbeats(redis)
     for task in (FLUSH, SWEEP):
-        ticks.note(task, now_us())
+        heartbeats.note(task, now_us())
     assert ask(installation, "beat") == []
 
     later = replace(installation, now_us=lambda: now_us() + 600_000_000)
@@ -412,8 +414,8 @@ def test_a_check_that_hangs_or_breaks_holds_up_no_other(away):
 
 
 def test_the_doctor_page_lists_the_checks():
-    rows = [(code(name), looks_at) for name, looks_at, *_ in table("docs/reference/doctor-checks.md", "Doctor checks")]
-    assert rows == [(check.name, check.looks_at) for check in CHECKS.values()]
+    rows = [(code(name), subject) for name, subject, *_ in table("docs/reference/doctor-checks.md", "Doctor checks")]
+    assert rows == [(check.name, check.subject) for check in CHECKS.values()]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Silent:
     def say(self, line):
         pass
 
-    def doing(self, what):
+    def show_status(self, what):
         pass
 
 

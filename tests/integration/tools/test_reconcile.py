@@ -21,7 +21,7 @@ from tests.support.mixed_rules import RULES, document, events_of, plan_of, post
 from tests.support.publication import publish
 from tests.support.stack import NOON, SHARDS, WINDOW, Stack
 from tools.audit.examination import DEAD_EVENTS, Examiner
-from tools.audit.reconciliation import BUSY, NO_STAMP, SURPLUS_UNLOCK, TRIES, Reconciler
+from tools.audit.reconciliation import ATTEMPTS, BUSY, EXTRA_UNLOCK, UNKNOWN_VERSION, Reconciler
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +41,11 @@ class Disturbed(RecordRepairs):
         super().__init__(stack.redis, window=WINDOW, record_ttl=timedelta(hours=1))
         self.event, self.times = event, times
 
-    def put(self, *arguments, **options):
+    def compare_and_set(self, *arguments, **options):
         if self.times:
             self.times -= 1
             self.event()
-        return super().put(*arguments, **options)
+        return super().compare_and_set(*arguments, **options)
 
 
 def reconciler(stack, event=lambda: None, times=0):
@@ -145,7 +145,7 @@ def test_an_unlock_that_no_event_explains_is_reported_and_stays(mixed):
 
     report = reconcile(mixed)
 
-    assert [left.reason for left in report.left] == [SURPLUS_UNLOCK]
+    assert [left.reason for left in report.left] == [EXTRA_UNLOCK]
     assert report.unlocks_added == 1
     assert not report.is_right
     assert mixed.count("unlocks") == 3
@@ -245,7 +245,7 @@ def test_a_user_who_never_rests_is_left_and_said_so(mixed):
     sql(mixed, WRONG)
     mixed.redis.flushall()
 
-    report = reconcile(mixed, event=lambda: mixed.post(mixed.event("lesson", "ada")), times=TRIES)
+    report = reconcile(mixed, event=lambda: mixed.post(mixed.event("lesson", "ada")), times=ATTEMPTS)
 
     assert [left.reason for left in report.left] == [BUSY]
     assert reconcile(mixed).is_right
@@ -276,7 +276,7 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
     mixed.catch_up(None)
     (batch,) = mixed.accept(mixed.event("lesson", "ada"))
     events = unpack_batch(batch.packed)
-    [plan] = mixed.applier.evaluator._plans(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)
+    [plan] = mixed.applier.evaluator._requests(batch.shard, events, batch.packed, [batch.batch_id], may_ask=True)
     cold = mixed.records.apply(batch.shard, [batch.batch_id], plan, now_us=mixed.clock()).cold
     stale = mixed.reader.snapshots([("t1", "ada")], now_us=mixed.clock())
 
@@ -291,7 +291,7 @@ def test_a_load_under_way_cannot_put_the_wrong_rows_back(mixed):
 def test_a_user_whose_events_postgresql_refused_is_left_until_they_are_dealt_with(mixed):
     lessons(mixed, 2)
     sql(mixed, "DELETE FROM events WHERE event_id = (SELECT min(event_id) FROM events)")
-    mixed.writer.bury([DeadLetter("event", "refused_by_postgresql", "?", b"", ["e"], "t1", "ada")])
+    mixed.writer.store_dead_letters([DeadLetter("event", "refused_by_postgresql", "?", b"", ["e"], "t1", "ada")])
 
     report = reconcile(mixed)
 
@@ -302,11 +302,11 @@ def test_a_user_whose_events_postgresql_refused_is_left_until_they_are_dealt_wit
     assert progress(mixed) == (1, 1)
 
 
-def test_a_stamp_beyond_all_that_was_drawn_is_left_and_said_so(mixed):
+def test_a_version_beyond_all_that_was_drawn_is_left_and_said_so(mixed):
     lessons(mixed, 3)
     sql(mixed, "UPDATE user_goal_progress SET progress = 1, stamp = 9223372036854775807")
 
-    assert [left.reason for left in reconcile(mixed).left] == [NO_STAMP]
+    assert [left.reason for left in reconcile(mixed).left] == [UNKNOWN_VERSION]
     sql(mixed, "DELETE FROM user_goal_progress")
     assert reconcile(mixed).is_right
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli import app
 from models.database.rules.publisher import Document
-from models.rules.calendar import microseconds, moment
+from models.rules.calendar import microseconds, to_datetime
 from tasks.rules.publications import parse_stored
 from tests.support.mixed_rules import RULES, document, plan_of, post, use_database
 from tests.support.publication import publish
@@ -80,7 +80,7 @@ def test_another_set_of_events_has_another_digest(mixed, command):
 
 
 def test_a_stretch_of_time_replays_its_events_alone(mixed, command):
-    noon_before = moment(microseconds(NOON)) - timedelta(days=1)
+    noon_before = to_datetime(microseconds(NOON)) - timedelta(days=1)
     (expected,) = rows(mixed, f"SELECT count(*) FROM events WHERE occurred_at < '{noon_before}'")[0]
 
     before = replayed(command, "--into", "sandbox", "--to", noon_before.isoformat())

@@ -20,7 +20,7 @@ from models.errors import ServiceFailedError, StateUnavailableError
 from tests.support.servers import wait_until
 from tools.local.launcher import Product, Run
 from tools.local.programs import Program
-from tools.local.servers.selection import Question, Servers
+from tools.local.servers.selection import ReadinessCheck, Servers
 from tools.local.signals import Interrupts, StoppedError
 from tools.local.supervision import stop_leftover
 
@@ -38,14 +38,14 @@ class Recorder:
     def say(self, line: str) -> None:
         self.lines.append(line)
 
-    def doing(self, what: str) -> None:
+    def show_status(self, what: str) -> None:
         self.lines.append(f"({what})")
 
 
 class NoServers(Servers):
     """The servers of a run whose programs need none."""
 
-    question: Question | None = None
+    check: ReadinessCheck | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -54,8 +54,8 @@ class NoServers(Servers):
     def programs(self) -> list[Program]:
         return []
 
-    def questions(self) -> Iterator[Question]:
-        return iter([self.question] if self.question else [])
+    def readiness_checks(self) -> Iterator[ReadinessCheck]:
+        return iter([self.check] if self.check else [])
 
     def complete(self) -> None:
         pass
@@ -70,10 +70,10 @@ class Trial:
     def __init__(self, folder: Path, programs: list[Program], backlog: Callable[[Settings], int] = lambda _: 0) -> None:
         self.data = DataFolder(folder)
         self.data.prepare()
-        self.voice = Recorder()
+        self.output = Recorder()
         self.interrupts = Interrupts()
         servers = NoServers(Settings(questline_data_dir=folder))
-        self.run = Run(self.data, servers, Product(programs, backlog), self.voice, self.interrupts)
+        self.run = Run(self.data, servers, Product(programs, backlog), self.output, self.interrupts)
 
     def pid(self, name: str) -> int:
         return self.run._supervisor.states()[name].pid
@@ -111,10 +111,10 @@ def test_a_program_that_is_killed_is_started_again_and_said_so(trial):
     pid = one.pid("sleeper")
     watcher = _watching(one)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: any("died" in line for line in one.voice.lines), message=lambda: str(one.voice.lines))
+    wait_until(lambda: any("died" in line for line in one.output.lines), message=lambda: str(one.output.lines))
     one.interrupts.ask()
     watcher.join()
-    [said] = [line for line in one.voice.lines if "died" in line]
+    [said] = [line for line in one.output.lines if "died" in line]
     assert said == f"sleeper (pid {pid}) died: terminated by SIGKILL; started again as pid {one.pid('sleeper')}"
 
 
@@ -126,10 +126,10 @@ def test_a_program_that_ends_by_itself_is_not_said_to_have_died(trial):
     watcher = _watching(one)
     wait_until(lambda: _catches(pid, signal.SIGUSR1))
     os.kill(pid, signal.SIGUSR1)
-    wait_until(lambda: any("by itself" in line for line in one.voice.lines), message=lambda: str(one.voice.lines))
+    wait_until(lambda: any("by itself" in line for line in one.output.lines), message=lambda: str(one.output.lines))
     one.interrupts.ask()
     watcher.join()
-    assert f"sleeper (pid {pid}) ended by itself; started again as pid {one.pid('sleeper')}" in one.voice.lines
+    assert f"sleeper (pid {pid}) ended by itself; started again as pid {one.pid('sleeper')}" in one.output.lines
 
 
 def _catches(pid: int, number: int) -> bool:
@@ -172,7 +172,7 @@ def test_a_stop_takes_the_receiver_first_and_waits_for_what_was_accepted(trial):
     _start_without_asking(one)
     one.run.stop()
     assert seen == [{"receiver": False, "worker-x": True, "beat": True}] * 4
-    stopped = [line for line in one.voice.lines if line.startswith("(stopping")]
+    stopped = [line for line in one.output.lines if line.startswith("(stopping")]
     assert stopped[:2] == ["(stopping receiver)", "(stopping receiver, worker-x, beat)"]
 
 
@@ -184,7 +184,7 @@ def test_a_backlog_that_does_not_drain_is_said_and_a_second_signal_ends_the_wait
     start = time.monotonic()
     one.run.stop()
     assert time.monotonic() - start < 4
-    assert "7 accepted entries are not in PostgreSQL yet; the next run brings them there" in one.voice.lines
+    assert "7 accepted entries are not in PostgreSQL yet; the next run brings them there" in one.output.lines
 
 
 def test_redis_away_at_the_stop_does_not_hinder_it(trial):
@@ -194,7 +194,7 @@ def test_redis_away_at_the_stop_does_not_hinder_it(trial):
     one = trial([Program("receiver", SLEEPER)], backlog=backlog)
     _start_without_asking(one)
     one.run.stop()
-    assert any("stays in the journal" in line for line in one.voice.lines)
+    assert any("stays in the journal" in line for line in one.output.lines)
 
 
 def test_a_program_deaf_to_the_stop_signal_and_its_children_are_killed_in_time(trial):
@@ -224,7 +224,7 @@ def test_a_long_path_of_the_data_folder_gets_a_short_socket(trial, tmp_path):
 
 def test_a_stop_while_starting_is_heeded(trial):
     one = trial([Program("sleeper", SLEEPER)])
-    one.run._servers.question = Question("a server", lambda: "not there yet", 60)
+    one.run._servers.check = ReadinessCheck("a server", lambda: "not there yet", 60)
     one.interrupts.ask()
     with pytest.raises(StoppedError):
         one.run.start()

@@ -206,7 +206,7 @@ def test_a_trailer_that_never_ends_is_not_gathered(app):
     with serving(app) as server, server.connect() as connection:
         connection.sendall(ENDLESS_TRAILER)
         for _ in range(4):
-            server.settle()  # so that it comes in pieces, as it would over a network
+            server.wait_until_idle()  # so that it comes in pieces, as it would over a network
             connection.sendall(b"x" * (MAX_HEAD_BYTES // 3))
         refused(everything(connection), 431)
     assert app.state.sizes == [-1]
@@ -215,11 +215,11 @@ def test_a_trailer_that_never_ends_is_not_gathered(app):
 def test_a_trailer_behind_an_answered_body_ends_the_connection(app):
     with serving(app) as server, server.connect() as connection:
         connection.sendall(ENDLESS_TRAILER.replace(b"/size", b"/nowhere"))
-        server.settle()
+        server.wait_until_idle()
         for _ in range(4):
             with suppress(OSError):  # it is closed at once, with what was not read
                 connection.sendall(b"x" * (MAX_HEAD_BYTES // 3))
-            server.settle()
+            server.wait_until_idle()
         wait_until(lambda: not server.server.server_state.connections)
 
 
@@ -228,7 +228,7 @@ def test_a_body_in_small_pieces_is_no_trailer(app):
         connection.sendall(head_of("Transfer-Encoding: chunked", "Connection: close", method="POST"))
         for piece in (b"1;" + b"e" * 20_000 + b"\r\n", b"x\r\n") * 3:
             connection.sendall(piece)
-            server.settle()
+            server.wait_until_idle()
         connection.sendall(b"0\r\nLast: one\r\n\r\n")
         assert everything(connection).startswith(b"HTTP/1.1 200 ")
     assert app.state.sizes == [3]
@@ -260,7 +260,7 @@ def test_what_is_sent_behind_an_answer_is_not_counted_as_held(app):
         connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
         assert one_answer(connection).startswith(b"HTTP/1.1 404 ")
         connection.sendall(b"x" * 50_000)
-        server.settle()
+        server.wait_until_idle()
         assert server.limits.held_bytes == 0
 
 
@@ -271,7 +271,7 @@ def test_a_client_that_does_not_read_its_answers_is_left_without_an_error(app, c
             while connection.send(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n"):
                 continue
         wait_until(lambda: not server.server.server_state.connections)
-        server.settle()
+        server.wait_until_idle()
     assert not caplog.records
 
 
@@ -281,7 +281,7 @@ def test_a_client_that_reads_slowly_gets_all_of_its_answer(app):
         read = 0
         while piece := connection.recv(MUCH // 8):
             read += len(piece)
-            server.settle()
+            server.wait_until_idle()
         assert read > MUCH
 
 

@@ -50,7 +50,7 @@ def test_every_answer_of_a_server_that_finishes_is_the_last_of_its_connection(ap
     with serving(app) as server, server.connect() as used, server.connect() as fresh:
         assert b"connection: close" not in answer_on(used)
         server.finish()
-        server.settle()
+        server.wait_until_idle()
         for connection in (used, fresh, server.connect()):
             with connection:
                 answer = answer_on(connection)
@@ -64,7 +64,7 @@ def test_a_request_under_way_is_answered_after_the_listener_closed(app):
         with server.connect() as connection, server.connect() as idle:
             answer_on(idle)
             connection.sendall(b"POST /size HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
-            server.settle()
+            server.wait_until_idle()
             server.server.should_exit = True
             assert closed(idle)
             answer = answer_on(connection, b"67890")
@@ -88,7 +88,7 @@ def test_connections_that_were_made_but_not_taken_are_answered(app):
 
 def test_a_connection_that_says_nothing_does_not_hold_up_the_end(app):
     with serving(app) as server, server.connect() as silent:
-        server.settle()
+        server.wait_until_idle()
         start = time.monotonic()
         server.stop()
         assert closed(silent)

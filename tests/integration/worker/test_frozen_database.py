@@ -13,7 +13,7 @@ from api.health.history_check import HistoryCheck
 from api.progress.routes import progress_router
 from config.settings import Settings
 from ingest.accelbyte import AgsReader
-from ingest.pipeline import Intake
+from ingest.pipeline import IngestPipeline
 from models.database.connection import connect_database, database_errors
 from models.errors import DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import now_us
@@ -68,13 +68,13 @@ def parts(redis, redis_url, own):
 
 
 def client_of(parts):
-    intake = Intake(parts.committer, parts.meters, max_lateness=timedelta(days=7))
+    pipeline = IngestPipeline(parts.committer, parts.metrics, max_lateness=timedelta(days=7))
     routers = [
         progress_router(parts.progress, parts.threads),
         attributes_router(parts.attributes, parts.threads),
-        parts.dead_letters(intake),
+        parts.dead_letters(pipeline),
     ]
-    transport = httpx.ASGITransport(build_app(intake, AgsReader(None), routers), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None), routers), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://receiver")
 
 
@@ -117,12 +117,12 @@ def test_reads_that_need_it_are_refused_soon_and_others_answered(parts, own, pat
 
 def test_the_readiness_says_so_and_the_keys_hold_on(parts, own):
     with frozen(own[1]):
-        answers = parts.pulse.answers()
+        answers = parts.readiness.answers()
         assert answers["database"] == "does not answer"
         assert answers["keys"] == answers["history"] == "ok"  # so that events are taken all the same
         with pytest.raises(DatabaseUnavailableError):
             parts.keys.refresh()
-    wait_until(lambda: parts.pulse.answers()["database"] == "ok", seconds=30)
+    wait_until(lambda: parts.readiness.answers()["database"] == "ok", seconds=30)
 
 
 def test_a_wait_ends_although_no_timeout_of_the_server_can(own):

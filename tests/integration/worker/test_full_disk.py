@@ -90,12 +90,12 @@ def test_what_cannot_run_on_a_full_disk_is_started_again_until_there_is_room(tri
     monkeypatch.setattr(one.data, "is_full", lambda: full[0])
     one.run.start()
     watcher = _watching(one)
-    wait_until(lambda: any("keeps failing" in line for line in one.voice.lines), seconds=40)
+    wait_until(lambda: any("keeps failing" in line for line in one.output.lines), seconds=40)
     room.touch()
     wait_until(lambda: one.run._supervisor.states()["sickly"].is_up, seconds=40)
     one.interrupts.ask()
     watcher.join()
-    assert sum("keeps failing" in line for line in one.voice.lines) == 1
+    assert sum("keeps failing" in line for line in one.output.lines) == 1
 
 
 def test_the_clock_goes_on_where_its_schedule_cannot_be_written(tmp_path, monkeypatch):

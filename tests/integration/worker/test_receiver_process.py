@@ -23,7 +23,7 @@ from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
 from models.state.keys import shard_keys
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.batches import Appended, Batch
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS as STACK_SHARDS
@@ -38,7 +38,7 @@ PROGRAM = textwrap.dedent("""
     import asyncio
 
     from api.health.routes import health_router
-    from api.health.readiness import Pulse
+    from api.health.readiness import ReadinessProbe
     from config.settings import Settings
     from models.state.connection import connect_state
     from models.state.queue.journal import Journal, JournalBounds
@@ -62,7 +62,7 @@ PROGRAM = textwrap.dedent("""
 
     committer.commit = held
     Receiver(settings=settings, committer=committer, meters=meters,
-             routers=lambda _: [health_router(Pulse({}, {}), stopping=lambda: stopping.asked)],
+             routers=lambda _: [health_router(ReadinessProbe({}, {}), stopping=lambda: stopping.asked)],
              stopping=stopping).run()
 """)
 
@@ -215,8 +215,8 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
     with listen("127.0.0.1", 0, setting) as taken:
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
-        settings, meters = Settings(**ports), Meters(redis)
-        committer = make_committer(settings, lambda *_: Appended([]), lambda _: None, meters)
+        settings, metrics = Settings(**ports), Metrics(redis)
+        committer = make_committer(settings, lambda *_: Appended([]), lambda _: None, metrics)
         with pytest.raises(ServiceFailedError) as caught:
-            asyncio.run(Receiver(settings=settings, committer=committer, meters=meters).serve())
+            asyncio.run(Receiver(settings=settings, committer=committer, metrics=metrics).serve())
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"

@@ -218,9 +218,9 @@ def test_a_stray_batch_waits_where_its_place_takes_nothing(stack, record):
 
 def test_versions_go_on_above_those_of_all_shards(stack, record):
     stack.post(*logins(stack, "a"))
-    stack.redis.set(shard_keys(1).stamp, 9 * 10**15)
+    stack.redis.set(shard_keys(1).record_version, 9 * 10**15)
     changer(stack).resize({"SHARDS": "7"})
-    assert {int(stack.redis.get(shard_keys(shard).stamp)) for shard in range(7)} == {9 * 10**15}
+    assert {int(stack.redis.get(shard_keys(shard).record_version)) for shard in range(7)} == {9 * 10**15}
 
 
 def test_the_counts_of_the_fleet_stay(stack, record):

@@ -13,7 +13,7 @@ from models.errors import ConfigurationError, InvalidChallengesError, Unauthenti
 from models.failpoints import now_us
 from models.rules.challenge_file.parser import parse_challenges
 from models.state.connection import connect_state
-from models.state.keys import METERS
+from models.state.keys import METRICS
 from models.state.progress.records import Records
 from models.state.queue.batches import Batch
 from tasks.apply.applier import EVENT_ATTEMPTS
@@ -98,7 +98,7 @@ def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settin
         )
     finally:
         runtime.watcher.stop()
-        runtime.meters.stop()
+        runtime.metrics.stop()
 
 
 @pytest.mark.parametrize("days", [-20, 20])
@@ -120,7 +120,7 @@ def test_a_worker_whose_own_clock_is_weeks_off_counts_like_the_others(stack, set
     finally:
         for runtime in (healthy, wrong):
             runtime.watcher.stop()
-            runtime.meters.stop()
+            runtime.metrics.stop()
 
 
 def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, settings, tmp_path):
@@ -144,7 +144,7 @@ def test_a_runtime_goes_over_to_a_new_publication_without_a_restart(stack, setti
         assert [tuple(row) for row in versions] == [("after", 2), ("before", 1)]
     finally:
         runtime.watcher.stop()
-        runtime.meters.stop()
+        runtime.metrics.stop()
 
 
 def _changed(settings, goal_id):
@@ -173,17 +173,17 @@ def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, 
         batches = [stack.accept(stack.event("login", event_id=name))[0] for name in ("e1", "e2")]
         for batch in batches * (EVENT_ATTEMPTS + 1):  # as the sweep would bring them back
             runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
-        runtime.meters.push()
+        runtime.metrics.push()
         assert (stack.count("dead_letters"), stack.progress()) == (0, {})
         assert [known.tries for known in stack.tries.of(batches[0].shard, [one.batch_id for one in batches])] == [0, 0]
-        assert float(stack.redis.hget(METERS, "questline_batches_postponed_total{RulesUnreadableError}")) > 0
+        assert float(stack.redis.hget(METRICS, "questline_batches_postponed_total{RulesUnreadableError}")) > 0
         publish(stack.engine, Document(own.content + b" ", own.rulebook, "own"), now_us=long_ago + 2 * DAY_US)
         for batch in batches:
             runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
         assert ("daily-login", "2026-11-21") in stack.progress()
     finally:
         runtime.watcher.stop()
-        runtime.meters.stop()
+        runtime.metrics.stop()
 
 
 def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack, settings):
@@ -196,7 +196,9 @@ def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack
 def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
     parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
     parts.keys.refresh()
-    assert {name for name, said in parts.pulse.answers().items() if said != "ok"} == {"path"}  # no probe was sent yet
+    assert {name for name, said in parts.readiness.answers().items() if said != "ok"} == {
+        "path"
+    }  # no probe was sent yet
     stack.post(stack.event("login"))
     parts.watcher.refresh()
     answer = parts.progress.from_redis("t1", "u1", reveal=False)
@@ -211,8 +213,8 @@ def test_a_receiver_whose_writing_thread_ended_is_not_ready(stack, settings, mon
     monkeypatch.setattr(parts.committer, "_next_group", lambda: 1 / 0)
     parts.committer.start()
     parts.committer._thread.join(5)
-    assert not parts.pulse.is_ready()
-    assert parts.pulse.answers()["commit"] == "the thread that writes events has ended: start the receiver again"
+    assert not parts.readiness.is_ready()
+    assert parts.readiness.answers()["commit"] == "the thread that writes events has ended: start the receiver again"
 
 
 def test_callers_who_hold_every_connection_delay_neither_the_keys_nor_the_readiness(stack, settings):
@@ -221,12 +223,12 @@ def test_callers_who_hold_every_connection_delay_neither_the_keys_nor_the_readin
     held = [pool.connect() for _ in range(8)]
     made, _ = create_key(stack.engine, Rights("t1", "read"))
     parts.keys.refresh()
-    assert parts.keys.ring().check(made.text, 0)
+    assert parts.keys.key_store().check(made.text, 0)
     revoke_key(stack.engine, made.key_id)
     parts.keys.refresh()
     with pytest.raises(UnauthenticatedError):
-        parts.keys.ring().check(made.text, now_us())
-    assert parts.pulse.answers()["database"] == "ok"
+        parts.keys.key_store().check(made.text, now_us())
+    assert parts.readiness.answers()["database"] == "ok"
     for connection in held:
         connection.close()
 

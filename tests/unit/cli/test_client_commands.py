@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from cli import app
 from cli.client.messages import LOGIN_METHOD, STATISTIC_METHOD
 from cli.client.ports import free_port
-from cli.dead_letters.redrive import redrive_letters
+from cli.dead_letters.redrive import redrive_dead_letters
 from config.settings import Settings
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.protos.statistic_pb2 import StatItemUpdated
-from models.database.dead_letters.filter import LetterFilter
+from models.database.dead_letters.filter import DeadLetterFilter
 from models.errors import ConfigurationError, PermanentError, ReceiverUnavailableError
 from tests.support.servers import wait_until
 
@@ -154,7 +154,7 @@ def test_every_command_shows_the_key_of_the_environment_and_none_without(receive
 def test_redriving_shows_the_key_too(receiver):
     receiver.answer = (200, {"redriven": 1, "refused": [], "skipped": 0, "left": 0, "next": None})
 
-    redrive_letters(Settings(api_key="ql_1_x"), LetterFilter(), None, dry_run=True, on_done=lambda *_: None)
+    redrive_dead_letters(Settings(api_key="ql_1_x"), DeadLetterFilter(), None, dry_run=True, on_done=lambda *_: None)
 
     assert receiver.shown == ["Bearer ql_1_x"]
 

@@ -57,7 +57,7 @@ def test_rules_become_json_on_one_line_where_they_fit():
 @given(st.lists(RULES, min_size=1, max_size=3), st.sampled_from([None, 2]))
 @settings(max_examples=50, deadline=None)
 def test_there_and_back_changes_no_rule(rules, indent):
-    goals = [{"id": str(place), "rule": json_of(rule)} for place, rule in enumerate(rules)]
+    goals = [{"id": str(index), "rule": json_of(rule)} for index, rule in enumerate(rules)]
     text = json.dumps({"challenges": [{"id": "c", "goals": goals}]}, indent=indent)
 
     expressions = rewrite_rules(text, "f.json", "expression")

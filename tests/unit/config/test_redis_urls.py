@@ -27,7 +27,7 @@ def test_a_url_of_sentinels_is_read_in_its_parts():
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "text"),
     [
         ("sentinel://:secret@h:1", "names no service"),
         ("sentinel://:secret@h:1/", "names no service"),
@@ -40,8 +40,8 @@ def test_a_url_of_sentinels_is_read_in_its_parts():
         ("redis+cluster://:secret@a:1/0", "no URL of a Redis"),
     ],
 )
-def test_what_names_no_redis_is_refused_without_its_password(url, says):
-    with pytest.raises(ValueError, match=says) as caught:
+def test_what_names_no_redis_is_refused_without_its_password(url, text):
+    with pytest.raises(ValueError, match=text) as caught:
         check_redis_url(url)
     assert "secret" not in str(caught.value)
 

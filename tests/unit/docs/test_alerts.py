@@ -1,4 +1,4 @@
-"""The alert rules that are shipped, held to the metrics there are and to the paper."""
+"""The alert rules that are shipped, held to the metrics there are and to the page."""
 
 import re
 from datetime import timedelta
@@ -127,7 +127,7 @@ def test_alerts_fire_for_what_is_away(redis):
     assert firing(connect_state("redis://127.0.0.1:1/0"), none_queued) == {"QuestlineStateAway"}
 
 
-def test_the_paper_has_the_same_alerts():
+def test_the_page_has_the_same_alerts():
     shipped = [
         (rule["alert"], rule["labels"]["severity"], f"`{' '.join(rule['expr'].split())}` for {rule['for']}")
         for rule in RULES

@@ -15,7 +15,7 @@ from models.declarations.metrics import DECLARED
 from models.state import keys
 
 ROOT = Path(__file__).parents[3]
-PAPERS = [
+DOCS = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -26,13 +26,13 @@ PAPERS = [
 PROMISES = [f"P{number}" for number in range(1, 17)]
 
 
-def text_of(paper: str) -> str:
-    return (ROOT / paper).read_text()
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
 
 
-def table(paper: str, heading: str) -> list[list[str]]:
+def table(page: str, heading: str) -> list[list[str]]:
     """The cells of the first table below a heading of this name, without its two head lines."""
-    section = re.split(rf"(?m)^#+ {re.escape(heading)}.*$", text_of(paper))[1]
+    section = re.split(rf"(?m)^#+ {re.escape(heading)}.*$", text_of(page))[1]
     lines = re.search(r"(?m)(?:^\|.*\n)+", section)
     assert lines is not None, f"no table below {heading!r}"
     rows = [line.strip("|").split(" | ") for line in lines[0].splitlines()[2:]]
@@ -43,9 +43,9 @@ def code(cell: str) -> str:
     return cell.strip("`")
 
 
-def section(paper: str, title: str) -> str:
+def section(page: str, title: str) -> str:
     """The text below a heading that begins with these words, up to the next heading."""
-    found = re.search(rf"(?ms)^#+ {re.escape(title)}\b.*?$(.*?)(?=^#|\Z)", text_of(paper))
+    found = re.search(rf"(?ms)^#+ {re.escape(title)}\b.*?$(.*?)(?=^#|\Z)", text_of(page))
     assert found is not None, title
     return found[1]
 
@@ -55,20 +55,20 @@ def test_the_commands_table_is_the_command_line():
     assert rows == {name: verb.purpose for name, verb in VERBS.items()}
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_command_a_paper_shows_is_a_verb(paper):
-    shown = re.findall(r"(?:`|bin/)questline ([a-z][a-z-]*)", text_of(paper))
+@pytest.mark.parametrize("page", DOCS)
+def test_every_command_a_page_shows_is_a_verb(page):
+    shown = re.findall(r"(?:`|bin/)questline ([a-z][a-z-]*)", text_of(page))
     assert set(shown) <= set(VERBS)
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_metric_a_paper_names_exists(paper):
+@pytest.mark.parametrize("page", DOCS)
+def test_every_metric_a_page_names_exists(page):
     known = {metric.name for metric in DECLARED}
-    named = re.findall(r"\b(?:questline_[a-z_]+|challenge_event_handler_[a-z_]+)\b", text_of(paper))
+    named = re.findall(r"\b(?:questline_[a-z_]+|challenge_event_handler_[a-z_]+)\b", text_of(page))
     assert set(named) - known == set()
 
 
-def test_the_reasons_of_dead_letters_are_in_their_paper():
+def test_the_reasons_of_dead_letters_are_in_their_page():
     assert set(re.findall(r"(?m)^\| `(\w+)` \| `", section("docs/reference/dead-letters.md", "Reasons"))) == set(Reason)
 
 
@@ -76,8 +76,8 @@ def test_every_redis_key_is_in_the_table():
     known = " ".join(re.findall(r"(?m)^\| (`.*?) \|", text_of("docs/reference/redis-keys.md"))).replace(
         "{sNN}", "{s07}"
     )
-    made = {*keys.shard_keys(7), keys.METERS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
-    made |= {keys.WORKERS, keys.lease_key(7), keys.TICKS, keys.PROBE, keys.POISON}
+    made = {*keys.shard_keys(7), keys.METRICS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
+    made |= {keys.WORKERS, keys.lease_key(7), keys.HEARTBEATS, keys.PROBE, keys.POISON}
     assert {key for key in made if f"`{key}`" not in known} == set()
     assert f"`{keys.API_KEYS}`" in known
     assert "`ql:{s07}:u:<tenant>:<user>`" in known
@@ -105,10 +105,10 @@ def test_every_dependency_has_its_reason(heading, extras):
     assert names == set(re.sub(r"\(.*?\)", "", explained).replace(" ", "").split(","))
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_link_leads_somewhere(paper):
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(paper)) if not link.startswith("https://")]
-    assert [link for link in links if not _leads_somewhere(ROOT / paper, link)] == []
+@pytest.mark.parametrize("page", DOCS)
+def test_every_link_leads_somewhere(page):
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text_of(page)) if not link.startswith("https://")]
+    assert [link for link in links if not _leads_somewhere(ROOT / page, link)] == []
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:
@@ -120,10 +120,10 @@ def _leads_somewhere(page: Path, link: str) -> bool:
     return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_path_a_paper_names_exists(paper):
+@pytest.mark.parametrize("page", DOCS)
+def test_every_path_a_page_names_exists(page):
     rooms = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
-    named = re.findall(rf"`((?:{rooms})/[^`\s]*|\.ci/run|[\w.-]+\.(?:toml|txt|md|yml))`", text_of(paper))
+    named = re.findall(rf"`((?:{rooms})/[^`\s]*|\.ci/run|[\w.-]+\.(?:toml|txt|md|yml))`", text_of(page))
     patterns = {"migrations/versions/NNNN_what_it_does.py"}
     assert [path for path in named if path not in patterns and not (ROOT / path).exists()] == []
 
@@ -144,16 +144,16 @@ def test_the_compose_files_example_says_nothing_the_settings_table_does_not():
     assert set(re.findall(r"(?m)^([A-Z_]+)=", text_of(".env.example"))) <= known
 
 
-@pytest.mark.parametrize("paper", [paper for paper in PAPERS if paper.startswith("docs/")])
-def test_prose_has_lines_of_normal_width(paper):
+@pytest.mark.parametrize("page", [page for page in DOCS if page.startswith("docs/")])
+def test_prose_has_lines_of_normal_width(page):
     """Tables, code and links cannot be wrapped."""
-    prose = re.sub(r"(?ms)^ *```.*?^ *```$|^\|.*?$|^<!--.*?$|^#.*?$", "", text_of(paper))
+    prose = re.sub(r"(?ms)^ *```.*?^ *```$|^\|.*?$|^<!--.*?$|^#.*?$", "", text_of(page))
     assert [line for line in prose.splitlines() if len(line) > 100 and " " in line.strip()[:100]] == []
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_no_paper_leaves_work_undone(paper):
-    assert re.findall(r"TODO|FIXME|TBD|coming soon", text_of(paper)) == []
+@pytest.mark.parametrize("page", DOCS)
+def test_no_page_leaves_work_undone(page):
+    assert re.findall(r"TODO|FIXME|TBD|coming soon", text_of(page)) == []
 
 
 def test_the_licence_is_the_one_the_project_names():

@@ -21,7 +21,7 @@ from models.rules.challenge_file.parser import parse_challenges
 from models.rules.challenge_file.rule_json import rule_of_json
 from models.rules.challenge_file.rule_text import expression_of, json_of
 from models.rules.goals import Policy
-from models.rules.graph import compile_network
+from models.rules.graph import compile_graph
 from models.rules.rule import Comparison, Operator
 from models.wire import Limit
 
@@ -52,7 +52,7 @@ def named(cell: str) -> list[str]:
     return re.findall(r"`(\w+)`", cell)
 
 
-def test_the_file_in_the_paper_is_a_challenges_file():
+def test_the_file_in_the_page_is_a_challenges_file():
     (file,) = [block for block in blocks("json") if block.startswith("{")]
     assert len(parse_challenges(file, "rules.md").goals) == 5
 
@@ -70,7 +70,7 @@ def test_the_rules_in_json_are_those_in_the_expressions_beside_them():
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
-def test_every_expression_of_the_paper_is_a_rule_in_a_goal(text):
+def test_every_expression_of_the_page_is_a_rule_in_a_goal(text):
     rule = parse_expression(text)
     others = [{"id": name, "rule": "count(e) >= 1"} for name in ("goal-a", "goal-b", "goal-c")]
     goals = [{"id": "text", "rule": text}, {"id": "json", "rule": json_of(rule)}, *others]
@@ -113,7 +113,7 @@ def test_completed_at_is_called_exact_where_the_engines_hold_it_so():
 def _is_exact(rule: Any) -> bool:
     goals = [{"id": "g", "rule": json_of(rule)}]
     rulebook = parse_challenges(json.dumps({"challenges": [{"id": "c", "goals": goals}]}), "f")
-    return compile_network(rulebook).by_id["g"].is_exact
+    return compile_graph(rulebook).by_id["g"].is_exact
 
 
 def test_the_limits_are_those_of_the_code():

@@ -22,7 +22,7 @@ from models.errors import (
     StateUnavailableError,
 )
 from models.events import Event, unpack_batch
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.queue.batches import Appended, Batch
 
 pytestmark = pytest.mark.anyio
@@ -87,19 +87,19 @@ def outlets():
 
 
 @pytest.fixture
-def meters():
-    return Meters(Redis())
+def metrics():
+    return Metrics(Redis())
 
 
 @pytest.fixture
-def make(outlets, meters):
+def make(outlets, metrics):
     made = []
 
     def _make(linger=timedelta(milliseconds=20), max_events=250, **limits):
         committer = GroupCommitter(
             outlets.append,
             outlets.publish,
-            meters,
+            metrics,
             CommitLimits(SHARDS, linger, max_events, **limits),
             clock=lambda: NOW,
         )
@@ -163,7 +163,7 @@ async def test_callers_do_not_wait_for_the_publish(make, outlets):
     outlets.publish_gate.set()
 
 
-async def test_a_failed_publish_is_counted_and_no_failure_of_the_callers(make, outlets, meters):
+async def test_a_failed_publish_is_counted_and_no_failure_of_the_callers(make, outlets, metrics):
     committer = make()
     outlets.publish_error = BrokerUnavailableError("the broker is away")
     await committer.commit([event(1)])
@@ -171,7 +171,7 @@ async def test_a_failed_publish_is_counted_and_no_failure_of_the_callers(make, o
     await committer.commit([event(2)])
     await asyncio.to_thread(committer.close)
     assert outlets.steps() == ["append", "publish"] * 2
-    assert meters._pending["questline_publish_failures_total"] == 2
+    assert metrics._pending["questline_publish_failures_total"] == 2
 
 
 async def test_a_failed_write_reaches_every_caller_of_the_group_and_nothing_is_published(make, outlets):
@@ -206,7 +206,7 @@ async def test_an_unforeseen_error_asks_for_another_try_and_the_thread_lives_on(
 
 @pytest.mark.parametrize("broken", ["observe", "count"])
 async def test_meters_that_break_end_neither_the_thread_nor_the_wait_of_callers(
-    make, outlets, meters, monkeypatch, broken
+    make, outlets, metrics, monkeypatch, broken
 ):
     def breaks(*_args: Any, **_more: Any) -> None:
         raise ZeroDivisionError("a bug")
@@ -214,7 +214,7 @@ async def test_meters_that_break_end_neither_the_thread_nor_the_wait_of_callers(
     committer = make()
     outlets.publish_error = BrokerUnavailableError("the broker is away")
     with monkeypatch.context() as patched:
-        patched.setattr(meters, broken, breaks)
+        patched.setattr(metrics, broken, breaks)
         async with asyncio.timeout(5):
             await asyncio.gather(committer.commit([event(1)]), return_exceptions=True)
     outlets.publish_error = None
@@ -296,10 +296,10 @@ async def test_closing_writes_what_is_held_without_lingering(make, outlets):
 async def test_a_caller_that_goes_away_harms_nobody(make, outlets):
     committer = make(linger=timedelta(milliseconds=50))
     leaving = asyncio.create_task(committer.commit([event(1)]))
-    staying = asyncio.create_task(committer.commit([event(2)]))
+    grandfathered_versions = asyncio.create_task(committer.commit([event(2)]))
     await asyncio.sleep(0)
     leaving.cancel()
-    await staying
+    await grandfathered_versions
     assert len(outlets.events()) == 2
 
 
@@ -308,9 +308,9 @@ async def test_no_events_are_no_work(make, outlets):
     assert outlets.calls == []
 
 
-async def test_every_write_is_timed(make, meters):
+async def test_every_write_is_timed(make, metrics):
     await make().commit([event(1)])
-    assert meters._pending["questline_commit_seconds|count"] == 1
+    assert metrics._pending["questline_commit_seconds|count"] == 1
 
 
 async def test_a_full_shard_fails_only_the_callers_with_events_of_it(make, outlets):

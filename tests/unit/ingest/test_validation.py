@@ -32,7 +32,7 @@ def faults_of(item: Any) -> list[Fault]:
     return found
 
 
-def moment(**ahead: int) -> str:
+def to_datetime(**ahead: int) -> str:
     return (datetime(2025, 11, 10, 10, 30, tzinfo=UTC) + timedelta(**ahead)).isoformat()
 
 
@@ -102,7 +102,7 @@ def test_iso_8601_with_an_offset_is_read(text):
 
 @pytest.mark.parametrize("ahead", [{"minutes": 5}, {"days": -7}, {"seconds": 0}])
 def test_the_ends_of_the_window_belong_to_it(ahead):
-    assert isinstance(read_event({**GOOD, "occurred_at": moment(**ahead)}, WINDOW), Event)
+    assert isinstance(read_event({**GOOD, "occurred_at": to_datetime(**ahead)}, WINDOW), Event)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_the_ends_of_the_window_belong_to_it(ahead):
         ({"occurred_at": "yesterday"}, "invalid_time", "occurred_at"),
         ({"occurred_at": "9999-12-31T23:59:59-23:59"}, "in_future", "occurred_at"),
         ({"occurred_at": "0001-01-01T00:00:00+23:59"}, "too_old", "occurred_at"),
-        ({"occurred_at": moment(minutes=5, microseconds=1)}, "in_future", "occurred_at"),
-        ({"occurred_at": moment(days=-7, microseconds=-1)}, "too_old", "occurred_at"),
+        ({"occurred_at": to_datetime(minutes=5, microseconds=1)}, "in_future", "occurred_at"),
+        ({"occurred_at": to_datetime(days=-7, microseconds=-1)}, "too_old", "occurred_at"),
         ({"timezone": 1}, "wrong_type", "timezone"),
         ({"timezone": ""}, "unknown_timezone", "timezone"),
         ({"timezone": "Mars/Olympus"}, "unknown_timezone", "timezone"),

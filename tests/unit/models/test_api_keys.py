@@ -11,7 +11,7 @@ from config.settings import Settings
 from ingest.http import claim
 from models import api_keys
 from models.access import ALL_TENANTS, ANYBODY, Caller
-from models.api_keys import ApiKey, KeyRing, draw_key, hash_secret
+from models.api_keys import ApiKey, KeyStore, draw_key, hash_secret
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
 from web.authentication.authenticator import RateLimits, require_keys
 from web.authentication.middleware import shown_in_metadata
@@ -19,15 +19,15 @@ from web.authentication.middleware import shown_in_metadata
 NOW = 1_762_770_600_000_000
 
 
-def ring_of(**changes):
+def key_store_of(**changes):
     made = draw_key()
     key = ApiKey(made.key_id, "t1", "ingest", made.secret_hash)._replace(**changes)
-    return KeyRing([key]), made.text
+    return KeyStore([key]), made.text
 
 
-def refusal(ring, shown, now=NOW):
+def refusal(key_store, shown, now=NOW):
     with pytest.raises(UnauthenticatedError) as caught:
-        ring.check(shown, now)
+        key_store.check(shown, now)
     return str(caught.value)
 
 
@@ -41,10 +41,20 @@ def test_a_key_holds_its_id_and_256_random_bits_of_which_only_the_hash_is_kept()
 
 
 def test_the_right_key_is_taken_and_no_other():
-    ring, shown = ring_of()
-    assert ring.check(shown, NOW).caller == Caller(ring.keys[0].key_id, "t1", "ingest")
-    for wrong in ("", "x", "ql", "ql_", f"ql_{ring.keys[0].key_id}", shown[:-1], shown + "x", shown.upper(), "é" * 300):
-        assert refusal(ring, wrong) == "the API key is not valid"
+    key_store, shown = key_store_of()
+    assert key_store.check(shown, NOW).caller == Caller(key_store.keys[0].key_id, "t1", "ingest")
+    for wrong in (
+        "",
+        "x",
+        "ql",
+        "ql_",
+        f"ql_{key_store.keys[0].key_id}",
+        shown[:-1],
+        shown + "x",
+        shown.upper(),
+        "é" * 300,
+    ):
+        assert refusal(key_store, wrong) == "the API key is not valid"
 
 
 def test_an_unknown_id_takes_the_same_steps_as_a_wrong_secret(monkeypatch):
@@ -55,29 +65,29 @@ def test_an_unknown_id_takes_the_same_steps_as_a_wrong_secret(monkeypatch):
         return one == other
 
     monkeypatch.setattr(api_keys, "compare_digest", compare)
-    ring, shown = ring_of()
-    ring.check(shown, NOW)
-    refusal(ring, f"{shown[:-1]}?")
-    refusal(ring, "ql_0123456789ab_secret")
-    refusal(ring, "no key at all")
+    key_store, shown = key_store_of()
+    key_store.check(shown, NOW)
+    refusal(key_store, f"{shown[:-1]}?")
+    refusal(key_store, "ql_0123456789ab_secret")
+    refusal(key_store, "no key at all")
     assert compared == [(32, 32)] * 4
 
 
 def test_a_key_ends_at_its_expiry_and_as_soon_as_it_is_revoked():
-    ring, shown = ring_of(expires_at=NOW)
-    assert ring.check(shown, NOW - 1)
-    assert "has expired" in refusal(ring, shown)
-    ring, shown = ring_of(revoked_at=NOW)
-    assert "is revoked" in refusal(ring, shown, NOW - 1)  # at once, also where the receiver's clock is behind
+    key_store, shown = key_store_of(expires_at=NOW)
+    assert key_store.check(shown, NOW - 1)
+    assert "has expired" in refusal(key_store, shown)
+    key_store, shown = key_store_of(revoked_at=NOW)
+    assert "is revoked" in refusal(key_store, shown, NOW - 1)  # at once, also where the receiver's clock is behind
     # Nobody without the secret learns that the key existed.
-    assert refusal(ring, f"{shown[:-1]}?") == "the API key is not valid"
+    assert refusal(key_store, f"{shown[:-1]}?") == "the API key is not valid"
 
 
 def test_a_ring_survives_packing_and_an_empty_one_is_empty():
-    ring, _ = ring_of(rate_limit=5, expires_at=NOW)
-    assert KeyRing.unpack(ring.pack()).keys == ring.keys
-    assert KeyRing.unpack(KeyRing().pack()).is_empty
-    assert not ring.is_empty
+    key_store, _ = key_store_of(rate_limit=5, expires_at=NOW)
+    assert KeyStore.unpack(key_store.pack()).keys == key_store.keys
+    assert KeyStore.unpack(KeyStore().pack()).is_empty
+    assert not key_store.is_empty
 
 
 @pytest.mark.parametrize(
@@ -129,12 +139,12 @@ def test_the_key_of_a_call_is_found_in_either_header():
 def test_only_loopback_may_be_listened_at_without_keys(host, loopback):
     assert is_loopback(host) == loopback
     settings = Settings(http_host=host)
-    require_keys(settings, ring_of()[0])
+    require_keys(settings, key_store_of()[0])
     if loopback:
-        require_keys(settings, KeyRing())
+        require_keys(settings, KeyStore())
         return
     with pytest.raises(ConfigurationError) as caught:
-        require_keys(settings, KeyRing())
+        require_keys(settings, KeyStore())
     assert "questline keys create" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -24,14 +24,14 @@ def assembled(monkeypatch):
 
 
 def test_a_name_is_replaced_by_what_python_knows(assembled):
-    stamp = wire.Row._fields.index("stamp") + 1
-    text = "return { row[Row.stamp], Node.SIZE, Limit.CHUNK, Mode.GRANDFATHERED, Text.MARK, VersionState.STATE }"
-    known = f"return {{ row[{stamp}], {len(wire.Node._fields)}, 1000, 2, '\\031', 3 }}"
+    period = wire.Row._fields.index("period") + 1
+    text = "return { row[Row.period], Node.SIZE, Limit.CHUNK, Mode.GRANDFATHERED, Text.MARK, VersionState.STATE }"
+    known = f"return {{ row[{period}], {len(wire.Node._fields)}, 1000, 2, '\\031', 3 }}"
     assert assembled(text) == known
 
 
 def test_comments_texts_and_other_names_stay(assembled):
-    text = "--[[ Row.stamp ]] local x = 'Row.stamp' -- Row.stamp\nreturn x.Row.stamp, MyRow.stamp, Row[1]"
+    text = "--[[ Row.period ]] local x = 'Row.period' -- Row.period\nreturn x.Row.period, MyRow.period, Row[1]"
     assert assembled(text) == text
 
 
@@ -41,8 +41,8 @@ def test_comments_texts_and_other_names_stay(assembled):
         ("Cold{ user = 1, token = t }", "{ 1, t }"),
         ("Cold{ token = f(a, b), user = { 1, 2 } }", "{ { 1, 2 }, f(a, b) }"),
         ("Cold{\n  user = x[1],\n  token = 'a, }',\n}", "{ x[1], 'a, }' }"),
-        ("Cold{ user = Cold{ user = 1, token = 2 }, token = Row.stamp }", "{ { 1, 2 }, 6 }"),
-        ("VersionState{ OPERATOR = 4, STATE = 3, VERSION = 1, IS_OWN = 2 }", "{ 1, 2, 3, 4 }"),
+        ("Cold{ user = Cold{ user = 1, token = 2 }, token = Row.period }", "{ { 1, 2 }, 2 }"),
+        ("VersionState{ OPERATOR = 4, STATE = 3, VERSION = 1, IS_CURRENT = 2 }", "{ 1, 2, 3, 4 }"),
     ],
 )
 def test_a_record_is_a_list_in_the_order_of_its_fields(assembled, written, made):

@@ -7,7 +7,7 @@ import pytest
 from api.dead_letters.contents import contents_of
 from models.database.flush.refused_rows import ROW_KINDS, read_refused
 from models.database.flush.tables import TABLES
-from models.errors import MalformedLetterError
+from models.errors import MalformedDeadLetterError
 from models.events import Event
 from tests.support.dead_letters import refused_rows
 
@@ -20,15 +20,15 @@ EVENT = Event(
 @pytest.mark.parametrize("kind", sorted(ROW_KINDS))
 def test_a_row_survives_its_dead_letter(kind, number):
     table, item = TABLES[kind], refused_rows(EVENT, number)[kind]
-    letter = table.dead_letter(item, "no")
-    assert letter.kind == kind
-    assert table.columns([read_refused(kind, letter.raw)]) == table.columns([item])
+    dead_letter = table.dead_letter(item, "no")
+    assert dead_letter.kind == kind
+    assert table.columns([read_refused(kind, dead_letter.raw)]) == table.columns([item])
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x05", b"\x93\x01\x02\x03", b"\x91\xa1x"])
 @pytest.mark.parametrize("kind", sorted(ROW_KINDS))
 def test_bytes_that_are_no_row_are_said_to_be_none(kind, raw):
-    with pytest.raises(MalformedLetterError):
+    with pytest.raises(MalformedDeadLetterError):
         read_refused(kind, raw)
     assert contents_of(kind, raw) is None
 

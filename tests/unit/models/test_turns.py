@@ -17,14 +17,14 @@ def anyio_backend():
 class Work:
     """Pieces of work by owner, each of which ends when it is told to."""
 
-    def __init__(self, places: int) -> None:
-        self.turns = Turns(places)
+    def __init__(self, indexes: int) -> None:
+        self.turns = Turns(indexes)
         self.begun: list[str] = []
         self.ending: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def begin(self, *names: str) -> None:
-        """Start pieces of work, named by owner and a letter."""
+        """Start pieces of work, named by owner and a dead letter."""
         for name in names:
             self.ending[name] = asyncio.Event()
             self.tasks[name] = asyncio.create_task(self._do(name))

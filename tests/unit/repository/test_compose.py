@@ -69,10 +69,10 @@ def test_every_command_is_a_verb_with_options_it_knows(name):
 
 
 def test_the_key_that_the_first_start_needs_is_made_by_a_command_that_exists():
-    """The containers let others in, so the paper that starts them makes a key first."""
+    """The containers let others in, so the page that starts them makes a key first."""
     assert not is_loopback(OURS["receiver"]["environment"]["HTTP_HOST"])
-    for paper in ("docker-compose.yml", "docs/how-to/run-in-containers.md"):
-        lines = re.findall(r"docker compose run --rm migrate(?: (\w+) (\w+) ([^#\n]*))?", (ROOT / paper).read_text())
+    for page in ("docker-compose.yml", "docs/how-to/run-in-containers.md"):
+        lines = re.findall(r"docker compose run --rm migrate(?: (\w+) (\w+) ([^#\n]*))?", (ROOT / page).read_text())
         assert lines[0] == ("", "", "")  # the tables come before the key
         verb, command, options = lines[1]
         assert (verb, command) == ("keys", "create")

@@ -215,15 +215,15 @@ def test_grpc_messages_say_what_the_event_says(rulebook):
         if request.path == LOGIN_METHOD:
             login = UserLoggedIn.FromString(request.body)
             assert (login.id, login.user_id, login.namespace) == (event.event_id, event.user_id, "load-test")
-            moment = login.timestamp
+            to_datetime = login.timestamp
         else:
             assert request.path == STATISTIC_METHOD
             stat = StatItemUpdated.FromString(request.body)
             assert (stat.id, stat.user_id, stat.namespace) == (event.event_id, event.user_id, "load-test")
             assert f"statistic:{stat.payload.stat_code}" == event.event_type
             assert (stat.payload.latest_value, stat.payload.inc) == (event.value, event.increment)
-            moment = stat.timestamp
-        assert microseconds(datetime.fromisoformat(moment)) == event.occurred_at
+            to_datetime = stat.timestamp
+        assert microseconds(datetime.fromisoformat(to_datetime)) == event.occurred_at
 
 
 def test_other_events_have_no_grpc_message():

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from api.health.readiness import Pulse
+from api.health.readiness import ReadinessProbe
 from api.health.routes import health_router
 from config.settings import Settings
 from models.errors import ConfigurationError
@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_said_in_one_line(files, cert, key, names):
 def test_the_health_check_of_the_containers_speaks_tls_where_the_receiver_does(files):
     certificate = certificate_of(Settings(tls_cert=files / "ours.pem", tls_key=files / "ours.key"))
     assert certificate is not None
-    app = make_application([health_router(Pulse({}, {}))])
+    app = make_application([health_router(ReadinessProbe({}, {}))])
     with serving(app, tls=certificate.context()) as server:
         told = {"PYTHONPATH": str(ROOT), "HTTP_PORT": str(server.address[1])}
         for cert, code in ((str(files / "ours.pem"), 0), ("", 1)):  # an empty value speaks plain text

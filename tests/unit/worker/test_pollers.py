@@ -1,7 +1,7 @@
-"""The look-out goes on, whatever a look ends with."""
+"""The poller goes on, whatever a look ends with."""
 
 from models.errors import DatabaseUnavailableError
-from models.pollers import Lookout
+from models.pollers import Poller
 from tests.support.servers import wait_until
 
 
@@ -13,15 +13,15 @@ def test_a_look_that_fails_or_breaks_is_told_and_the_next_one_made():
     broke: list[Exception] = []
     looks: list[int] = []
 
-    def look():
+    def call():
         looks.append(1)
         if (error := next(ends, None)) is not None:
             raise error
 
-    lookout = Lookout("looking", look, 0.001, failed=failed.append, broke=broke.append)
-    lookout.start()
+    poller = Poller("looking", call, 0.001, failed=failed.append, broke=broke.append)
+    poller.start()
     wait_until(lambda: len(looks) > 4)
-    lookout.stop()
+    poller.stop()
     after = len(looks)
     assert [str(error) for error in failed] == ["away"]
     assert [str(error) for error in broke] == ["same", "'other'"]

@@ -47,7 +47,7 @@ def audit(
             on_total=lambda total: progress.update(bar, total=total),
             on_events=lambda events: progress.advance(bar, events),
         )
-        report = auditor.run(scope, settle=patience)
+        report = auditor.run(scope, grace=patience)
     typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))
     if not report.is_right:
         raise typer.Exit(1)

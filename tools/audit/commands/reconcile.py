@@ -19,7 +19,7 @@ from models.installation.joining import shared_to_write
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.event_log import ShardLog
-from models.state.metrics import Meters
+from models.state.metrics import Metrics
 from models.state.progress.repairs import RecordRepairs
 from tasks.audit.audit import Auditor
 from tasks.audit.published_rules import late_by, published_rules
@@ -61,8 +61,8 @@ def reconcile(
 
 def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: ExitStack) -> Reconciler:
     redis = stack.enter_context(closing(connect_state(settings.state)))
-    meters = Meters(redis)
-    stack.callback(meters.push)
+    metrics = Metrics(redis)
+    stack.callback(metrics.push)
     replaying = progress.add_task("events replayed", total=None)
     repairing = progress.add_task("users looked at", total=0)
     auditor = Auditor(
@@ -77,7 +77,7 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     return Reconciler(
         Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, StateClock(redis)),
-        make_flusher(settings, redis, writer, make_history_watch(settings, redis, engine, meters), meters),
+        make_flusher(settings, redis, writer, make_history_watch(settings, redis, engine, metrics), metrics),
         settings.shards,
         on_users=lambda total: progress.update(repairing, total=total),
         on_user=lambda users: progress.advance(repairing, users),

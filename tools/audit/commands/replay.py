@@ -12,7 +12,7 @@ from cli.client.running import running_settings
 from cli.database.event_log import log_database
 from cli.database.rules import read_document
 from cli.output.progress_bars import progress_bars
-from cli.output.times import read_moment
+from cli.output.times import read_datetime
 from config.settings import Settings
 from models.installation.joining import shared
 from models.rules.goals import only
@@ -36,8 +36,8 @@ def replay(
 ) -> None:
     """Run the event log through the reference engine into tables of a new schema, and print their digest."""
     check_name(into)
-    first = None if since is None else read_moment(since, "--from")
-    end = None if until is None else read_moment(until, "--to")
+    first = None if since is None else read_datetime(since, "--from")
+    end = None if until is None else read_datetime(until, "--to")
     if first is not None and end is not None and first >= end:
         raise typer.BadParameter(f"{until} is not later than --from", param_hint="--to")
     settings = shared(running_settings(Settings()))

@@ -11,8 +11,8 @@ Heal = Callable[[], bool]
 """Ends a fault, whether or not it had taken hold; tells whether it had."""
 
 
-class Lane(StrEnum):
-    """Faults of one lane follow one another; those of different lanes meet."""
+class Category(StrEnum):
+    """Faults of one category follow one another; those of different categories meet."""
 
     PROCESSES = "processes"
     SERVERS = "servers"
@@ -23,7 +23,7 @@ class Fault:
     """A fault by its name. ``strike`` draws what is left open, such as which worker, and returns at once or soon."""
 
     name: str
-    lane: Lane
+    category: Category
     hold: tuple[float, float]
     """The least and the most seconds until it is healed."""
     strike: Callable[[Installation, Random], Heal]

@@ -19,9 +19,9 @@ from models.errors import QuestlineError
 from models.events import unpack_unchecked
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
-from models.state.metrics import Meters
-from tools.chaos.faults.fault import Fault, Heal, Lane, done, missed
-from tools.chaos.faults.moment import MOMENTS, RESET
+from models.state.metrics import Metrics
+from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
+from tools.chaos.faults.moment import FAILPOINTS, RESET
 from tools.chaos.installation import Installation
 from worker.wiring import make_history_watch
 
@@ -76,15 +76,15 @@ def _replace_redis(installation: Installation, dump: Dump) -> bool:
     return True
 
 
-def _cut_off_reset(moment: str) -> Callable[[Installation, Random], Heal]:
+def _cut_off_reset(failpoint: str) -> Callable[[Installation, Random], Heal]:
     """Redis is emptied, and whoever resets its shards breaks in the middle."""
 
     def strike(installation: Installation, random: Random) -> Heal:
-        installation.arm(moment, "kill")
+        installation.arm(failpoint, "kill")
         if _empty_redis(installation, random) is missed:
-            installation.disarm(moment)
+            installation.disarm(failpoint)
             return missed
-        return lambda: installation.disarm(moment)
+        return lambda: installation.disarm(failpoint)
 
     return strike
 
@@ -146,7 +146,7 @@ def _fault_of_recovery(installation: Installation) -> str | None:
     engine = connect_database(settings.database_url, application="questline-chaos")
     try:
         with closing(connect_state(settings.state)) as redis:
-            watch = make_history_watch(settings, redis, engine, Meters(redis))
+            watch = make_history_watch(settings, redis, engine, Metrics(redis))
             watch.recover()
             return "the stores differ" if watch.compare().differences else None
     except QuestlineError as error:
@@ -156,12 +156,12 @@ def _fault_of_recovery(installation: Installation) -> str | None:
 
 
 HISTORY_FAULTS = (
-    Fault("redis-restored", Lane.SERVERS, (3.0, 3.0), _restore_redis),
-    Fault("redis-emptied", Lane.SERVERS, (0.0, 0.0), _empty_redis),
-    Fault("postgres-restored", Lane.SERVERS, (5.0, 60.0), _restore_postgres),
+    Fault("redis-restored", Category.SERVERS, (3.0, 3.0), _restore_redis),
+    Fault("redis-emptied", Category.SERVERS, (0.0, 0.0), _empty_redis),
+    Fault("postgres-restored", Category.SERVERS, (5.0, 60.0), _restore_postgres),
     *(
-        Fault(f"{moment}:kill", Lane.SERVERS, (3.0, 5.0), _cut_off_reset(moment))
-        for moment in MOMENTS
-        if moment.startswith(RESET)
+        Fault(f"{failpoint}:kill", Category.SERVERS, (3.0, 5.0), _cut_off_reset(failpoint))
+        for failpoint in FAILPOINTS
+        if failpoint.startswith(RESET)
     ),
 )

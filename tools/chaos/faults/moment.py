@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from random import Random
 
-from tools.chaos.faults.fault import Fault, Heal, Lane
+from tools.chaos.faults.fault import Category, Fault, Heal
 from tools.chaos.installation import Installation
 
 _KILL, _PARENT, _PAUSE, _RAISE = "kill", "kill-parent", "pause 2", "raise"
 
-MOMENTS: dict[str, tuple[str, ...]] = {
+FAILPOINTS: dict[str, tuple[str, ...]] = {
     "journal.appended": (_KILL, _PAUSE, _RAISE),
     "message.received": (_KILL, _PAUSE, _RAISE),
     "batches.taken": (_KILL, _PARENT, _PAUSE, _RAISE),
@@ -31,30 +31,30 @@ _LEFT_BEHIND = "batches.taken"
 _HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
 
 
-def _at(moment: str, action: str) -> Callable[[Installation, Random], Heal]:
+def _at(failpoint: str, action: str) -> Callable[[Installation, Random], Heal]:
     def strike(installation: Installation, _random: Random) -> Heal:
-        installation.arm(moment, action)
-        if moment.startswith("sweep."):
+        installation.arm(failpoint, action)
+        if failpoint.startswith("sweep."):
             installation.arm(_LEFT_BEHIND, _RAISE)
 
         def heal() -> bool:
-            if moment.startswith("sweep."):
+            if failpoint.startswith("sweep."):
                 installation.disarm(_LEFT_BEHIND)
-            return installation.disarm(moment)
+            return installation.disarm(failpoint)
 
         return heal
 
     return strike
 
 
-MOMENT_FAULTS = tuple(
+FAILPOINT_FAULTS = tuple(
     Fault(
-        f"{moment}:{action.partition(' ')[0]}",
-        Lane.PROCESSES,
-        _SWEEP_HOLD if moment.startswith("sweep.") else _HOLD,
-        _at(moment, action),
+        f"{failpoint}:{action.partition(' ')[0]}",
+        Category.PROCESSES,
+        _SWEEP_HOLD if failpoint.startswith("sweep.") else _HOLD,
+        _at(failpoint, action),
     )
-    for moment, actions in MOMENTS.items()
+    for failpoint, actions in FAILPOINTS.items()
     for action in actions
-    if not moment.startswith(RESET)
+    if not failpoint.startswith(RESET)
 )

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from models.failpoints import clock_name
 from models.state.keys import FLUSH_LOCK
-from tools.chaos.faults.fault import Fault, Heal, Lane, done, missed
+from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
 from tools.chaos.installation import Installation
 from tools.chaos.parts import EXTRA_WORKER, OTHER_RECEIVER, OTHER_WORKER, SECOND_BEAT, SECOND_MAINTENANCE
 from tools.chaos.processes import children, send
@@ -122,17 +122,17 @@ def _step_clock(installation: Installation, random: Random) -> Heal:
 _SHORT, _LONG = (0.5, 2.0), (5.0, 10.0)
 
 PROCESS_FAULTS = (
-    Fault("worker-killed", Lane.PROCESSES, _SHORT, _kill_worker),
-    Fault("worker-child-killed", Lane.PROCESSES, _SHORT, _kill_child),
-    Fault("worker-frozen-in-brpop-and-killed", Lane.PROCESSES, (1.0, 2.0), _freeze_and_kill),
-    Fault("maintenance-killed", Lane.PROCESSES, _SHORT, _kill(MAINTENANCE)),
-    Fault("beat-killed", Lane.PROCESSES, _SHORT, _kill(BEAT)),
-    Fault("receiver-killed", Lane.PROCESSES, _SHORT, _kill(RECEIVER)),
-    Fault("two-beats", Lane.PROCESSES, _LONG, _beside(SECOND_BEAT)),
-    Fault("mixed-shards", Lane.PROCESSES, _LONG, _mix_shards),
-    Fault("two-flushers", Lane.PROCESSES, _LONG, _beside(SECOND_MAINTENANCE)),
-    Fault("flush-lock-deleted", Lane.PROCESSES, _SHORT, _delete_flush_lock),
-    Fault("worker-added-and-removed", Lane.PROCESSES, _LONG, _beside(EXTRA_WORKER)),
-    Fault("worker-removed-and-added", Lane.PROCESSES, _LONG, _remove_worker),
-    Fault("clock-stepped", Lane.PROCESSES, _LONG, _step_clock),
+    Fault("worker-killed", Category.PROCESSES, _SHORT, _kill_worker),
+    Fault("worker-child-killed", Category.PROCESSES, _SHORT, _kill_child),
+    Fault("worker-frozen-in-brpop-and-killed", Category.PROCESSES, (1.0, 2.0), _freeze_and_kill),
+    Fault("maintenance-killed", Category.PROCESSES, _SHORT, _kill(MAINTENANCE)),
+    Fault("beat-killed", Category.PROCESSES, _SHORT, _kill(BEAT)),
+    Fault("receiver-killed", Category.PROCESSES, _SHORT, _kill(RECEIVER)),
+    Fault("two-beats", Category.PROCESSES, _LONG, _beside(SECOND_BEAT)),
+    Fault("mixed-shards", Category.PROCESSES, _LONG, _mix_shards),
+    Fault("two-flushers", Category.PROCESSES, _LONG, _beside(SECOND_MAINTENANCE)),
+    Fault("flush-lock-deleted", Category.PROCESSES, _SHORT, _delete_flush_lock),
+    Fault("worker-added-and-removed", Category.PROCESSES, _LONG, _beside(EXTRA_WORKER)),
+    Fault("worker-removed-and-added", Category.PROCESSES, _LONG, _remove_worker),
+    Fault("clock-stepped", Category.PROCESSES, _LONG, _step_clock),
 )

@@ -16,7 +16,7 @@ from models.errors import QuestlineError
 from models.state.connection import connect_state
 from models.state.fleet.fences import Fences
 from tasks.rules.publications import parse_stored
-from tools.chaos.faults.fault import Fault, Heal, Lane, missed
+from tools.chaos.faults.fault import Category, Fault, Heal, missed
 from tools.chaos.installation import Installation
 from tools.chaos.processes import send, thaw
 
@@ -64,4 +64,4 @@ def _add_goal(installation: Installation, engine: Engine, random: Random) -> boo
         return Publisher(engine, fences).publish(document, now_us=time_ns() // 1000) is not None
 
 
-RULE_FAULTS = (Fault("rules-published-late", Lane.SERVERS, (2.0, 8.0), _publish_late),)
+RULE_FAULTS = (Fault("rules-published-late", Category.SERVERS, (2.0, 8.0), _publish_late),)

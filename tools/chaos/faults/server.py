@@ -7,7 +7,7 @@ from signal import SIGKILL, SIGQUIT, SIGTERM, Signals
 
 from redis.exceptions import RedisError
 
-from tools.chaos.faults.fault import Fault, Heal, Lane, done, missed
+from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
 from tools.chaos.installation import Installation
 from tools.chaos.parts import POSTGRES, REDIS
 from tools.chaos.processes import freeze, thaw
@@ -111,13 +111,13 @@ def _fail_over(installation: Installation, _random: Random) -> Heal:
 
 
 SERVER_FAULTS = (
-    Fault("redis-killed", Lane.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGKILL)),
-    Fault("redis-restarted", Lane.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGTERM)),
-    Fault("redis-reply-cut", Lane.SERVERS, (0.5, 1.0), _cut(lambda installation: installation.redis_proxy)),
-    Fault("redis-disk-full", Lane.SERVERS, (2.0, 5.0), _fill_disk),
-    Fault("redis-failed-over", Lane.SERVERS, (2.0, 10.0), _fail_over),
-    Fault("postgres-stopped", Lane.SERVERS, (3.0, 30.0), _stop_postgres),
-    Fault("postgres-frozen", Lane.SERVERS, (3.0, 30.0), _freeze_postgres),
-    Fault("postgres-crashed", Lane.SERVERS, (1.0, 3.0), _signalled(POSTGRES, SIGQUIT)),
-    Fault("postgres-reply-cut", Lane.SERVERS, (0.5, 1.5), _cut(lambda installation: installation.postgres_proxy)),
+    Fault("redis-killed", Category.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGKILL)),
+    Fault("redis-restarted", Category.SERVERS, (1.0, 2.0), _signalled(REDIS, SIGTERM)),
+    Fault("redis-reply-cut", Category.SERVERS, (0.5, 1.0), _cut(lambda installation: installation.redis_proxy)),
+    Fault("redis-disk-full", Category.SERVERS, (2.0, 5.0), _fill_disk),
+    Fault("redis-failed-over", Category.SERVERS, (2.0, 10.0), _fail_over),
+    Fault("postgres-stopped", Category.SERVERS, (3.0, 30.0), _stop_postgres),
+    Fault("postgres-frozen", Category.SERVERS, (3.0, 30.0), _freeze_postgres),
+    Fault("postgres-crashed", Category.SERVERS, (1.0, 3.0), _signalled(POSTGRES, SIGQUIT)),
+    Fault("postgres-reply-cut", Category.SERVERS, (0.5, 1.5), _cut(lambda installation: installation.postgres_proxy)),
 )

@@ -53,9 +53,9 @@ def prepare_redis(data: DataFolder, *, taken: set[int], maxmemory: int | None = 
         ServiceFailedError: there is no server for this data, or the folder cannot be written.
     """
     folder = data.path / "redis"
-    stamp = read_json(folder / "server.json")
-    has_data = (folder / "appendonlydir").exists() and "kind" in stamp
-    server = choose_redis(find_redis_servers(), (stamp["kind"], stamp["major"]) if has_data else None)
+    marker = read_json(folder / "server.json")
+    has_data = (folder / "appendonlydir").exists() and "kind" in marker
+    server = choose_redis(find_redis_servers(), (marker["kind"], marker["major"]) if has_data else None)
     folder.mkdir(mode=0o700, exist_ok=True)
     port, password = data.port("redis", taken=taken), data.secret("redis_password")
     quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')

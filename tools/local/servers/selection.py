@@ -17,7 +17,7 @@ from tools.local.servers.embedded_redis import EmbeddedRedis, prepare_redis
 from tools.local.unprivileged import SERVER_ENVIRONMENT
 
 
-class Question(NamedTuple):
+class ReadinessCheck(NamedTuple):
     """Whether a server answers."""
 
     label: str
@@ -89,22 +89,22 @@ class Servers:
             )
         return programs
 
-    def questions(self) -> Iterator[Question]:
+    def readiness_checks(self) -> Iterator[ReadinessCheck]:
         """Each server with the question whether it answers, by the label shown to people."""
         if self._redis is None:
             for use in redis_uses(self.settings):
-                yield Question(f"the Redis of {use.setting}", partial(waiting_for, use), _GIVEN_PATIENCE_S)
+                yield ReadinessCheck(f"the Redis of {use.setting}", partial(waiting_for, use), _GIVEN_PATIENCE_S)
         else:
             url = self._redis.url
-            yield Question(self._redis.server.label, partial(redis_fault, url), _EMBEDDED_PATIENCE_S)
+            yield ReadinessCheck(self._redis.server.label, partial(redis_fault, url), _EMBEDDED_PATIENCE_S)
         if self._postgres is not None:
             administrator = administrator_url(self._data, self._postgres.port)
             fault = partial(postgres_fault, administrator)
-            yield Question(self._postgres.server.label, fault, _EMBEDDED_PATIENCE_S)
+            yield ReadinessCheck(self._postgres.server.label, fault, _EMBEDDED_PATIENCE_S)
         else:
             fault = partial(postgres_fault, self.settings.database_url)
             setting = "DB_HOST" if self.settings.given_database_url is None else "DATABASE_URL"
-            yield Question(f"the PostgreSQL of {setting}", fault, _GIVEN_PATIENCE_S)
+            yield ReadinessCheck(f"the PostgreSQL of {setting}", fault, _GIVEN_PATIENCE_S)
 
     def complete(self) -> None:
         """Make the embedded database and its role where they are missing, or see that a given one can be used.

@@ -2,12 +2,12 @@
 -- Each user is looked up by key: joined as a whole, the planner would rather read all events of the window.
 -- Events carry their partition key in the condition, so that only the window's partitions are touched.
 WITH cold AS (
-    SELECT tenant_id, user_id, place
-    FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[]) WITH ORDINALITY AS c (tenant_id, user_id, place)
+    SELECT tenant_id, user_id, position
+    FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[]) WITH ORDINALITY AS c (tenant_id, user_id, position)
 )
 SELECT
-    cold.place, p.goal_id, p.period, p.challenge_id, p.operator, p.rule_version, p.stamp, p.completed_at,
-    p.created_at, p.updated_at, p.state, p.reached_at, p.slots, p.is_part, NULL::text[] AS event_ids
+    cold.position, p.goal_id, p.period, p.challenge_id, p.operator, p.rule_version, p.stamp AS record_version,
+    p.completed_at, p.created_at, p.updated_at, p.state, p.reached_at, p.slots AS version_states, p.is_part, NULL::text[] AS event_ids
 FROM cold
 CROSS JOIN LATERAL (
     SELECT *
@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
 ) AS p
 UNION ALL
 SELECT
-    cold.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.event_ids
+    cold.position, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.event_ids
 FROM cold
 CROSS JOIN LATERAL (
     SELECT array_agg(t.event_id) AS event_ids

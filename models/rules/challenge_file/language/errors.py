@@ -45,7 +45,7 @@ _NAMES = {"EVENT", "GOAL", "FIELD", "WORD"}
 """Where one of these may stand, so may a text in quotes."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A place in an expression, both counted from 1."""
 
     line: int
@@ -55,10 +55,10 @@ class Place(NamedTuple):
 class ExpressionError(ValueError):
     """A text that is no rule; as text it is the line, a caret under the place, and the reason."""
 
-    def __init__(self, text: str, place: Place, reason: str, expected: tuple[str, ...] = ()) -> None:
-        line, caret = excerpt(text, place)
+    def __init__(self, text: str, location: Location, reason: str, expected: tuple[str, ...] = ()) -> None:
+        line, caret = excerpt(text, location)
         super().__init__(f"{line}\n{caret}: {reason}")
-        self.place = place
+        self.location = location
         self.reason = reason
         """The reason alone; ``expected ',' or ')'`` for a text that does not follow the grammar."""
         self.expected = expected
@@ -67,38 +67,38 @@ class ExpressionError(ValueError):
     @property
     def line(self) -> int:
         """The line of the place, from 1."""
-        return self.place.line
+        return self.location.line
 
     @property
     def column(self) -> int:
         """The column of the place, from 1."""
-        return self.place.column
+        return self.location.column
 
 
-def excerpt(text: str, place: Place) -> tuple[str, str]:
+def excerpt(text: str, location: Location) -> tuple[str, str]:
     """The line of a place, cut to what fits, and below it a caret with the place in numbers."""
     lines = re.split(r"\r\n|\r|\n", text)
-    line = "".join(character if character.isprintable() else " " for character in lines[place.line - 1])
-    start = max(0, min(place.column - 1 - _SHOWN // 2, len(line) - _SHOWN))
-    shown, indent = line[start : start + _SHOWN], place.column - 1 - start
+    line = "".join(character if character.isprintable() else " " for character in lines[location.line - 1])
+    start = max(0, min(location.column - 1 - _SHOWN // 2, len(line) - _SHOWN))
+    shown, indent = line[start : start + _SHOWN], location.column - 1 - start
     if start:
         shown, indent = f"…{shown}", indent + 1
     if start + _SHOWN < len(line):
         shown += "…"
-    return shown, f"{' ' * indent}^ line {place.line}, column {place.column}"
+    return shown, f"{' ' * indent}^ line {location.line}, column {location.column}"
 
 
-def place_at(text: str, position: int) -> Place:
+def location_at(text: str, position: int) -> Location:
     """The place of a character."""
     before = re.split(r"\r\n|\r|\n", text[:position])
-    return Place(len(before), len(before[-1]) + 1)
+    return Location(len(before), len(before[-1]) + 1)
 
 
-def place_of(path: Path, places: Mapping[Path, Place]) -> Place:
+def location_of(path: Path, locations: Mapping[Path, Location]) -> Location:
     """The place of the value at a path, or of the nearest one around it."""
-    while path not in places:
+    while path not in locations:
         path = path[:-1]
-    return places[path]
+    return locations[path]
 
 
 def in_words(terminals: Iterable[str]) -> tuple[str, ...]:
@@ -123,11 +123,11 @@ def unexpected(text: str, position: int, terminals: Iterable[str], operators: It
     if found is not None:
         word = found[1] if found.re.groups else found[0]
         reason = f"{word} is not an operator{did_you_mean(word, operators)}"
-        return ExpressionError(text, place_at(text, position), reason, tuple(operators))
+        return ExpressionError(text, location_at(text, position), reason, tuple(operators))
     expected = in_words(known)
     if text[position : position + 1] in ("'", '"') and "STRING" in known:
-        return ExpressionError(text, place_at(text, position), "the text that begins here does not end", expected)
-    return ExpressionError(text, place_at(text, position), f"expected {_listed(expected)}", expected)
+        return ExpressionError(text, location_at(text, position), "the text that begins here does not end", expected)
+    return ExpressionError(text, location_at(text, position), f"expected {_listed(expected)}", expected)
 
 
 def _listed(words: tuple[str, ...]) -> str:

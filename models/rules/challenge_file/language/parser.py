@@ -12,7 +12,14 @@ from lark import Lark, UnexpectedInput
 
 from models.rules.challenge_file.faults import Fault
 from models.rules.challenge_file.json_text import Path
-from models.rules.challenge_file.language.errors import ExpressionError, Place, excerpt, place_at, place_of, unexpected
+from models.rules.challenge_file.language.errors import (
+    ExpressionError,
+    Location,
+    excerpt,
+    location_at,
+    location_of,
+    unexpected,
+)
 from models.rules.challenge_file.language.transformer import Misuse, ToForm
 from models.rules.challenge_file.rule_json import RuleError, rule_of_json
 from models.rules.challenge_file.rule_shapes import SHAPES
@@ -28,12 +35,12 @@ class Expression(NamedTuple):
     text: str
     form: Any
     """The rule in JSON."""
-    places: dict[Path, Place]
+    locations: dict[Path, Location]
     """Where in the text each value of the form stands."""
 
-    def placed(self, fault: Fault) -> Fault:
+    def located(self, fault: Fault) -> Fault:
         """A fault of the form with the place in the text, which it is shown with."""
-        return fault._replace(excerpt=excerpt(self.text, place_of(fault.path, self.places)))
+        return fault._replace(excerpt=excerpt(self.text, location_of(fault.path, self.locations)))
 
 
 def parse_expression(text: str) -> Rule:
@@ -46,10 +53,10 @@ def parse_expression(text: str) -> Rule:
     try:
         return rule_of_json(expression.form)
     except RuleError as error:
-        placed = [(place_of(fault.path, expression.places), fault) for fault in error.faults]
-        place, first = min(placed, key=lambda item: item[0])
+        located = [(location_of(fault.path, expression.locations), fault) for fault in error.faults]
+        location, first = min(located, key=lambda item: item[0])
         named = f"{first.path[-1]} " if first.path and isinstance(first.path[-1], str) else ""
-        raise ExpressionError(text, place, named + first.reason) from error
+        raise ExpressionError(text, location, named + first.reason) from error
 
 
 def read_expression(text: str) -> Expression:
@@ -59,15 +66,15 @@ def read_expression(text: str) -> Expression:
         ExpressionError: the text does not follow the grammar.
     """
     if len(text) > MAX_LENGTH:
-        raise ExpressionError(text, Place(1, 1), f"is longer than {MAX_LENGTH} characters")
+        raise ExpressionError(text, Location(1, 1), f"is longer than {MAX_LENGTH} characters")
     try:
         parsed: Any = _parser().parse(text)
     except UnexpectedInput as error:
         raise _unexpected(text, error) from error
     except Misuse as error:
-        raise ExpressionError(text, place_at(text, error.position), error.reason, error.expected) from error
-    places = {path: place_at(text, position) for path, position in parsed.places.items()}
-    return Expression(text, parsed.value, places)
+        raise ExpressionError(text, location_at(text, error.position), error.reason, error.expected) from error
+    locations = {path: location_at(text, position) for path, position in parsed.positions.items()}
+    return Expression(text, parsed.value, locations)
 
 
 def _unexpected(text: str, error: Any) -> ExpressionError:

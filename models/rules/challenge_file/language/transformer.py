@@ -32,7 +32,7 @@ class Part(NamedTuple):
     """A value of the form, and the positions in the text of the values in it, by their paths from there."""
 
     value: Any
-    places: dict[Path, int]
+    positions: dict[Path, int]
 
 
 class Entry(NamedTuple):
@@ -79,7 +79,7 @@ class ToForm(Transformer[Token, Part]):
 
     def events(self, *items: Part) -> Part:
         """A list; its place is its first item's."""
-        return _nested(enumerate(items), [item.value for item in items], items[0].places[()])
+        return _nested(enumerate(items), [item.value for item in items], items[0].positions[()])
 
     parts = events
 
@@ -95,7 +95,7 @@ class ToForm(Transformer[Token, Part]):
         cmp = " ".join(tokens)
         value = self.events(*literals) if cmp.endswith("in") else literals[0]
         parts = {"field": field, "cmp": Part(cmp, {(): _start(tokens[0])}), "value": value}
-        return _nested(parts.items(), {key: part.value for key, part in parts.items()}, field.places[()])
+        return _nested(parts.items(), {key: part.value for key, part in parts.items()}, field.positions[()])
 
     def per(self, word: Token, period: Token) -> Entry:
         """The period that counts for itself."""
@@ -138,10 +138,13 @@ def _check_direction(op: Token, comparison: Token) -> None:
 
 
 def _nested(parts: Iterable[tuple[str | int, Part]], value: Any, start: int) -> Part:
-    places = {
-        (key, *path): place for key, part in parts for path, place in part.places.items() if len(path) < _MAX_PATH
+    positions = {
+        (key, *path): position
+        for key, part in parts
+        for path, position in part.positions.items()
+        if len(path) < _MAX_PATH
     }
-    return Part(value, {(): start} | places)
+    return Part(value, {(): start} | positions)
 
 
 def _start(token: Token) -> int:

@@ -16,7 +16,7 @@ local function remember(row, state)
 end
 
 -- Notes what the event at a place of the batch meant to a row: a change of status, or any step where all are wanted.
-local function evaluate(node, row, state, place)
+local function evaluate(node, row, state, index)
   if node[Node.is_part] or evaluation_log == 0 then
     return
   end
@@ -33,7 +33,7 @@ local function evaluate(node, row, state, place)
     return
   end
   evaluations[#evaluations + 1] = LoggedEvaluation{
-    event = place,
+    event = index,
     goal_id = row[Row.goal_id],
     period = row[Row.period],
     challenge_id = row[Row.challenge_id],

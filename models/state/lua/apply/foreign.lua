@@ -6,8 +6,8 @@ DEFINES expect, of_user
 ]]
 -- Raises unless each key is missing or of its type; 'int' is a string that holds a whole number.
 local function expect(types)
-  for place = 1, #types, 2 do
-    local key, wanted = types[place], types[place + 1]
+  for index = 1, #types, 2 do
+    local key, wanted = types[index], types[index + 1]
     local found = redis.call('TYPE', key).ok
     if found == 'string' and wanted == 'int' and string.find(redis.call('GET', key), '^%-?%d+$') then
       found = 'int'

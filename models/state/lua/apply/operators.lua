@@ -3,23 +3,23 @@ Part of apply_events.lua: the operators that look at events. Each changes a stat
 when (event time) the target was reached, 0 while it is not, and whether the event counts towards the target. They must
 agree with models/rules/operators.py, which describes the states.
 
-DEFINES advance, carried, first_state
+DEFINES advance, migrated, first_state
 ]]
 
 local advance, first_state = {}, {}
 
 local function insert_time(times, first, at)
-  local place = #times
-  while place >= first and times[place] > at do
-    times[place + 1] = times[place]
-    place = place - 1
+  local index = #times
+  while index >= first and times[index] > at do
+    times[index + 1] = times[index]
+    index = index - 1
   end
-  times[place + 1] = at
+  times[index + 1] = at
 end
 
 local function cut(list, last)
-  for place = #list, last + 1, -1 do
-    list[place] = nil
+  for index = #list, last + 1, -1 do
+    list[index] = nil
   end
 end
 
@@ -54,21 +54,21 @@ function advance.last(state, node, _, _, at)
   end
   insert_time(state, 2, at)
   local first, reached = 2, 0
-  for place = 2, #state do
-    while state[place] - state[first] > node[Node.a] do
+  for index = 2, #state do
+    while state[index] - state[first] > node[Node.a] do
       first = first + 1
     end
-    best = math.max(best, place - first + 1)
-    if place - first + 1 >= target then
-      reached = state[place]
-      cut(state, place)
+    best = math.max(best, index - first + 1)
+    if index - first + 1 >= target then
+      reached = state[index]
+      cut(state, index)
       break
     end
   end
-  local surplus = #state - 1 - node[Node.b]
-  if surplus > 0 then
-    for place = 2, #state do
-      state[place] = state[place + surplus]
+  local extra = #state - 1 - node[Node.b]
+  if extra > 0 then
+    for index = 2, #state do
+      state[index] = state[index + extra]
     end
   end
   state[1] = math.min(best, target)
@@ -105,17 +105,17 @@ function advance.min(state, node, value, _, at)
 end
 
 function advance.distinct(state, node, mark, _, at)
-  local target, place = node[Node.target], 2
-  while place <= #state and state[place] ~= mark do
-    place = place + 2
+  local target, index = node[Node.target], 2
+  while index <= #state and state[index] ~= mark do
+    index = index + 2
   end
-  if place > #state or state[place + 1] > at then
+  if index > #state or state[index + 1] > at then
     -- Towards the front from where it was, or from behind the last one.
-    while place > 2 and (state[place - 1] > at or (state[place - 1] == at and state[place - 2] > mark)) do
-      state[place], state[place + 1] = state[place - 2], state[place - 1]
-      place = place - 2
+    while index > 2 and (state[index - 1] > at or (state[index - 1] == at and state[index - 2] > mark)) do
+      state[index], state[index + 1] = state[index - 2], state[index - 1]
+      index = index - 2
     end
-    state[place], state[place + 1] = mark, at
+    state[index], state[index + 1] = mark, at
     cut(state, 2 * target + 1)
   end
   state[1] = (#state - 1) / 2
@@ -124,26 +124,26 @@ end
 
 -- The runs of a state (start, length, ...) with one more period, joined to its neighbours.
 local function add_period(state, period)
-  local place = #state - 1 -- of the newest run that begins at the period or before it
-  while place >= 2 and state[place] > period do
-    place = place - 2
+  local index = #state - 1 -- of the newest run that begins at the period or before it
+  while index >= 2 and state[index] > period do
+    index = index - 2
   end
-  if place >= 2 and period < state[place] + state[place + 1] then
+  if index >= 2 and period < state[index] + state[index + 1] then
     return
   end
-  local joins_before = place >= 2 and state[place] + state[place + 1] == period
-  local joins_after = state[place + 2] == period + 1
+  local joins_before = index >= 2 and state[index] + state[index + 1] == period
+  local joins_after = state[index + 2] == period + 1
   if joins_before and joins_after then
-    state[place + 1] = state[place + 1] + 1 + state[place + 3]
-    table.remove(state, place + 2)
-    table.remove(state, place + 2)
+    state[index + 1] = state[index + 1] + 1 + state[index + 3]
+    table.remove(state, index + 2)
+    table.remove(state, index + 2)
   elseif joins_before then
-    state[place + 1] = state[place + 1] + 1
+    state[index + 1] = state[index + 1] + 1
   elseif joins_after then
-    state[place + 2], state[place + 3] = period, state[place + 3] + 1
+    state[index + 2], state[index + 3] = period, state[index + 3] + 1
   else
-    table.insert(state, place + 2, period)
-    table.insert(state, place + 3, 1)
+    table.insert(state, index + 2, period)
+    table.insert(state, index + 3, 1)
   end
   if #state > 2 * Limit.MAX_RUNS + 1 then
     table.remove(state, 2)
@@ -158,12 +158,12 @@ function advance.streak(state, node, period, _, at)
   for last = 2, #state, 2 do
     local missed = 0
     current = state[last + 1]
-    for place = last - 2, 2, -2 do
-      missed = missed + state[place + 2] - state[place] - state[place + 1]
+    for index = last - 2, 2, -2 do
+      missed = missed + state[index + 2] - state[index] - state[index + 1]
       if missed > node[Node.a] then
         break
       end
-      current = current + state[place + 1]
+      current = current + state[index + 1]
     end
     longest = math.max(longest, current)
   end
@@ -194,8 +194,8 @@ end
 function advance.sequence(state, node, step, _, at)
   insert_time(state[step + 1], 1, at)
   local within, longest, reached = node[Node.a] > 0, 0, 0
-  for place = 1, within and #state[2] or math.min(1, #state[2]) do
-    local start = state[2][place]
+  for index = 1, within and #state[2] or math.min(1, #state[2]) do
+    local start = state[2][index]
     local length, stop = follow(state, start, within and start + node[Node.a], node[Node.b] == 1)
     longest = math.max(longest, length)
     if length == #state - 1 and (reached == 0 or stop < reached) then
@@ -216,15 +216,15 @@ function advance.sequence(state, node, step, _, at)
 end
 
 -- When a step reaches the target of a row under several versions, whose state may hold progress from another one.
-local function carried(state, node, mode, at, reached_at)
-  local kernel = node[Node.kernel]
-  if kernel == 'latest' and mode == Mode.MIGRATED then
+local function migrated(state, node, mode, at, reached_at)
+  local reducer = node[Node.reducer]
+  if reducer == 'latest' and mode == Mode.MIGRATED then
     return 0
   elseif reached_at > 0 then
     return reached_at
   end
   local best, target = state[1], node[Node.target]
-  local meets = (kernel == 'max' and best >= target) or (kernel == 'min' and best <= target)
+  local meets = (reducer == 'max' and best >= target) or (reducer == 'min' and best <= target)
   return meets and at or 0
 end
 

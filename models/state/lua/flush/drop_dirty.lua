@@ -20,8 +20,8 @@ if redis.call('HGET', history, 'closed') ~= reset then
   return -1
 end
 local dropped = 0
-for place = FIRST, #KEYS do
-  redis.call('PEXPIRE', KEYS[place], record_ttl)
-  dropped = dropped + redis.call('ZREM', dirty, ARGV[place])
+for index = FIRST, #KEYS do
+  redis.call('PEXPIRE', KEYS[index], record_ttl)
+  dropped = dropped + redis.call('ZREM', dirty, ARGV[index])
 end
 return dropped

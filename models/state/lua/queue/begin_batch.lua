@@ -11,7 +11,7 @@ ARGV[1] batch_id   string
 ARGV[2] ttl        int      milliseconds that tries are remembered
 ARGV[3] name       string   of this try
 
-RETURNS -2 it was tried and has left the journal: applied, split or buried; -1 it is ready: nobody has tried it, or a worker left it behind once and the
+RETURNS -2 it was tried and has left the journal: applied, split or dead-lettered; -1 it is ready: nobody has tried it, or a worker left it behind once and the
         sweep made it ready again, which counts no try;
         0 the journal has lost it; else the number of tries, with this one
 ]]

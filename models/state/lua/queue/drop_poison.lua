@@ -1,5 +1,5 @@
 --[[
-Takes out entries that became letters; others that came meanwhile stay.
+Takes out entries that became dead letters; others that came meanwhile stay.
 
 KEYS[1] poison         list   entries, the oldest last
 KEYS[2] poison_bytes   int    bytes of all entries

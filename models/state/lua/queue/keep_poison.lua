@@ -1,5 +1,5 @@
 --[[
-Keeps what no worker can take. Past its bounds the oldest entries leave, though nobody has made letters of them; the
+Keeps what no worker can take. Past its bounds the oldest entries leave, though nobody has made dead letters of them; the
 newest stays, however large it is.
 
 KEYS[1] poison         list   entries, the oldest last

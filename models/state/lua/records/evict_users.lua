@@ -20,12 +20,12 @@ local dirty, log, users = KEYS[1], KEYS[2], cmsgpack.unpack(ARGV[1])
 assert(#users == (#KEYS - 2) / 3)
 local FIRST_USER_KEY, KEYS_PER_USER = 3, 3
 
--- The stamp of the oldest entry that PostgreSQL may lack; nil where it has them all.
+-- The version of the oldest entry that PostgreSQL may lack; nil where it has them all.
 local function unflushed_from()
   local entry = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-  for place = 1, entry and #entry[2] or 0, 2 do
-    if entry[2][place] == 'stamp' then
-      return tonumber(entry[2][place + 1])
+  for index = 1, entry and #entry[2] or 0, 2 do
+    if entry[2][index] == 'stamp' then
+      return tonumber(entry[2][index + 1])
     end
   end
   return entry and 0 or nil

@@ -3,7 +3,7 @@ Loads cold users' records with what PostgreSQL knows, each only if nobody has si
 gave out must still stand in the record. So a slow reader can never put back an older state (promise P7). What is left of the
 user in Redis goes first, its ids too: it may be of a history that has ended, and PostgreSQL has all that counts.
 
-KEYS[1] stamp         int      the shard's counter of changes
+KEYS[1] record_version         int      the shard's counter of changes
 KEYS[2] history       hash     see models/state/fleet/histories.py
 KEYS[3...] for each user:
         record        hash
@@ -12,14 +12,14 @@ KEYS[3...] for each user:
         seen_after    set      of the next one: another worker's clock may be ahead
 
 ARGV[1] users         msgpack  array of Hydrated (models/wire.py)
-ARGV[2] generation    int      the dedup generation of seen_now
+ARGV[2] dedup_bucket    int      the dedup generation of seen_now
 ARGV[3] seen_ttl      int      milliseconds
 
 RETURNS number of records loaded; the others have moved on
 ]]
 assert(#KEYS >= 6 and #KEYS % 4 == 2 and #ARGV == 3)
-local stamp, history = KEYS[1], KEYS[2]
-local users, generation, seen_ttl = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
+local record_version, history = KEYS[1], KEYS[2]
+local users, dedup_bucket, seen_ttl = cmsgpack.unpack(ARGV[1]), ARGV[2], ARGV[3]
 local FIRST_USER_KEY, KEYS_PER_USER = 3, 4
 assert(#users == (#KEYS - FIRST_USER_KEY + 1) / KEYS_PER_USER)
 
@@ -56,13 +56,13 @@ for index, user in ipairs(users) do
     if #hashes > 0 then
       in_chunks('SADD', seen_now, hashes)
       redis.call('PEXPIRE', seen_now, seen_ttl)
-      redis.call('HSET', record, '@seen', generation)
+      redis.call('HSET', record, '@seen', dedup_bucket)
     end
     loaded, highest = loaded + 1, math.max(highest, floor)
   end
 end
--- A shard whose counter is missing or behind (SHARDS was changed) must not draw stamps that PostgreSQL would refuse.
-if tonumber(redis.call('GET', stamp) or '0') < highest then
-  redis.call('SET', stamp, string.format('%.0f', highest))
+-- A shard whose counter is missing or behind (SHARDS was changed) must not draw versions that PostgreSQL would refuse.
+if tonumber(redis.call('GET', record_version) or '0') < highest then
+  redis.call('SET', record_version, string.format('%.0f', highest))
 end
 return loaded

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, make_url
 
 from config.settings import Settings
 from migrations.runner import migrate
-from models.database.api_keys import Rights, create_key, note_uses, read_ring
+from models.database.api_keys import Rights, create_key, note_uses, read_key_store
 from models.database.checks.suitability import database_probe, require_suitable
 from models.database.connection import connect_database, database_errors
 from models.database.event_log import open_log
@@ -88,7 +88,7 @@ def test_many_at_once_on_few_connections_keep_their_own_timeouts(pooled_url):
 def test_keys_and_rules_are_kept(through):
     made, _ = create_key(through, Rights("t1", "read"))
     note_uses(through, {made.key_id: 1})
-    assert read_ring(through).check(made.text, 0).tenant_id == "t1"
+    assert read_key_store(through).check(made.text, 0).tenant_id == "t1"
     with through.begin() as connection:
         connection.exec_driver_sql("TRUNCATE api_keys")
 

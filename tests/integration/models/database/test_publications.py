@@ -460,7 +460,7 @@ def test_the_version_before_is_known_however_long_ago_it_was(engine, files):
         _publish(engine, files.file(goal), now_us=NOW + number * HOUR)
     found = load(engine, files.parse, since_us=NOW + 1000 * HOUR)
     assert [item.revision for item in found.items] == [1, 2, 3]
-    node = Matcher(found).networks[-1].by_id["logins"]
+    node = Matcher(found).graphs[-1].by_id["logins"]
     assert (node.version, node.keeps_from) == (3, 1)
 
 

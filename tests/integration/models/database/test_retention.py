@@ -16,7 +16,7 @@ from models.database.partitions import (
     partitions_before,
 )
 from models.failpoints import now_us
-from models.rules.calendar import moment
+from models.rules.calendar import to_datetime
 from worker.celery_app import make_app
 
 
@@ -45,7 +45,7 @@ def test_only_partitions_wholly_before_the_limit_are_old(engine, made):
 
 
 def test_the_event_retention_drops_what_is_older_and_is_repeated_without_harm(engine, made):
-    now = moment(now_us())
+    now = to_datetime(now_us())
     made(now)
     settings = Settings(event_retention=timedelta(days=20))
     drop_old_partitions(engine, settings)
@@ -56,7 +56,7 @@ def test_the_event_retention_drops_what_is_older_and_is_repeated_without_harm(en
 
 
 def test_without_a_retention_nothing_is_dropped(engine, made):
-    now = moment(now_us())
+    now = to_datetime(now_us())
     made(now)
     drop_old_partitions(engine, Settings())
     assert len(partitions_before(engine, now)) >= 60

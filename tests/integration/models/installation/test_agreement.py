@@ -125,13 +125,13 @@ def test_a_wiped_redis_is_filled_again(settings, redis, table, copy):
 def test_with_neither_server_nothing_is_decided(settings, engine):
     away = InstallationCopy(connect_state("redis://127.0.0.1:1/0"))
     with pytest.raises(StateUnavailableError):
-        _agreement(_postgres_away(), away).settle(settings)
+        _agreement(_postgres_away(), away).agree(settings)
 
 
 def test_what_redis_got_while_postgres_was_away_gives_way_to_postgres(settings, table, copy):
     alone = _agreement(_postgres_away(), copy)
-    assert alone.settle(_set(settings, shards=8)).revision == PROVISIONAL
-    assert alone.settle(_set(settings, shards=4)).values["SHARDS"] == "8"  # the first one holds until then
+    assert alone.agree(_set(settings, shards=8)).revision == PROVISIONAL
+    assert alone.agree(_set(settings, shards=4)).values["SHARDS"] == "8"  # the first one holds until then
     record = table.create(new_record(shared_values(settings), 1))
     assert join(settings).shards == 16
     assert copy.read() == record
@@ -139,7 +139,7 @@ def test_what_redis_got_while_postgres_was_away_gives_way_to_postgres(settings, 
 
 def test_a_new_postgres_takes_what_redis_knows(settings, table, copy):
     alone = _agreement(_postgres_away(), copy)
-    record = alone.settle(_set(settings, shards=8))
+    record = alone.agree(_set(settings, shards=8))
     assert join(settings).shards == 8
     assert table.read().installation_id == record.installation_id
 

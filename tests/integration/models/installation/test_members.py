@@ -72,7 +72,7 @@ def test_what_another_release_says_does_not_hide_the_others(redis, presence):
 
 def test_a_member_says_what_it_goes_by(settings, presence, copy):
     member = Member(settings, "worker")
-    member.look()
+    member.poll()
     (one,) = presence.alive()
     assert (one.role, one.values, one.revision) == ("worker", copy.read().values, copy.read().revision)
     member.leave()
@@ -82,15 +82,15 @@ def test_a_member_says_what_it_goes_by(settings, presence, copy):
 def test_a_member_ends_once_when_the_settings_change(settings, copy):
     ended = []
     member = Member(settings, "worker", stop=lambda: ended.append(1))
-    member.look()
+    member.poll()
     record = copy.read()
     draining = record.changed({}, Change({"SHARDS": "8"}, Step.DRAINING))
     copy.write(draining)
-    member.look()
+    member.poll()
     assert ended == []  # nothing has changed yet
     copy.write(draining.changed({"SHARDS": "8"}))
     for _ in range(3):
-        member.look()
+        member.poll()
     assert ended == [1]
 
 
@@ -102,11 +102,11 @@ def test_a_member_that_can_go_on_does(settings, copy, presence):
         return True
 
     member = Member(settings, "receiver", on_change=take, stop=pytest.fail)
-    member.look()
+    member.poll()
     changed = copy.read().changed({"SHARDS": "8"})
     copy.write(changed)
     for _ in range(3):
-        member.look()
+        member.poll()
     assert taken == [changed]
     assert presence.alive()[0].values == changed.values
 
@@ -114,18 +114,18 @@ def test_a_member_that_can_go_on_does(settings, copy, presence):
 def test_a_member_ends_when_its_redis_is_of_another_installation(settings, redis, copy):
     ended = []
     member = Member(settings, "worker", stop=lambda: ended.append(1))
-    member.look()
+    member.poll()
     redis.flushall()
     copy.write(new_record(shared_values(settings), 7))
-    member.look()
+    member.poll()
     assert ended == [1]
 
 
 def test_a_member_fills_a_wiped_redis(settings, redis, engine, copy):
     member = Member(settings, "worker", stop=pytest.fail)
-    member.look()
+    member.poll()
     redis.flushall()
-    member.look()
+    member.poll()
     assert copy.read() == InstallationTable(engine).read()
 
 
@@ -137,16 +137,16 @@ def test_a_redis_of_before_a_change_is_brought_up_and_not_followed(settings, red
     assert table.replace(after, over=before.revision)
     copy.write(after)
     member = Member(settings, "receiver", on_change=lambda record: record.values["SHARDS"] == "8", stop=pytest.fail)
-    member.look()
+    member.poll()
     redis.flushall()
     copy.write(before)
-    member.look()
+    member.poll()
     assert copy.read() == after
 
 
 def test_a_redis_that_is_away_ends_nobody(settings):
     away = "redis://127.0.0.1:1/0"
-    Member(settings.model_copy(update={"state_url": away, "broker_url": away}), "worker", stop=pytest.fail).look()
+    Member(settings.model_copy(update={"state_url": away, "broker_url": away}), "worker", stop=pytest.fail).poll()
 
 
 def test_one_beat_has_the_lease_until_it_lets_it_go(redis):
@@ -202,41 +202,41 @@ def _examined(settings, redis, engine, **given):
     yield Installation(settings, redis, redis, engine, make_app(settings), now_us, settings.model_copy(update=given))
 
 
-def _says(settings, redis, engine, name, **given):
+def _messages(settings, redis, engine, name, **given):
     with _examined(settings, redis, engine, **given) as installation:
         return [(found.level, found.says) for found in examine(installation, [CHECKS[name]]) if found.level != "ok"]
 
 
 def test_the_doctor_tells_of_two_beats(settings, redis, engine, presence):
     presence.note(_facts("beat@a:1", "beat"))
-    assert _says(settings, redis, engine, "beats") == []
+    assert _messages(settings, redis, engine, "beats") == []
     BeatLease(redis, "beat@a:1").hold()
     presence.note(_facts("beat@b:2", "beat", stands_by=True))
-    ((level, says),) = _says(settings, redis, engine, "beats")
+    ((level, says),) = _messages(settings, redis, engine, "beats")
     assert (level, "2 beats run" in says, "beat@a:1 sends" in says) == ("warning", True, True)
 
 
 def test_the_doctor_tells_of_processes_that_differ(settings, redis, engine, presence, copy):
     values = copy.read().values
     presence.note(ProcessFacts("a", "worker", "1.0", 1, values, {"EVALUATION_LOG": "off"}))
-    assert _says(settings, redis, engine, "fleet") == []
+    assert _messages(settings, redis, engine, "fleet") == []
     presence.note(ProcessFacts("b", "receiver", "1.1", 1, {**values, "SHARDS": "9"}, {"EVALUATION_LOG": "all"}))
     presence.note(ProcessFacts("c", "receiver", "1.1", 1, values, {}, skew_ms=-90_000))
-    found = _says(settings, redis, engine, "fleet")
+    found = _messages(settings, redis, engine, "fleet")
     assert [level for level, _ in found] == ["error", "warning", "warning", "error"]
     for (_, says), word in zip(found, ["SHARDS=9", "several releases", "EVALUATION_LOG", "90.0 s behind"], strict=True):
         assert word in says
 
 
 def test_the_doctor_tells_of_the_record(settings, redis, engine, copy):
-    assert _says(settings, redis, engine, "shared-settings") == []
-    ((level, says),) = _says(settings, redis, engine, "shared-settings", shards=9)
+    assert _messages(settings, redis, engine, "shared-settings") == []
+    ((level, says),) = _messages(settings, redis, engine, "shared-settings", shards=9)
     assert (level, says) == ("error", f"SHARDS is 9 in the environment here and {SHARDS} in this installation")
     copy.write(copy.read().changed({}, Change({"SHARDS": "8"}, Step.DRAINING)))
-    found = _says(settings, redis, engine, "shared-settings")
+    found = _messages(settings, redis, engine, "shared-settings")
     assert [level for level, _ in found] == ["warning"]  # PostgreSQL's is what counts
     redis.flushall()
-    assert "Redis holds no record" in _says(settings, redis, engine, "shared-settings")[0][1]
+    assert "Redis holds no record" in _messages(settings, redis, engine, "shared-settings")[0][1]
 
 
 def test_metrics_tell_of_the_fleet(stack, settings, presence, copy):

@@ -13,7 +13,7 @@ from models.rules.matcher import always
 from models.rules.rows import Row
 from models.state.connection import connect_state
 from models.state.keys import shard_keys, turns_key
-from models.state.progress.apply_request import make_plan
+from models.state.progress.apply_request import make_request
 from models.state.progress.records import Records
 from tests.support.stack import GOALS, NOON, SHARDS, Stack, goal
 
@@ -100,17 +100,17 @@ def test_lua_and_the_reference_agree_on_the_whole_row(stack):
 
 
 def _meaning(row: Row):
-    return row._replace(stamp=0, created_at=0, updated_at=0, slots=list(row.slots))
+    return row._replace(record_version=0, created_at=0, updated_at=0, version_states=list(row.version_states))
 
 
-def test_stamps_grow_with_every_change_and_start_at_the_servers_clock(stack, redis):
+def test_versions_grow_with_every_change_and_start_at_the_servers_clock(stack, redis):
     stack.post(stack.event("login"))
-    stamp_key = shard_keys(shard_for("t1", "u1", SHARDS)).stamp
-    first = int(redis.get(stamp_key))
+    version_key = shard_keys(shard_for("t1", "u1", SHARDS)).record_version
+    first = int(redis.get(version_key))
     seconds, _ = redis.time()
     assert abs(first / 1e6 - seconds) < 60
     stack.post(stack.event("login"))
-    assert int(redis.get(stamp_key)) > first
+    assert int(redis.get(version_key)) > first
 
 
 def test_a_clean_record_expires_and_a_dirty_one_does_not(stack, redis):
@@ -151,4 +151,4 @@ def test_a_hot_user_with_many_goals_fits_lua(redis, engine):
 def test_a_server_that_is_away_is_a_retryable_error():
     records = Records(connect_state("redis://127.0.0.1:1/0"), window=timedelta(days=7), record_ttl=timedelta(hours=1))
     with pytest.raises(StateUnavailableError):
-        records.apply(0, ["b"], make_plan(always(GOALS), [], pack_batch([])), now_us=1)
+        records.apply(0, ["b"], make_request(always(GOALS), [], pack_batch([])), now_us=1)

@@ -9,7 +9,7 @@ from models.database.connection import connect_database
 from models.errors import StateUnavailableError
 from models.rules.costs import Cost
 from models.rules.goals import Rulebook
-from models.state.progress.apply_request import CALL_LIMIT, make_plan, make_plans
+from models.state.progress.apply_request import CALL_LIMIT, make_request, make_requests
 from models.state.queue.call_parts import CALL_WEIGHT
 from tests.support.stack import NOON, SHARDS, Stack, goal
 
@@ -89,13 +89,13 @@ def test_users_whose_record_is_there_do_not_wait_for_those_of_another_call(dear,
 def test_no_plan_costs_more_than_a_call_may_unless_it_is_one_event(dear):
     events = [dear.event("login", f"u{n % 7}", at=NOON - timedelta(hours=n)) for n in range(20)]
     matcher = dear.matcher()
-    plans = make_plans(matcher, events, b"")
-    assert [event for plan in plans for event in plan.events] == events
-    for plan in plans:
-        assert sum(matcher.cost(event, matcher.steps(event)).steps for event in plan.events) <= CALL_LIMIT.steps
-    alone = make_plans(matcher, events, b"", limit=Cost(1, 1))
-    assert [len(plan.events) for plan in alone] == [1] * 20
-    by_size = make_plans(
+    plans = make_requests(matcher, events, b"")
+    assert [event for request in plans for event in request.events] == events
+    for request in plans:
+        assert sum(matcher.cost(event, matcher.steps(event)).steps for event in request.events) <= CALL_LIMIT.steps
+    alone = make_requests(matcher, events, b"", limit=Cost(1, 1))
+    assert [len(request.events) for request in alone] == [1] * 20
+    by_size = make_requests(
         matcher, events, b"", limit=Cost(10**9, 2 * matcher.cost(events[0], matcher.steps(events[0])).size)
     )
     assert len(by_size) > 9
@@ -103,15 +103,15 @@ def test_no_plan_costs_more_than_a_call_may_unless_it_is_one_event(dear):
 
 def test_events_that_move_nothing_share_a_call(dear):
     events = [dear.event("other", f"u{n}") for n in range(250)]
-    assert len(make_plans(dear.matcher(), events, b"")) == 1
+    assert len(make_requests(dear.matcher(), events, b"")) == 1
 
 
 def test_a_call_at_the_bound_is_a_small_part_of_what_the_batch_takes(dear, redis):
     """On any machine: without the cut one call would do it all."""
     events = [dear.event("login", f"u{n}") for n in range(40)]
     matcher = dear.matcher()
-    whole = make_plan(matcher, events, b"")
-    assert len(whole.pack()) > 4 * max(len(plan.pack()) for plan in make_plans(matcher, events, b""))
+    whole = make_request(matcher, events, b"")
+    assert len(whole.pack()) > 4 * max(len(request.pack()) for request in make_requests(matcher, events, b""))
 
 
 def test_many_users_are_loaded_in_several_calls_and_all_are_right(redis, engine, monkeypatch):

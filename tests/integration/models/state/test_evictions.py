@@ -139,7 +139,7 @@ def test_records_go_when_memory_is_short_until_there_is_room(stack, redis, evict
             return StateMemory(60 + len(all_records(redis)) // 8, 100, 0)
 
     memory = ByRecords()
-    evictor = Evictor(memory, evictions, stack.meters, clock=lambda: 0.0)  # however busy the machine is
+    evictor = Evictor(memory, evictions, stack.metrics, clock=lambda: 0.0)  # however busy the machine is
     assert evictor.relieve() >= 100
     assert memory.read().used <= 70
     assert evictor.relieve() == 0  # there is room
@@ -148,14 +148,14 @@ def test_records_go_when_memory_is_short_until_there_is_room(stack, redis, evict
 def test_without_a_limit_or_without_need_nothing_goes(stack, redis, evictions):
     stack.post(stack.event())
     stack.flusher.flush()
-    assert Evictor(Fixed(StateMemory(10**12, 0, 10**12)), evictions, stack.meters).relieve() == 0
-    assert Evictor(Fixed(StateMemory(74, 100, 0)), evictions, stack.meters).relieve() == 0
+    assert Evictor(Fixed(StateMemory(10**12, 0, 10**12)), evictions, stack.metrics).relieve() == 0
+    assert Evictor(Fixed(StateMemory(74, 100, 0)), evictions, stack.metrics).relieve() == 0
     assert user_keys(redis)
 
 
 def test_evicting_ends_where_nothing_may_go(stack, evictions):
     stack.post(stack.event())
-    assert Evictor(Fixed(StateMemory(99, 100, 0)), evictions, stack.meters).relieve() == 0
+    assert Evictor(Fixed(StateMemory(99, 100, 0)), evictions, stack.metrics).relieve() == 0
 
 
 def test_records_go_while_redis_takes_no_write(stack, redis, evictions):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from models.database.connection import connect_database
-from models.database.rules.publication_lock import publishing, settled_revision
+from models.database.rules.publication_lock import publishing, stable_revision
 from models.database.rules.publisher import PICK_UP_US, Document, Publisher
 from models.errors import DatabaseUnavailableError, HistoryChangedError, RulesOutdatedError, StateUnavailableError
 from models.failpoints import now_us
@@ -23,7 +23,7 @@ from models.rules.costs import Cost
 from models.state.connection import connect_state
 from models.state.fleet.fences import Fences, revision_of
 from models.state.keys import shard_keys
-from models.state.progress.apply_request import make_plan
+from models.state.progress.apply_request import make_request
 from tasks.rules.costs import CostBound
 from tasks.rules.publications import CurrentRules, PublicationsWatcher, parse_stored
 from tasks.rules.source import RuleSource, rule_source
@@ -109,9 +109,9 @@ def test_the_script_refuses_older_rules_before_it_writes_anything(installation):
     installation.publish(rules(5))
     before = {key: stack.redis.dump(key) for key in stack.redis.scan_iter()}
     event = stack.event("login")
-    plan = make_plan(known, [event], stack.batches(event)[0].packed)
+    request = make_request(known, [event], stack.batches(event)[0].packed)
     with pytest.raises(RulesOutdatedError) as refused:
-        stack.records.apply(stack.batches(event)[0].shard, [], plan, now_us=stack.clock())
+        stack.records.apply(stack.batches(event)[0].shard, [], request, now_us=stack.clock())
     assert refused.value.revision == 2
     assert {key: stack.redis.dump(key) for key in stack.redis.scan_iter()} == before
 
@@ -359,9 +359,9 @@ def test_a_publication_begins_after_its_fences_by_the_clock_of_redis(installatio
 
 def test_only_one_settles_while_nobody_publishes(installation):
     engine = installation.stack.engine
-    with settled_revision(engine) as one, settled_revision(engine) as other:
+    with stable_revision(engine) as one, stable_revision(engine) as other:
         assert (one, other) == (1, 1)
-    with publishing(engine), pytest.raises(DatabaseUnavailableError), settled_revision(engine):
+    with publishing(engine), pytest.raises(DatabaseUnavailableError), stable_revision(engine):
         raise AssertionError
 
 

@@ -13,7 +13,7 @@ from models.state.checks.answers import own_keys
 from models.state.checks.key_types import SHARD_TYPES, foreign_keys_of_broker, foreign_keys_of_state
 from models.state.keys import (
     INSTALLATION,
-    METERS,
+    METRICS,
     POISON,
     ShardKeys,
     attributes_key,
@@ -45,7 +45,7 @@ def give_up(stack, batches):
             return
 
 
-def letters(engine):
+def dead_letters(engine):
     with engine.connect() as connection:
         return connection.exec_driver_sql("SELECT user_id, event_ids, error FROM dead_letters").all()
 
@@ -63,7 +63,7 @@ def test_a_user_whose_key_is_foreign_is_one_dead_letter_with_advice_and_neighbou
     stack.apply(*batches)
     give_up(stack, batches)
     assert stack.progress(NEIGHBOUR)[("logins", "")] == (2, False)
-    ((user, ids, error),) = letters(engine)
+    ((user, ids, error),) = dead_letters(engine)
     assert (user, ids) == ("u1", ["second"])
     assert key in error
     assert "RENAME" in error
@@ -151,11 +151,11 @@ def test_each_foreign_key_of_a_shard_is_named(redis, name):
 
 
 def test_foreign_keys_of_the_whole_product_are_named(redis):
-    redis.set(METERS, "hello")
+    redis.set(METRICS, "hello")
     redis.set(POISON, "hello")
     redis.set("events.1", "hello")
     redis.set(INSTALLATION, "hello")
     redis.set(layout_key(1), "hello")
     found = [key.key for key in foreign_keys_of_state(redis, SHARDS)]
-    assert sorted(found) == sorted([METERS, INSTALLATION, layout_key(1)])
+    assert sorted(found) == sorted([METRICS, INSTALLATION, layout_key(1)])
     assert {found.key for found in foreign_keys_of_broker(redis, ["events.0", "events.1"])} == {POISON, "events.1"}

@@ -9,7 +9,7 @@ from models.database.connection import connect_database
 from models.database.progress import ProgressReader
 from models.rules.goals import Rulebook
 from models.state.keys import member, record_key
-from models.state.progress.apply_request import field_of, make_plan
+from models.state.progress.apply_request import field_of, make_request
 from tests.support.stack import NOON, SHARDS, WINDOW, goal
 
 
@@ -59,8 +59,8 @@ def test_a_slow_loader_cannot_put_back_an_older_state(stack):
     shard = shard_for("t1", "u1", SHARDS)
     event = stack.event("login")
     batch = stack.accept(event)[0]
-    plan = make_plan(stack.matcher(), [event], batch.packed)
-    cold = stack.records.apply(shard, [batch.batch_id], plan, now_us=stack.clock()).cold
+    request = make_request(stack.matcher(), [event], batch.packed)
+    cold = stack.records.apply(shard, [batch.batch_id], request, now_us=stack.clock()).cold
     stale = stack.reader.snapshots([("t1", "u1")], now_us=stack.clock())
     stack.apply(batch)
     stack.flusher.flush()
@@ -76,14 +76,14 @@ def test_a_batch_stays_in_the_journal_while_a_user_is_cold(stack):
     event = stack.event("login")
     batch = stack.accept(event)[0]
     reply = stack.records.apply(
-        shard, [batch.batch_id], make_plan(stack.matcher(), [event], batch.packed), now_us=stack.clock()
+        shard, [batch.batch_id], make_request(stack.matcher(), [event], batch.packed), now_us=stack.clock()
     )
     assert (reply.events, len(reply.cold)) == (0, 1)
     assert stack.journal.states(SHARDS)[shard].batches == 1
     assert stack.records.read(shard, "t1", "u1") is None
 
 
-def test_stamps_go_on_above_those_of_postgresql_when_a_user_moves_to_another_shard(stack, redis):
+def test_versions_go_on_above_those_of_postgresql_when_a_user_moves_to_another_shard(stack, redis):
     stack.post(stack.event("login"))
     stack.flusher.flush()
     with stack.engine.begin() as connection:

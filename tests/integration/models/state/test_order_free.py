@@ -53,12 +53,12 @@ def _posted(stack, data):
 
 def _meaning(row):
     return row._replace(
-        stamp=0,
+        record_version=0,
         created_at=0,
         updated_at=0,
         completed_at=bool(row.completed_at),
         reached_at=bool(row.reached_at),
-        slots=list(row.slots),
+        version_states=list(row.version_states),
     )
 
 

@@ -39,7 +39,7 @@ FAULTS = {
     "a newest value by arrival": (LATEST, "#state == 0 or at > state[2] or", "#state == 0 or at ~= state[2] or"),
     "a maximum that must be passed": (BEST, "local reached = value >= node[Node.target]\n  return reached and at or 0, reached\nend\n\nfunction advance.min", "local reached = value > node[Node.target]\n  return reached and at or 0, reached\nend\n\nfunction advance.min"),
     "a minimum that takes the larger": (BEST, "math.min(state[1] or value, value)", "math.max(state[1] or value, value)"),
-    "a distinct value that keeps its last time": (DISTINCT, "or state[place + 1] > at then", "or state[place + 1] < at then"),
+    "a distinct value that keeps its last time": (DISTINCT, "or state[index + 1] > at then", "or state[index + 1] < at then"),
     "a streak that a late day does not join": (STREAK, "if joins_before and joins_after then", "if false then"),
     "a streak that one more missed day does not break": (STREAK, "if missed > node[Node.a] then", "if missed > node[Node.a] + 1 then"),
     "a sequence in order of arrival": (SEQUENCE, "if time > at or (time == at and not strict) then", "if true then"),
@@ -48,9 +48,9 @@ FAULTS = {
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
     "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[Node.unlocks]])\n      end\n", ""),
     "a part that forgets its composite": (OVER, "local parents, completed = node[Node.parents],", "local parents, completed = {},"),
-    "a version that carries nothing on": (MANY, "node[Node.keeps_from] > 0 and slots or {}", "{}"),
+    "a version that carries nothing on": (MANY, "node[Node.keeps_from] > 0 and version_states or {}", "{}"),
     "a late event that the next version does not hear of": (MANY, "local create = mode == Mode.CURRENT or mode == Mode.GRANDFATHERED", "local create = mode == Mode.CURRENT"),
-    "users who all move to the next version": (MANY, "if slot[VersionState.IS_OWN] and not stays then", "if slot[VersionState.IS_OWN] then"),
+    "users who all move to the next version": (MANY, "if version_state[VersionState.IS_CURRENT] and not stays then", "if version_state[VersionState.IS_CURRENT] then"),
 }  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _searching(examples):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=long_only if place % 2 else ()) for place, name in enumerate(FAULTS)]
+    "name", [pytest.param(name, marks=long_only if index % 2 else ()) for index, name in enumerate(FAULTS)]
 )
 def test_a_planted_fault_is_found(redis, name):
     rules, right, wrong = FAULTS[name]

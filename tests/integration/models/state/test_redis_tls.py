@@ -74,23 +74,23 @@ def test_a_certificate_of_somebody_else_and_of_another_name_are_refused(tls):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "host", "says"),
+    ("scheme", "host", "text"),
     [
         ("rediss", "localhost", "its certificate is not trusted: name the authority's certificate in REDIS_CA_FILE"),
         ("rediss", "127.0.0.1", "its certificate is for another name"),
         ("redis", "localhost", "this port speaks TLS: write rediss://"),
     ],
 )
-def test_what_is_wrong_with_tls_is_said_at_the_start_and_by_readiness(tls, scheme, host, says):
+def test_what_is_wrong_with_tls_is_said_at_the_start_and_by_readiness(tls, scheme, host, text):
     port, login = tls
     url = port.url(login, host=host).replace("rediss", scheme)
     settings = Settings(broker_url=url, redis_ca_file=port.ca_file if host == "127.0.0.1" else None)
-    with pytest.raises(ConfigurationError, match=f"BROKER_URL: {says}"):
+    with pytest.raises(ConfigurationError, match=f"BROKER_URL: {text}"):
         require_redis(settings)
-    with pytest.raises(NotReadyError, match=says):
+    with pytest.raises(NotReadyError, match=text):
         RequirementsCheck(settings)()
     if scheme == "rediss":
-        with connect_state(settings.state) as client, pytest.raises(NotReadyError, match=says):
+        with connect_state(settings.state) as client, pytest.raises(NotReadyError, match=text):
             write_probe(client)
 
 

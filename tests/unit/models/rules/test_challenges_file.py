@@ -292,8 +292,8 @@ def test_any_text_loads_or_is_refused_with_one_line_a_fault(text):
 
 @given(st.integers(0, len(SEED) - 1), st.binary(min_size=1, max_size=3))
 @settings(max_examples=100, deadline=None)
-def test_a_damaged_file_loads_or_is_refused(place, damage):
-    _loads_or_says_why(SEED.encode()[:place] + damage + SEED.encode()[place + 1 :])
+def test_a_damaged_file_loads_or_is_refused(position, damage):
+    _loads_or_says_why(SEED.encode()[:position] + damage + SEED.encode()[position + 1 :])
 
 
 def test_the_loader_reads_no_file(monkeypatch):

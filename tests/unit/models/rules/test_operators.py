@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from models.errors import MalformedBatchError
 from models.events import EARLIEST, MAX_EXACT, MAX_TEXT_BYTES, Event, identity_hash, pack_batch, unpack_batch
-from models.rules.calendar import microseconds, moment, period_key
+from models.rules.calendar import microseconds, period_key, to_datetime
 from models.rules.engine import apply_all
 from models.rules.goals import Rulebook
 from models.rules.operators import progress_of
 from models.rules.rule import Condition
-from models.state.keys import generation_at, member, record_key, seen_key
+from models.state.keys import dedup_bucket_at, member, record_key, seen_key
 from tests.support.operator_cases import CASES, events_of, hour_of, rulebook_of
 from tests.support.stack import goal
 
@@ -49,7 +49,7 @@ def test_events_at_the_same_instant_are_told_apart_by_their_ids_in_any_order():
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_microseconds_are_exact_both_ways_and_a_day_is_its_utc_date(at):
-    assert moment(microseconds(at)) == at
+    assert to_datetime(microseconds(at)) == at
     assert period_key("day", microseconds(at)) == at.date().isoformat()
 
 
@@ -156,4 +156,4 @@ def test_two_users_never_share_a_key(one, other):
 
 def test_a_generation_is_a_day_longer_than_events_are_taken():
     week = timedelta(days=7)
-    assert generation_at(NOON, week) + 1 == generation_at(NOON + 8 * 86_400_000_000, week)
+    assert dedup_bucket_at(NOON, week) + 1 == dedup_bucket_at(NOON + 8 * 86_400_000_000, week)

@@ -12,7 +12,7 @@ WEEK_US = 168 * HOUR_US
 
 
 def costs(*goals):
-    return event_costs(always(Rulebook(goals)).networks[0])
+    return event_costs(always(Rulebook(goals)).graphs[0])
 
 
 def steps(*goals, event="login"):
@@ -75,8 +75,8 @@ def test_a_composite_is_counted_once_for_each_of_its_parts_and_not_for_each_way_
         for below, level in ("pa", "ab", "bc", "cd", "de")
         for n in range(4)
     ]
-    network = always(Rulebook((*parts, *levels))).networks[0]
-    moved = above(network.by_event["login"])
+    graph = always(Rulebook((*parts, *levels))).graphs[0]
+    moved = above(graph.by_event["login"])
     assert set(moved.values()) == {4}
     assert len(moved) == 20
 
@@ -93,5 +93,5 @@ def test_the_dearest_event_type_comes_first():
 
 
 def test_an_event_that_moves_nothing_costs_next_to_nothing():
-    planned = Costs(always(Rulebook((goal("g", "count", "login"),))).networks[0])
+    planned = Costs(always(Rulebook((goal("g", "count", "login"),))).graphs[0])
     assert planned.planned("login", []) == (1, 0)

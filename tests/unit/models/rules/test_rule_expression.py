@@ -142,7 +142,7 @@ def test_a_fault_points_at_its_place(text, line, column, reason):
 
 
 def test_a_long_line_is_cut_around_the_place():
-    error = refusal("all([" + ", ".join(f"goal-{place}" for place in range(300)) + ", ?])")
+    error = refusal("all([" + ", ".join(f"goal-{index}" for index in range(300)) + ", ?])")
 
     shown, caret = str(error).split("\n")
     assert len(shown) < 120
@@ -183,9 +183,9 @@ def test_any_text_is_a_rule_or_answered_with_a_place_in_it(text):
 @settings(max_examples=200, deadline=None)
 def test_a_damaged_rule_is_a_rule_or_answered_with_a_place_in_it(rule, data):
     text = expression_of(rule)
-    place = data.draw(st.integers(0, len(text) - 1))
+    index = data.draw(st.integers(0, len(text) - 1))
     damaged = (
-        text[:place] + data.draw(st.sampled_from(["", "(", ")", "'", ",", "=", "7", " ", "]"])) + text[place + 1 :]
+        text[:index] + data.draw(st.sampled_from(["", "(", ")", "'", ",", "=", "7", " ", "]"])) + text[index + 1 :]
     )
     error = refused(damaged)
     assert error is None or error.reason

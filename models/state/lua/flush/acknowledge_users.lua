@@ -24,24 +24,24 @@ if (redis.call('HGET', history, 'token') or '') ~= token then
   return 0
 end
 
-local settled = 0
+local acknowledged = 0
 for index, user in ipairs(users) do
-  local record, member, stamp = KEYS[FIRST + index - 1], user[Flushed.member], user[Flushed.stamp]
+  local record, member, record_version = KEYS[FIRST + index - 1], user[Flushed.member], user[Flushed.record_version]
   local current = tonumber(redis.call('ZSCORE', dirty, member) or '0')
   -- An evicted record must not come to be again by halves; a key that holds something else is left as it is.
   local is_loaded = redis.pcall('HGET', record, '@loaded') == epoch
-  if current == stamp then
+  if current == record_version then
     redis.call('ZREM', dirty, member)
-    settled = settled + 1
+    acknowledged = acknowledged + 1
     if is_loaded then
       redis.call('HDEL', record, '@dirty', unpack(user[Flushed.past_fields]))
       redis.call('PEXPIRE', record, record_ttl)
     end
-  elseif current > stamp and is_loaded then
+  elseif current > record_version and is_loaded then
     redis.call('HSET', record, '@dirty', read_at)
   end
   if is_loaded then
-    redis.call('HSET', record, '@flushed', string.format('%.0f', stamp))
+    redis.call('HSET', record, '@flushed', string.format('%.0f', record_version))
   end
 end
-return settled
+return acknowledged

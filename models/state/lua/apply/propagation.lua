@@ -12,8 +12,8 @@ local function completed_parts(node)
   local completed, parts = {}, node[Node.parts]
   for before = 0, #parts - 1, Part.SIZE do
     local id, periodic, first = parts[before + Part.node_id], parts[before + Part.periodic], 0
-    for _, row_place in ipairs(periodic and places_of(id) or { place_of(id .. Text.MARK) }) do
-      local row = row_at(row_place)
+    for _, row_index in ipairs(periodic and indexes_of(id) or { index_of(id .. Text.MARK) }) do
+      local row = row_at(row_index)
       local at = row and row[Row.completed_at] or 0
       first = (first == 0 or (at > 0 and at < first)) and at or first
     end
@@ -23,30 +23,30 @@ local function completed_parts(node)
 end
 
 -- Whether a part's time of completion is a function of the set of events.
-local function is_exact_part(composite, place)
-  return composite[Node.parts][Part.SIZE * (place - 1) + Part.exact]
+local function is_exact_part(composite, index)
+  return composite[Node.parts][Part.SIZE * (index - 1) + Part.exact]
 end
 
 -- A composite's row under a version it was not under before, from what its parts say now.
 local function under(node, row)
   local noted = completed_parts(node)
-  for place, at in ipairs(noted) do
-    noted[place] = is_exact_part(node, place) and at or math.min(at, 1)
+  for index, at in ipairs(noted) do
+    noted[index] = is_exact_part(node, index) and at or math.min(at, 1)
   end
   local state = first_composite(node, noted)
   if not row then
     return new_row(node, '', state)
   end
-  row[Row.state], row[Row.rule_version], row[Row.slots] = state, node[Node.version], false
+  row[Row.state], row[Row.rule_version], row[Row.version_states] = state, node[Node.version], false
   row[Row.operator] = node[Node.operator]
   return row
 end
 
 -- When all prerequisites were complete, 0 while they are not.
-local function lock_opened(lock)
-  if not lock[Node.has_row] then
+local function gate_opened(gate)
+  if not gate[Node.has_row] then
     local opened_at = 0
-    for _, at in ipairs(completed_parts(lock)) do
+    for _, at in ipairs(completed_parts(gate)) do
       if at == 0 then
         return 0
       end
@@ -54,19 +54,19 @@ local function lock_opened(lock)
     end
     return opened_at
   end
-  local row_place = place_of(lock[Node.node_id] .. Text.MARK)
-  local row = row_at(row_place)
-  if not row or row[Row.rule_version] < lock[Node.version] then
-    row = under(lock, row)
-    finish(lock, row_place, row, settle(lock, row[Row.state], event[Event.occurred_at]), lock[Node.exact])
+  local row_index = index_of(gate[Node.node_id] .. Text.MARK)
+  local row = row_at(row_index)
+  if not row or row[Row.rule_version] < gate[Node.version] then
+    row = under(gate, row)
+    finish(gate, row_index, row, find_completion(gate, row[Row.state], event[Event.occurred_at]), gate[Node.exact])
   end
   return row[Row.completed_at]
 end
 
 -- Completes a row whose target was reached, unless prerequisites are missing.
 local function complete(node, row)
-  local lock = nodes[node[Node.lock]]
-  local opened_at = lock and lock_opened(lock)
+  local gate = nodes[node[Node.gate]]
+  local opened_at = gate and gate_opened(gate)
   local completed_at = math.max(row[Row.reached_at], opened_at or 0)
   if opened_at ~= 0 and (row[Row.completed_at] == 0 or completed_at < row[Row.completed_at]) then
     if row[Row.completed_at] == 0 and not node[Node.is_part] then
@@ -84,7 +84,7 @@ local function complete(node, row)
 end
 
 -- Notes that the target was reached, and whether that completes the row; keeps the row.
-function finish(node, place, row, reached_at, exact)
+function finish(node, index, row, reached_at, exact)
   local reached = row[Row.reached_at] or 0
   if reached_at > 0 and (reached == 0 or (exact and reached_at < reached)) then
     row[Row.reached_at] = reached_at
@@ -92,20 +92,20 @@ function finish(node, place, row, reached_at, exact)
   elseif reached > 0 and row[Row.completed_at] == 0 then
     complete(node, row)
   end
-  put_row(place, row, node)
+  put_row(index, row, node)
 end
 
 -- Completes what was reached and waited for its prerequisites.
 local function unlock(node)
   local id = node[Node.node_id]
-  for _, place in ipairs(node[Node.periodic] and places_of(id) or { place_of(id .. Text.MARK) }) do
-    local row = row_at(place)
+  for _, index in ipairs(node[Node.periodic] and indexes_of(id) or { index_of(id .. Text.MARK) }) do
+    local row = row_at(index)
     if row and (row[Row.reached_at] or 0) > 0 then
       local completed_before = row[Row.completed_at]
       remember(row, row[Row.state])
       complete(node, row)
       if row[Row.completed_at] ~= completed_before then
-        put_row(place, row, node)
+        put_row(index, row, node)
         evaluate(node, row, row[Row.state], event[Event.position])
       end
       tell_parents(node, row, false, row[Row.completed_at] ~= completed_before)
@@ -122,7 +122,7 @@ local function after(composite, row, contributes, changed)
 end
 
 -- A late event under an earlier version: complete if its parts were, before the next version held.
-local function move_past(composite, known_place, known)
+local function move_past(composite, known_index, known)
   if composite[Node.a] > 0 or known[Row.reached_at] > 0 then
     return
   end
@@ -130,31 +130,31 @@ local function move_past(composite, known_place, known)
   for part, at in ipairs(done) do
     done[part] = at < composite[Node.ends_at] and at or 0
   end
-  local reached_at = settle(composite, first_composite(composite, done), event[Event.occurred_at])
+  local reached_at = find_completion(composite, first_composite(composite, done), event[Event.occurred_at])
   if reached_at > 0 then
     remember(known, known[Row.state])
-    finish(composite, known_place, known, reached_at, true)
+    finish(composite, known_index, known, reached_at, true)
     evaluate(composite, known, known[Row.state], event[Event.position])
     after(composite, known, true, known[Row.completed_at] > 0)
   end
 end
 
 -- Writes what a part says into its composite's state; whether that is news.
-local function note_part(composite, place, state, node, row, contributes)
-  local completed_at, noted = row and row[Row.completed_at] or 0, state[1 + place]
+local function note_part(composite, index, state, node, row, contributes)
+  local completed_at, noted = row and row[Row.completed_at] or 0, state[1 + index]
   if node[Node.periodic] and noted > 0 then
     completed_at = completed_at > 0 and math.min(completed_at, noted) or noted
   end
-  state[1 + place] = is_exact_part(composite, place) and completed_at or math.min(completed_at, 1)
-  local is_news = state[1 + place] ~= noted
+  state[1 + index] = is_exact_part(composite, index) and completed_at or math.min(completed_at, 1)
+  local is_news = state[1 + index] ~= noted
   if composite[Node.a] > 0 and contributes then
-    local stretches = state[1 + #composite[Node.parts] / Part.SIZE + place]
+    local stretches = state[1 + #composite[Node.parts] / Part.SIZE + index]
     is_news = add_stretch(stretches, event[Event.occurred_at] - composite[Node.a], event[Event.occurred_at]) or is_news
   end
   return is_news
 end
 
-local function move_parent(composite, place, own, known_place, known, node, row, contributes)
+local function move_parent(composite, index, own, known_index, known, node, row, contributes)
   remember(known, known and known[Row.state])
   local begins = not known or known[Row.rule_version] < composite[Node.version]
   if begins then
@@ -163,16 +163,16 @@ local function move_parent(composite, place, own, known_place, known, node, row,
     end
     known = under(composite, known)
   elseif known[Row.rule_version] > composite[Node.version] then
-    move_past(composite, known_place, known)
+    move_past(composite, known_index, known)
     return
   end
-  if not note_part(composite, place, known[Row.state], node, row, contributes) and not begins then
+  if not note_part(composite, index, known[Row.state], node, row, contributes) and not begins then
     after(composite, known, contributes, false)
     return
   end
   local completed_before = known[Row.completed_at]
-  local reached_at = settle(composite, known[Row.state], event[Event.occurred_at])
-  finish(composite, known_place, known, reached_at, composite[Node.exact])
+  local reached_at = find_completion(composite, known[Row.state], event[Event.occurred_at])
+  finish(composite, known_index, known, reached_at, composite[Node.exact])
   evaluate(composite, known, known[Row.state], event[Event.position])
   after(composite, known, contributes, known[Row.completed_at] ~= completed_before)
 end
@@ -200,22 +200,22 @@ function tell_parents(node, row, contributes, changed)
   end
   local done = completed
   for before = 0, #parents - 1, Parent.SIZE do
-    local composite, place = nodes[parents[before + Parent.node]], parents[before + Parent.position]
-    local own = parents[before + Parent.own]
+    local composite, index = nodes[parents[before + Parent.node]], parents[before + Parent.position]
+    local own = parents[before + Parent.is_current]
     local asks = completed and composite[Node.unlocks] == 0 -- a goal looks at its prerequisites itself
     if not composite[Node.has_row] then
       if changed then
         unlock(nodes[composite[Node.unlocks]])
       end
     elseif changed or asks or (contributes and (composite[Node.a] > 0 or composite[Node.timed])) then
-      local known_place = place_of(composite[Node.node_id] .. Text.MARK)
-      local known = row_at(known_place)
+      local known_index = index_of(composite[Node.node_id] .. Text.MARK)
+      local known = row_at(known_index)
       if changed or is_news(composite, own, known, row, contributes) then
-        move_parent(composite, place, own, known_place, known, node, row, contributes)
+        move_parent(composite, index, own, known_index, known, node, row, contributes)
       elseif composite[Node.timed] and contributes then
         tell_parents(composite, known, contributes, false)
       end
-      done = done and (not own or composite[Node.unlocks] > 0 or is_done(composite, row_at(known_place)))
+      done = done and (not own or composite[Node.unlocks] > 0 or is_done(composite, row_at(known_index)))
     end
   end
   if done then
@@ -224,32 +224,32 @@ function tell_parents(node, row, contributes, changed)
 end
 
 -- Applies one step of an event to the row of a field.
-local function apply_step(this_event, node, mode, place, period, amount, low)
+local function apply_step(this_event, node, mode, index, period, amount, low)
   event = this_event
-  local row = row_at(place)
+  local row = row_at(index)
   if not row and mode ~= Mode.CURRENT then -- a user is not in progress by events that would have counted before
     return
   end
   local existing = row
-  row = row or new_row(node, period, first_state[node[Node.kernel]](node))
-  local state, own = open_slot(row, node, mode)
+  row = row or new_row(node, period, first_state[node[Node.reducer]](node))
+  local state, own = open_version_state(row, node, mode)
   if not state then
     return
   end
   remember(existing, state)
   local at, hash = event[Event.occurred_at], event[Event.identity_hash]
-  local reached_at, contributes = advance[node[Node.kernel]](state, node, amount, low, at, hash)
-  local under_several = row[Row.slots]
+  local reached_at, contributes = advance[node[Node.reducer]](state, node, amount, low, at, hash)
+  local under_several = row[Row.version_states]
   if under_several then
-    reached_at = carried(state, node, mode, at, reached_at)
+    reached_at = migrated(state, node, mode, at, reached_at)
     show_main(row, node)
   end
   if not own then
-    put_row(place, row, node)
+    put_row(index, row, node)
     return
   end
   local completed_before = row[Row.completed_at]
-  finish(node, place, row, reached_at, node[Node.exact] and not under_several)
+  finish(node, index, row, reached_at, node[Node.exact] and not under_several)
   evaluate(node, row, state, event[Event.position])
   tell_parents(node, row, contributes, row[Row.completed_at] ~= completed_before)
 end
