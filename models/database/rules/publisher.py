@@ -181,8 +181,9 @@ def _active_from(newest: _Newest | None, soonest: int, wanted: int | None) -> in
         return earliest
     if wanted < earliest:
         raise ConfigurationError(
-            f"active_from: {to_datetime(wanted).isoformat()} is too early, the earliest is {to_datetime(earliest).isoformat()}: "
-            f"before that, revision {newest.revision} holds, and events may have been evaluated already"
+            f"active_from: {to_datetime(wanted).isoformat()} is too early, the earliest is "
+            f"{to_datetime(earliest).isoformat()}: before that, revision {newest.revision} holds, and events may have "
+            "been evaluated already"
         )
     return wanted
 

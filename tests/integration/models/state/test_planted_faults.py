@@ -48,7 +48,7 @@ FAULTS = {
     "prerequisites that nobody waits for": (OVER, "if opened_at ~= 0 and", "if"),
     "a goal that does not hear of its prerequisites": (OVER, "      if changed then\n        unlock(nodes[composite[Node.unlocks]])\n      end\n", ""),
     "a part that forgets its composite": (OVER, "local parents, completed = node[Node.parents],", "local parents, completed = {},"),
-    "a version that carries nothing on": (MANY, "node[Node.keeps_from] > 0 and version_states or {}", "{}"),
+    "a version that carries nothing on": (MANY, "oldest > 0 and version_states or {}", "{}"),
     "a late event that the next version does not hear of": (MANY, "local create = mode == Mode.CURRENT or mode == Mode.GRANDFATHERED", "local create = mode == Mode.CURRENT"),
     "users who all move to the next version": (MANY, "if version_state[VersionState.IS_CURRENT] and not stays then", "if version_state[VersionState.IS_CURRENT] then"),
 }  # fmt: skip
