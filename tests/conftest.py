@@ -73,6 +73,12 @@ def examples(count):
     return count * (10 if LONG else 1)
 
 
+@pytest.fixture
+def anyio_backend():
+    """The one that the product runs on."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
     """The URL of a real Redis or Valkey for this run."""

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cli import VERBS, app
 from config.settings import Settings
 from tests.support.environment import database_settings
+from tests.support.receiver import Receiver
 from tests.support.stack import SHARDS
 
 
@@ -34,3 +35,12 @@ def quietly(engine, redis_url, monkeypatch, tmp_path):
         return lambda *options: CliRunner().invoke(app, [verb, *options])
 
     return of
+
+
+@pytest.fixture
+async def receiver(redis):
+    """The receiver's application; its requests are calls."""
+    made = Receiver(redis)
+    yield made
+    await made.client.aclose()
+    made.committer.close()

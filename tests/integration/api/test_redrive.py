@@ -29,11 +29,6 @@ pytestmark = pytest.mark.anyio
 LIMITS = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Receiver:
     """The receiver's HTTP over a stack; ``caller`` is who knocks."""
 

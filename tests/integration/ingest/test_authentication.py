@@ -53,11 +53,6 @@ EVENT = {"event_id": "e1", "event_type": "login", "user_id": "ada"}
 READS = ("/v1/users/ada/progress", "/v1/users/ada/attributes")
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class House:
     """A receiver with all its routes and its gRPC server, behind a door whose clock tests move."""
 

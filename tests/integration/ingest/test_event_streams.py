@@ -39,11 +39,6 @@ RULES = parse_challenges((FOLDER / "rules.json").read_bytes(), "rules.json", lat
 ORDERS = ["own", "doubled", "shuffled-1", "shuffled-2", "shuffled-3", "shuffled-doubled"]
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def lines_of(name: str) -> list[Any]:
     return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text().splitlines()]
 

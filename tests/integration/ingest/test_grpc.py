@@ -23,11 +23,6 @@ SETTINGS = "default_value request_value update_strategy"
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 async def server(redis):
     async with Server(redis) as running:
         yield running

@@ -24,11 +24,6 @@ HASTY = GrpcSockets(patience=timedelta(milliseconds=200))
 MESSAGE = account_pb2.UserLoggedIn(id="1", user_id="ada").SerializeToString()
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 async def ended(call: Any) -> grpc.StatusCode:
     """The status a call ends with; nothing more is sent on it."""
     async with asyncio.timeout(5):

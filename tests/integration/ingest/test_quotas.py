@@ -25,11 +25,6 @@ ACME = Caller("k1", "acme", "ingest")
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 async def house_of(stack):
     made = []
 

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.anyio
 HELD = 10_000
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def owner_of(headers):
     return dict(headers).get(b"x-owner", b"").decode()
 

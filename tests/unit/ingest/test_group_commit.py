@@ -30,11 +30,6 @@ SHARDS = 4
 NOW = 1_762_770_600_000_000
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def event(number: int, user: str = "ada", payload: bytes = b"") -> Event:
     return Event(f"e{number}", "login", "default", user, NOW, NOW, payload=payload)
 

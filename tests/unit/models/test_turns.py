@@ -9,11 +9,6 @@ from models.fairness import Turns
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 class Work:
     """Pieces of work by owner, each of which ends when it is told to."""
 
