@@ -29,7 +29,6 @@ from api.progress.routes import progress_router
 from config.settings import Settings
 from config.shards import shard_for
 from ingest.accelbyte import AgsReader
-from ingest.pipeline import IngestPipeline
 from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.state.connection import connect_state
@@ -216,7 +215,7 @@ async def _measure(settings: Settings, redis: Redis, tracer: Tracer) -> list[Tra
     parts.probe.recall()
     with tracer.install():
         parts.committer.start()
-        client = _client(settings, parts)
+        client = _client(parts)
         try:
             return await _phases(tracer, redis, _Steps(client, runtime, settings.shards))
         finally:
@@ -226,16 +225,9 @@ async def _measure(settings: Settings, redis: Redis, tracer: Tracer) -> list[Tra
             runtime.metrics.stop()
 
 
-def _client(settings: Settings, parts: ReceiverParts) -> httpx.AsyncClient:
+def _client(parts: ReceiverParts) -> httpx.AsyncClient:
     """A client of the receiver's HTTP application, which runs in this process."""
-    pipeline = IngestPipeline(
-        parts.committer,
-        parts.metrics,
-        max_lateness=settings.max_lateness,
-        gate=parts.probe,
-        quotas=parts.quotas,
-    )
-    app = build_app(pipeline, AgsReader(None), [progress_router(parts.progress, parts.threads)])
+    app = build_app(parts.pipeline, AgsReader(None), [progress_router(parts.progress, parts.threads)])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 

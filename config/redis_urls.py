@@ -22,10 +22,28 @@ _CA_FILE = "ssl_ca_certs"
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _OPTIONS = frozenset(
     {
-        *("db", "username", "password", "protocol", "client_name", "max_connections", "health_check_interval"),
-        *("socket_timeout", "socket_connect_timeout", "socket_keepalive"),
-        *("ssl_cert_reqs", "ssl_check_hostname", _CA_FILE, "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile"),
-        *("ssl_password", "ssl_min_version", "ssl_ciphers", "ssl_include_verify_flags", "ssl_exclude_verify_flags"),
+        "db",
+        "username",
+        "password",
+        "protocol",
+        "client_name",
+        "max_connections",
+        "health_check_interval",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "ssl_cert_reqs",
+        "ssl_check_hostname",
+        _CA_FILE,
+        "ssl_ca_path",
+        "ssl_ca_data",
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_password",
+        "ssl_min_version",
+        "ssl_ciphers",
+        "ssl_include_verify_flags",
+        "ssl_exclude_verify_flags",
     }
 )
 """What may stand in the query. Others would change how calls are repeated or replies are read."""

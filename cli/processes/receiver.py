@@ -38,18 +38,16 @@ def receiver() -> None:
         Receiver(
             settings=settings,
             committer=parts.committer,
-            metrics=parts.metrics,
-            gate=parts.probe,
-            ready=parts.readiness.is_ready,
-            routers=lambda pipeline: [
+            pipeline=parts.pipeline,
+            routers=[
                 progress_router(parts.progress, parts.threads),
                 attributes_router(parts.attributes, parts.threads),
                 health_router(parts.readiness, stopping=lambda: stopping.asked),
-                parts.dead_letters(pipeline),
+                parts.dead_letters,
             ],
             authenticator=parts.authenticator,
-            quotas=parts.quotas,
             stopping=stopping,
+            readiness=parts.readiness,
         ).run()
     finally:
         parts.probing.stop(patience_s=0.5)  # it may be waiting for PostgreSQL, and leaves nothing undone

@@ -5,9 +5,9 @@ that reads nothing would keep that lock: the others would be told SERVING for ev
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -22,6 +22,14 @@ _INTERVAL_SECONDS = 1.0
 _Answer = health_pb2.HealthCheckResponse
 
 log = structlog.get_logger()
+
+
+class Readiness(Protocol):
+    """Knows whether events can be accepted."""
+
+    def is_ready(self) -> bool:
+        """Whether they can be now; may take as long as a server's time limit."""
+        ...
 
 
 class GrpcHealth:
@@ -49,11 +57,11 @@ class GrpcHealth:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def follow(self, ready: Callable[[], bool], *, interval_s: float = _INTERVAL_SECONDS) -> None:
-        """Ask ``ready`` again and again, in a thread, and answer accordingly; until it is cancelled."""
+    async def follow(self, readiness: Readiness, *, interval_s: float = _INTERVAL_SECONDS) -> None:
+        """Ask again and again, in a thread, and answer accordingly; until it is cancelled."""
         said: bool | None = None
         while True:
-            is_ready = await asyncio.to_thread(_told, ready)
+            is_ready = await asyncio.to_thread(_told, readiness)
             if is_ready is not said:
                 self.say(serving=is_ready)
                 log.info("grpc_health_changed", serving=is_ready)
@@ -89,10 +97,10 @@ class GrpcHealth:
         return _Answer(status=_Answer.SERVING if self._serving else _Answer.NOT_SERVING)
 
 
-def _told(ready: Callable[[], bool]) -> bool:
-    """What ``ready`` says; not ready where it breaks, for nobody would say NOT_SERVING later."""
+def _told(readiness: Readiness) -> bool:
+    """What it says; not ready where it breaks, for nobody would say NOT_SERVING later."""
     try:
-        return ready()
+        return readiness.is_ready()
     except Exception:
         log.exception("readiness_broke")
         return False

@@ -20,12 +20,22 @@ SOCKET_TIMEOUT = 5.0
 
 _NOT_NOW = frozenset(
     {
-        *("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
-        *("MISCONF", "NOREPLICAS", "OOM", "READONLY"),
-        *("NOAUTH", "WRONGPASS", "NOPERM"),
+        "LOADING",
+        "BUSY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "MISCONF",
+        "NOREPLICAS",
+        "OOM",
+        "READONLY",
+        "NOAUTH",
+        "WRONGPASS",
+        "NOPERM",
         "CLOCKWRONG",  # of our own scripts: a record is from the future
-        *("FOREIGNKEY", "WRONGTYPE"),  # a key of a shard holds another application's value, until somebody moves it
-        "SHARDCLOSED",  # likewise: the shard is being reset
+        "FOREIGNKEY",  # a key of a shard holds another application's value, until an operator moves it
+        "WRONGTYPE",  # likewise
+        "SHARDCLOSED",  # the shard is being reset
     }
 )
 """Codes of answers that refuse any command, or any write, whatever is in it: the server has something else to do, no

@@ -68,6 +68,6 @@ class Judgements:
             event = logged.event
             self.found.append(
                 LateJudgement(
-                    *(event.tenant_id, event.user_id, event.event_id, event.occurred_at, logged.revision or 0, expected)
+                    event.tenant_id, event.user_id, event.event_id, event.occurred_at, logged.revision or 0, expected
                 )
             )

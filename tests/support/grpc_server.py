@@ -45,13 +45,13 @@ class Server:
         pipeline = IngestPipeline(self.committer, self.metrics, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.receiver = GrpcReceiver(pipeline, AgsReader(namespace), sockets=sockets)
         self.port = free_port()
-        self.is_ready = True
+        self.ready = True
         self.readiness_breaks = False
 
     async def __aenter__(self) -> Self:
         self.committer.start()
         await self.receiver.start("127.0.0.1", self.port)
-        self.following = asyncio.create_task(self.receiver.health.follow(self._ready, interval_s=0.01))
+        self.following = asyncio.create_task(self.receiver.health.follow(self, interval_s=0.01))
         self.channel: Any = aio.insecure_channel(f"127.0.0.1:{self.port}")
         return self
 
@@ -61,10 +61,10 @@ class Server:
         await self.receiver.stop(timedelta(seconds=1))
         self.committer.close()
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
         if self.readiness_breaks:
             raise ZeroDivisionError("a bug")
-        return self.is_ready
+        return self.ready
 
     async def send(self, method: str, message: Any) -> bytes:
         """Send a message, or bytes as they are; returns the reply's bytes."""

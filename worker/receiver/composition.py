@@ -1,6 +1,5 @@
 """The composition root of the receiver process: its parts, built from the settings."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -74,7 +73,6 @@ class ReceiverParts:
     watcher: PublicationsWatcher
     keys: KeysWatcher
     authenticator: ApiKeyAuthenticator
-    quotas: Quotas
     quota_watch: QuotaWatch
     attributes: UserAttributes
     progress: ProgressService
@@ -85,8 +83,10 @@ class ReceiverParts:
     probe: PathProbe
     probing: Poller
     """The thread that sends probes."""
-    dead_letters: Callable[[IngestPipeline], APIRouter]
-    """The routes of dead letters, which re-enter by this way in."""
+    pipeline: IngestPipeline
+    """Takes events, those too that are redriven."""
+    dead_letters: APIRouter
+    """The routes of dead letters."""
 
 
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
@@ -108,6 +108,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     committer = make_committer(settings, guard.append, BatchPublisher(app).ring, metrics)
     quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), metrics, now_us)
     probe = _make_probe(settings, redis, app, journal)
+    pipeline = IngestPipeline(committer, metrics, max_lateness=settings.max_lateness, gate=probe, quotas=quotas)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
     backlog = make_backlog(settings, records, now_us)
     needed, useful = receiver_checks(settings, watch_engine, own, backlog)
@@ -130,7 +131,6 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         watcher=watcher,
         keys=keys,
         authenticator=ApiKeyAuthenticator(keys, metrics, settings, now_us),
-        quotas=quotas,
         quota_watch=QuotaWatch(quotas, watch_engine),
         attributes=attributes,
         progress=progress,
@@ -139,7 +139,8 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         probe=probe,
         probing=_probing(probe),
         threads=DatabaseThreads(DATABASE_READS),
-        dead_letters=lambda pipeline: make_dead_letters_router(dead_letters_engine, pipeline),
+        pipeline=pipeline,
+        dead_letters=make_dead_letters_router(dead_letters_engine, pipeline),
     )
 
 

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -21,12 +21,12 @@ from config.settings import Settings
 from ingest.accelbyte import AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import Append, GroupCommitter, Publish
+from ingest.grpc.health import Readiness
 from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
 from ingest.http import build_router
 from ingest.openapi import BODIES
-from ingest.pipeline import Gate, IngestPipeline, OpenGate
-from ingest.quotas import Quotas
+from ingest.pipeline import IngestPipeline
 from models.state.metrics import Metrics
 from web.application import make_application
 from web.authentication.middleware import Authenticator
@@ -36,8 +36,6 @@ from web.server.tls import certificate_of
 LAME_DUCK = timedelta(seconds=1)
 """How long the receiver goes on after a signal, ending each connection with its next answer."""
 _SWITCH_S = 0.0005
-Routers = Callable[[IngestPipeline], Sequence[APIRouter]]
-"""The routers of other rooms; some of them need the way in for events."""
 
 log = structlog.get_logger()
 
@@ -65,14 +63,6 @@ def make_committer(settings: Settings, append: Append, publish: Publish, metrics
     return GroupCommitter(append, publish, metrics, limits)
 
 
-def _always() -> bool:
-    return True
-
-
-def _no_routers(_pipeline: IngestPipeline) -> Sequence[APIRouter]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
     """A receiver over parts that are ready for use."""
@@ -80,16 +70,15 @@ class Receiver:
     settings: Settings
     committer: GroupCommitter
     """Not started yet."""
-    metrics: Metrics
-    routers: Routers = _no_routers
+    pipeline: IngestPipeline
+    """Over that committer."""
+    readiness: Readiness
+    """The gRPC health service says so."""
+    routers: Sequence[APIRouter] = ()
+    """The routes beside those for events."""
     authenticator: Authenticator | None = None
     """Without one, anybody comes in."""
-    quotas: Quotas | None = None
     stopping: Stopping = field(default_factory=Stopping)
-    gate: Gate = field(default_factory=OpenGate)
-    """While no event can go the whole way, none is taken."""
-    ready: Callable[[], bool] = _always
-    """Whether events can be accepted now; the gRPC health service says so."""
 
     def run(self) -> None:
         """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
@@ -108,11 +97,8 @@ class Receiver:
         """
         settings, certificate, signals = self.settings, certificate_of(self.settings), _Signals(self.stopping)
         committer = self.committer
-        pipeline = IngestPipeline(
-            committer, self.metrics, max_lateness=settings.max_lateness, gate=self.gate, quotas=self.quotas
-        )
         ags = AgsReader(settings.ab_namespace)
-        app = build_app(pipeline, ags, self.routers(pipeline), self.authenticator)
+        app = build_app(self.pipeline, ags, self.routers, self.authenticator)
         http_server = HttpServer(
             app, limits_of(settings, self.authenticator), None if certificate is None else certificate.context()
         )
@@ -121,10 +107,10 @@ class Receiver:
             # gRPC would log lines of its own about a taken port, so it is asked for here first.
             listen(settings.http_host, settings.grpc_port, "GRPC_PORT", reuse=reuse).close()
             sockets = GrpcSockets(reuse, settings.request_timeout, None if certificate is None else certificate.pem())
-            grpc_receiver = GrpcReceiver(pipeline, ags, self.authenticator, sockets)
+            grpc_receiver = GrpcReceiver(self.pipeline, ags, self.authenticator, sockets)
             await grpc_receiver.start(settings.http_host, settings.grpc_port)
             committer.start()
-            following = asyncio.create_task(grpc_receiver.health.follow(self.ready))
+            following = asyncio.create_task(grpc_receiver.health.follow(self.readiness))
             try:
                 log.info("receiver_started", http_port=settings.http_port, grpc_port=settings.grpc_port)
                 await _serve_until(signals, http_server, listener, grpc_receiver)

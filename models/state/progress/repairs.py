@@ -98,14 +98,19 @@ class RecordRepairs:
         with state_errors():
             done: int = self._repair(
                 keys=[
-                    *(keys.record_version, keys.dirty, record_key(shard, name)),
+                    keys.record_version,
+                    keys.dirty,
+                    record_key(shard, name),
                     *(seen_key(shard, name, snapshot.dedup_bucket + shift) for shift in (-1, 0, 1)),
                     keys.history,
                 ],
                 # Lua's msgpack has one type for texts and bytes.
                 args=[
                     *(msgpack.packb(part, use_bin_type=False) for part in (snapshot.compared, user)),
-                    *(snapshot.dedup_bucket, self._seen_ttl_ms, self._record_ttl_ms, now_us),
+                    snapshot.dedup_bucket,
+                    self._seen_ttl_ms,
+                    self._record_ttl_ms,
+                    now_us,
                 ],
             )
         return done == 1

@@ -253,7 +253,7 @@ def test_grpc_health_follows_the_state_redis(tmp_path, stack, database_url):
         health.add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        following = asyncio.create_task(health.follow(readiness.is_ready, interval_s=0.05))
+        following = asyncio.create_task(health.follow(readiness, interval_s=0.05))
         async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             request = health_pb2.HealthCheckRequest(service="a.Service")
             said = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30)

@@ -204,9 +204,9 @@ async def test_health_says_serving_only_while_events_can_be_accepted(server, ser
     while (await said.read()).status != answers.SERVING:
         pass  # NOT_SERVING until the first look
 
-    server.is_ready = False
+    server.ready = False
     away = await said.read()
-    server.is_ready = True
+    server.ready = True
     back = await said.read()
     server.receiver.health.end()
     stopped = await said.read()

@@ -125,7 +125,7 @@ async def test_a_watcher_that_reads_nothing_holds_up_neither_the_others_nor_the_
             pass
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await watch_without_reading(reader, writer)
-        server.is_ready = False
+        server.ready = False
         async with asyncio.timeout(5):
             assert (await said.read()).status == answers.NOT_SERVING
             server.receiver.finish()

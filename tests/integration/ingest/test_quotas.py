@@ -206,8 +206,12 @@ def test_a_key_that_does_not_exist_gets_no_quota(cli, engine):
 @pytest.mark.parametrize(
     "said",
     [
-        *("--tenant a", "--events 1", "--tenant a --key b --events 1", "--tenant a/b --events 1"),
-        *("--tenant a --bytes much", "--tenant a --events -1"),
+        "--tenant a",
+        "--events 1",
+        "--tenant a --key b --events 1",
+        "--tenant a/b --events 1",
+        "--tenant a --bytes much",
+        "--tenant a --events -1",
     ],
 )
 def test_a_quota_that_cannot_be_meant_is_refused(cli, engine, said):

@@ -72,7 +72,7 @@ def client_of(parts):
     routers = [
         progress_router(parts.progress, parts.threads),
         attributes_router(parts.attributes, parts.threads),
-        parts.dead_letters(pipeline),
+        parts.dead_letters,
     ]
     transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None), routers), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://receiver")

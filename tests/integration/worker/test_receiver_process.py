@@ -16,9 +16,11 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from api.health.readiness import ReadinessProbe
 from cli.client.ports import free_port
 from config.settings import Settings
 from ingest.grpc.server import LOGIN_SERVICE
+from ingest.pipeline import IngestPipeline
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
 from models.events import unpack_batch
@@ -40,9 +42,10 @@ PROGRAM = textwrap.dedent("""
     from api.health.routes import health_router
     from api.health.readiness import ReadinessProbe
     from config.settings import Settings
+    from ingest.pipeline import IngestPipeline
     from models.state.connection import connect_state
     from models.state.queue.journal import Journal, JournalBounds
-    from models.state.metrics import Meters
+    from models.state.metrics import Metrics
     from worker.receiver.process import Receiver, Stopping, make_committer
 
     settings = Settings()
@@ -50,8 +53,8 @@ PROGRAM = textwrap.dedent("""
     journal = Journal(redis, shards=settings.shards, bounds=JournalBounds(settings.journal_max_bytes),
                       retry_after=settings.journal_retry_after)
     stopping = Stopping()
-    meters = Meters(redis)
-    committer = make_committer(settings, journal.append, lambda batches: None, meters)
+    metrics = Metrics(redis)
+    committer = make_committer(settings, journal.append, lambda batches: None, metrics)
     commit = committer.commit
 
     async def held(events):
@@ -61,8 +64,9 @@ PROGRAM = textwrap.dedent("""
         await committing
 
     committer.commit = held
-    Receiver(settings=settings, committer=committer, meters=meters,
-             routers=lambda _: [health_router(ReadinessProbe({}, {}), stopping=lambda: stopping.asked)],
+    Receiver(settings=settings, committer=committer, readiness=ReadinessProbe({}, {}),
+             pipeline=IngestPipeline(committer, metrics, max_lateness=settings.max_lateness),
+             routers=[health_router(ReadinessProbe({}, {}), stopping=lambda: stopping.asked)],
              stopping=stopping).run()
 """)
 
@@ -218,5 +222,12 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
         settings, metrics = Settings(**ports), Metrics(redis)
         committer = make_committer(settings, lambda *_: Appended([]), lambda _: None, metrics)
         with pytest.raises(ServiceFailedError) as caught:
-            asyncio.run(Receiver(settings=settings, committer=committer, metrics=metrics).serve())
+            asyncio.run(
+                Receiver(
+                    settings=settings,
+                    committer=committer,
+                    pipeline=IngestPipeline(committer, metrics, max_lateness=settings.max_lateness),
+                    readiness=ReadinessProbe({}, {}),
+                ).serve()
+            )
     assert str(caught.value) == f"port {port} on 127.0.0.1 is already taken: free it, or set {setting} to another"
