@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -16,8 +17,8 @@ from models.database.dead_letters.reader import DeadLetterReader
 from models.database.flush.writer import FlushWriter
 from models.database.partitions import EventPartitions
 from models.database.progress import ProgressReader
-from models.database.rules.publisher import Document
-from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.database.rules.publisher import Document, is_published
+from models.errors import BrokerUnavailableError, DatabaseUnavailableError, StateUnavailableError
 from models.failpoints import now_us
 from models.rules.goals import Rulebook
 from models.state.attributes import AttributeCache
@@ -53,7 +54,7 @@ from tasks.histories.reset import ShardResetter
 from tasks.histories.watch import HistoryWatch
 from tasks.redelivery import Sweeper
 from tasks.retries import Retries
-from tasks.rules.publications import CurrentRules, PublicationsWatcher, reach_us, read_file
+from tasks.rules.publications import CurrentRules, PublicationsWatcher, open_file, reach_us, read_file
 from tasks.rules.source import rule_source
 from tasks.runtime import Runtime
 from worker.early_flush import EarlyFlush
@@ -62,13 +63,30 @@ log = structlog.get_logger()
 
 
 def read_challenges(settings: Settings) -> Document:
-    """Read the challenges file.
+    """Read and parse the challenges file.
 
     Raises:
         ConfigurationError: the file cannot be read.
         InvalidChallengesError: it has faults, one line each.
     """
     return read_file(settings.challenges_file, settings.max_lateness, setting="CHALLENGES_FILE")
+
+
+def own_challenges(settings: Settings) -> Document:
+    """The challenges file of a process that starts; parsed only where it was never published, or nobody knows.
+
+    Raises:
+        ConfigurationError, InvalidChallengesError: as ``read_challenges``.
+    """
+    document = open_file(settings.challenges_file, settings.max_lateness, setting="CHALLENGES_FILE")
+    engine = connect_database(settings.database_url, application="questline-rules", pool_size=1)
+    try:
+        with suppress(DatabaseUnavailableError):
+            if is_published(engine, document):
+                return document
+    finally:
+        engine.dispose()
+    return read_challenges(settings)
 
 
 def load_rulebook(settings: Settings) -> Rulebook:

@@ -17,9 +17,10 @@ from api.progress.views import UserView, asks_attributes
 from config.shards import shard_for
 from models.attributes import Attributes
 from models.database.progress import ProgressReader
+from models.database.rules.publisher import Document
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
 from models.fairness import Turns
-from models.rules.goals import Publications, Rulebook, only
+from models.rules.goals import Publications, only
 from models.rules.rows import Row
 from models.state.progress.records import Records
 from models.stores.user_attributes import UserAttributes
@@ -76,7 +77,7 @@ class Found:
 class ProgressService:
     """Finds the newest state of a user's goals: one read of Redis, two where goals ask for the user's attributes."""
 
-    rulebook: Rulebook
+    document: Document
     """The challenges file, for as long as the publications are not known."""
     rules: PublishedRules
     records: Records
@@ -126,7 +127,7 @@ class ProgressService:
         goals are shown like any other.
         """
         view = UserView(
-            publications=found.publications or only(self.rulebook),
+            publications=found.publications or only(self.document.rulebook),
             rows=found.rows or [],
             attributes=found.attributes or {},
             now=found.now,

@@ -15,13 +15,13 @@ from web.server.metrics import serve_metrics
 from worker.celery_app import make_app
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.process import Receiver, Stopping
-from worker.wiring import read_challenges
+from worker.wiring import own_challenges
 
 
 def receiver() -> None:
     """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
     settings = join(process_settings("receiver"))
-    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts = make_receiver_parts(settings, make_app(settings), own_challenges(settings))
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
     stopping = Stopping()

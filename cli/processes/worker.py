@@ -38,7 +38,7 @@ from worker.membership import join_as_worker
 from worker.memory_watch import memory_watch
 from worker.scheduler import leased_scheduler
 from worker.task_failures import watch_task_failures
-from worker.wiring import build_runtime, read_challenges
+from worker.wiring import build_runtime, own_challenges
 
 _LEASE_TIMEOUT = 2.0
 """Seconds that a Redis which hangs may hold beat, which must notice that its lease is over."""
@@ -62,7 +62,7 @@ def worker(
     if maintenance == (shards is not None):
         raise typer.BadParameter("give either --shards or --maintenance")
     settings = join(process_settings("maintenance" if maintenance else f"worker {shards}"))
-    document = read_challenges(settings)
+    document = own_challenges(settings)
     app = make_app(settings)
     runtime.install(lambda: build_runtime(settings, app, document))
     join_as_worker(app, Member(settings, "maintenance" if maintenance else "worker"))

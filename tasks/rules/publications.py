@@ -1,6 +1,7 @@
 """The watcher: keeps the publications of rules that a process works by up to date, without a restart."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -179,19 +180,29 @@ class CurrentRules:
             raise RulesUnreadableError(str(error)) from error
 
 
-def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document:
-    """Read a challenges file, with the bounds that ``lateness`` sets; ``setting`` is what names it, if one does.
+def open_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document:
+    """A challenges file with the bounds that ``lateness`` sets; ``setting`` is what names it, if one does.
 
     Raises:
         ConfigurationError: it cannot be read.
-        InvalidChallengesError: it has faults, one line each.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         named = f"{setting} {path}" if setting else str(path)
         raise ConfigurationError(f"{named}: cannot be read: {error.strerror or error}") from error
-    return Document(content, parse_challenges(content, str(path), lateness=lateness), str(path))
+    return Document(content, partial(parse_challenges, content, str(path), lateness=lateness), str(path))
+
+
+def read_file(path: Path, lateness: timedelta, *, setting: str = "") -> Document:
+    """The same, parsed.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+        InvalidChallengesError: it has faults, one line each.
+    """
+    document = open_file(path, lateness, setting=setting)
+    return Document(document.content, document.rulebook, document.source)
 
 
 def reach_us(settings: Settings) -> int:

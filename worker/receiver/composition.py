@@ -115,7 +115,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     useful = {**useful, "memory": guard.check}
     attributes = make_user_attributes(settings, redis, engine)
     progress = ProgressService(
-        rulebook=document.rulebook,
+        document=document,
         rules=watcher,
         records=records,
         reader=ProgressReader(with_access(engine, "read"), window=settings.max_lateness),

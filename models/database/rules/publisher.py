@@ -5,6 +5,7 @@ for events from its ``active_from`` on. Before it is committed the fence of ever
 its ``active_from`` is chosen: so no worker that does not know it evaluates an event of its time (promise P14).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
@@ -34,14 +35,24 @@ class RulesFence(Protocol):
         ...
 
 
-class Document(NamedTuple):
-    """A challenges file."""
+class Document:
+    """A challenges file. Its text is parsed when its rulebook is asked for, and then once."""
 
-    content: bytes
-    rulebook: Rulebook
-    """What the content was parsed to."""
-    source: str
-    """The file's name."""
+    def __init__(self, content: bytes, rulebook: Rulebook | Callable[[], Rulebook], source: str) -> None:
+        """``rulebook``: what the content was parsed to, or what parses it. ``source`` is the file's name."""
+        self.content, self.source = content, source
+        self._rulebook = rulebook
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The goals of the file.
+
+        Raises:
+            InvalidChallengesError: it has faults, and was not parsed before.
+        """
+        if not isinstance(self._rulebook, Rulebook):
+            self._rulebook = self._rulebook()
+        return self._rulebook
 
     @property
     def digest(self) -> str:
@@ -138,6 +149,16 @@ def _newest(connection: Connection) -> _Newest | None:
     wanted = select(table.revision, table.active_from, table.digest, table.versions).order_by(table.revision.desc())
     found = connection.execute(wanted.limit(1)).one_or_none()
     return _Newest(found[0], microseconds(found[1]), found[2], frozenset(found[3])) if found else None
+
+
+def is_published(engine: Engine, document: Document) -> bool:
+    """Whether this very file was published at any time.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL did not answer.
+    """
+    with database_errors(), engine.connect() as connection:
+        return _is_seen(connection, document.digest)
 
 
 def _is_seen(connection: Connection, digest: str) -> bool:

@@ -20,6 +20,7 @@ from models.database.connection import connect_database
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.database.dead_letters.reader import DeadLetterReader
 from models.database.progress import ProgressReader
+from models.database.rules.publisher import Document
 from models.declarations.metrics import (
     COMMIT_SECONDS,
     COUNTED,
@@ -64,7 +65,7 @@ class Client:
 
 def _client(stack, **changes):
     parts = {
-        "rulebook": GOALS,
+        "document": Document(b"", GOALS, "rules.json"),
         "rules": FixedRules(GOALS),
         "records": stack.records,
         "reader": stack.reader,

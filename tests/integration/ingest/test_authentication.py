@@ -32,6 +32,7 @@ from ingest.quotas import Quotas
 from models.database.api_keys import Rights, create_key, read_keys, revoke_key, rotate_key
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
+from models.database.rules.publisher import Document
 from models.events import Event, unpack_batch
 from models.quotas import Quota
 from models.rules.calendar import microseconds, to_datetime
@@ -75,7 +76,9 @@ class House:
         users = UserAttributes(
             AttributeCache(stack.redis, ttl=timedelta(hours=1)), AttributeStore(stack.engine), SHARDS
         )
-        progress = ProgressService(GOALS, FixedRules(GOALS), stack.records, stack.reader, users, SHARDS, self.clock)
+        progress = ProgressService(
+            Document(b"", GOALS, ""), FixedRules(GOALS), stack.records, stack.reader, users, SHARDS, self.clock
+        )
         threads = DatabaseThreads()
         routers = [
             progress_router(progress, threads),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from api.progress.shapes import UserProgress
+from cli.client.ports import free_port
 from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE
 from models.database.api_keys import Rights, create_key, revoke_key
@@ -25,7 +26,7 @@ from tests.support.stack import SHARDS, WINDOW
 from worker.celery_app import make_app
 from worker.early_flush import EarlyFlush
 from worker.receiver.composition import make_receiver_parts
-from worker.wiring import backlog, build_runtime, load_rulebook, read_challenges
+from worker.wiring import backlog, build_runtime, load_rulebook, own_challenges, read_challenges
 
 DAY_US = 86_400_000_000
 
@@ -241,3 +242,22 @@ def test_a_challenges_file_that_is_missing_or_wrong_stops_the_start(settings, tm
     wrong.write_text('{"challenges": []}')
     with pytest.raises(InvalidChallengesError, match=r"wrong\.json"):
         load_rulebook(settings.model_copy(update={"challenges_file": wrong}))
+
+
+def test_a_process_parses_its_challenges_file_only_where_it_was_never_published(stack, settings, monkeypatch):
+    content = settings.challenges_file.read_bytes()
+    parsed: list[bytes] = []
+
+    def parse(text, *names, **bounds):
+        parsed.append(text)
+        return parse_challenges(text, *names, **bounds)
+
+    monkeypatch.setattr("tasks.rules.publications.parse_challenges", parse)
+    publish(stack.engine, own_challenges(settings), now_us=now_us())
+    assert parsed == [content]
+    again = own_challenges(settings)
+    assert rule_source(settings, stack.redis, again, now_us).load().newest.rulebook.by_id
+    assert parsed == [content]
+    nowhere = settings.model_copy(update={"db_host": "127.0.0.1", "db_port": free_port()})
+    assert own_challenges(nowhere).rulebook == again.rulebook
+    assert parsed == [content] * 3

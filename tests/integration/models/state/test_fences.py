@@ -293,7 +293,11 @@ def test_with_postgresql_away_events_wait_without_an_attempt_and_count_when_it_i
 
 def test_events_of_rules_that_another_release_wrote_wait_and_others_do_not(installation):
     stack = installation.stack
-    publish(stack.engine, rules(5)._replace(content=b"of a newer release"), now_us=now_us() - 10 * PICK_UP_US)
+    publish(
+        stack.engine,
+        Document(b"of a newer release", rules(5).rulebook, "rules.json"),
+        now_us=now_us() - 10 * PICK_UP_US,
+    )
     leave_to_text(stack.engine, newest_revision(stack.engine))
     installation.source.align_fences()
     installation.watcher.refresh()
