@@ -14,6 +14,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from models.database.event_log import EventLog, User, open_log
+from models.progress_listener import SILENT, ProgressListener
 from models.rules.matcher import Matcher
 from tasks.audit.comparison import DROPPED, Comparer, Comparison, Difference
 from tasks.audit.judgement import Judgements
@@ -88,10 +89,8 @@ class Auditor:
     """How much later than it happened an event may have been applied, where old events are dropped; else None."""
     retention: timedelta | None = None
     """How long events are kept; None where ``late_by`` counts as if some had been dropped."""
-    on_total: Callable[[int], None] = lambda _total: None
-    """Told how many events there are to replay, where that is known."""
-    on_events: Callable[[int], None] = lambda _events: None
-    """Told how many more were replayed, in the first look at each user."""
+    listener: ProgressListener = SILENT
+    """Told of events: how many there are to replay, where that is known, and how many were at the first look."""
 
     def run(self, scope: Scope, *, grace: timedelta) -> AuditReport:
         """Audit the users of a scope; those that differ have for ``grace`` to become equal.
@@ -120,7 +119,7 @@ class Auditor:
             judgements = report.judgements if users is None else Judgements()
             for comparison, _ in self._comparisons(log, scope, users, judgements):
                 if users is None:
-                    self.on_events(comparison.events)
+                    self.listener.advance(comparison.events)
                 if comparison.differences and not is_last:
                     differing.append(comparison.user)
                 else:
@@ -142,7 +141,7 @@ class Auditor:
         found = []
         with open_log(self.engine) as log:
             for comparison, differs_elsewhere in self._comparisons(log, scope, None, report.judgements, also):
-                self.on_events(comparison.events)
+                self.listener.advance(comparison.events)
                 report.add(comparison)
                 if comparison.differences or differs_elsewhere:
                     found.append(comparison.user)
@@ -188,7 +187,7 @@ class Auditor:
                 found = {replayed.user: replayed for replayed in replay(matcher, events)}
                 yield [found.get(user) or nothing(user) for user in wanted]
             return
-        self.on_total(log.count())
+        self.listener.start(log.count())
         yield from _in_blocks(replay(matcher, judgements.watch(log.events())))
         yield from _in_blocks(map(nothing, log.users_without_events()))
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from models.database.event_log import open_log
+from models.progress_listener import SILENT, ProgressListener
 from models.rules.matcher import Matcher
 from tasks.audit.replay import Replayed, replay
 from tools.audit.sandbox import Sandbox
@@ -31,10 +32,8 @@ class Recomputer:
     engine: Engine
     matcher: Callable[[], Matcher]
     """The rules to go by; asked once, after the snapshot of the log was taken."""
-    on_total: Callable[[int], None] = lambda _total: None
-    """Told how many events there are to replay."""
-    on_events: Callable[[int], None] = lambda _events: None
-    """Told how many more were replayed."""
+    listener: ProgressListener = SILENT
+    """Told of events."""
 
     def run(self, sandbox: Sandbox, *, since: datetime | None = None, until: datetime | None = None) -> Recomputed:
         """Fill a sandbox from the events that happened from ``since`` on and before ``until``.
@@ -45,7 +44,7 @@ class Recomputer:
         """
         result = Recomputed()
         with open_log(self.engine) as log:
-            self.on_total(log.count(since=since, until=until))
+            self.listener.start(log.count(since=since, until=until))
             users = replay(self.matcher(), log.events(since=since, until=until))
             result.rows, result.unlocks = sandbox.write(self._counting(users, result))
         result.digest = sandbox.digest()
@@ -55,5 +54,5 @@ class Recomputer:
         for replayed in users:
             result.users += 1
             result.events += replayed.events
-            self.on_events(replayed.events)
+            self.listener.advance(replayed.events)
             yield replayed

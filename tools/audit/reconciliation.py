@@ -14,6 +14,7 @@ from config.shards import shard_for
 from models.database.event_log import User
 from models.database.repairs import ExtraRow, add_unlocks, delete_rows, rejudge_events
 from models.errors import DatabaseUnavailableError
+from models.progress_listener import SILENT, ProgressListener
 from models.rules.rows import Unlock
 from tasks.audit.audit import AuditReport, Scope
 from tasks.audit.comparison import MISSING, Comparer
@@ -56,10 +57,8 @@ class Reconciler:
     examiner: Examiner
     flusher: Flusher
     shards: int
-    on_users: Callable[[int], None] = lambda _total: None
-    """Told how many users may differ, before they are looked at one by one."""
-    on_user: Callable[[int], None] = lambda _users: None
-    """Told how many more were dealt with."""
+    listener: ProgressListener = SILENT
+    """Told of users that may differ, who are looked at one by one."""
     pause: Callable[[float], None] = sleep
 
     def run(self, scope: Scope, *, dry_run: bool = False, rejudge: bool = False) -> ReconcileReport:
@@ -81,11 +80,11 @@ class Reconciler:
         candidates = self.examiner.auditor.candidates(scope, self._differ_in_redis, looked)
         report.users, report.events, report.skipped = looked.users, looked.events, looked.skipped
         report.judgements = looked.judgements
-        self.on_users(len(candidates))
+        self.listener.start(len(candidates))
         to_do = _ToDo()
         for shard, users in self._blocks(candidates):
             self._block(shard, users, report, to_do, dry_run=dry_run)
-            self.on_user(len(users))
+            self.listener.advance(len(users))
         if to_do.users:
             self._finish(to_do, report)
         report.seconds = monotonic() - started

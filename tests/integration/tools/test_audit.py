@@ -11,6 +11,7 @@ from cli import app
 from models.database.connection import statement
 from models.database.event_log import open_log
 from models.database.rules.publisher import Document
+from models.progress_listener import ProgressListener
 from models.rules.calendar import microseconds
 from models.rules.goals import Publication, Publications
 from models.rules.matcher import DEFAULT_LATENESS_US
@@ -33,6 +34,20 @@ def mixed(redis, engine) -> Stack:
     return Stack(redis, engine, rulebook=RULES)
 
 
+class Heard(ProgressListener):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.totals: list[int] = []
+        self.steps: list[int] = []
+
+    def start(self, total):
+        self.totals.append(total)
+
+    def advance(self, done):
+        self.steps.append(done)
+
+
 def audit(stack, scope=None, grace=timedelta(), **options):
     rules = stack.matcher().publications
     auditor = Auditor(stack.engine, lambda: RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US), **options)
@@ -47,17 +62,16 @@ def sql(stack, statement):
 def test_a_mixed_load_with_shuffles_and_duplicates_has_no_drift(mixed):
     plan = plan_of()
     post(mixed, plan)
-    totals: list[int] = []
-    steps: list[int] = []
+    heard = Heard()
 
-    report = audit(mixed, on_total=totals.append, on_events=steps.append)
+    report = audit(mixed, listener=heard)
 
     assert report.differences == []
     assert (report.users, report.events) == (USERS, plan.distinct)
     assert (report.rows_equal, report.unlocks_equal) == (mixed.count("user_goal_progress"), mixed.count("unlocks"))
     assert report.unlocks_equal > USERS
-    assert totals == [plan.distinct]
-    assert sum(steps) == plan.distinct
+    assert heard.totals == [plan.distinct]
+    assert sum(heard.steps) == plan.distinct
 
 
 def test_a_load_through_evictions_and_a_wiped_redis_has_no_drift(mixed):

@@ -9,7 +9,7 @@ import typer
 
 from cli.client.running import running_settings
 from cli.database.event_log import log_database
-from cli.output.progress_bars import progress_bars
+from cli.output.progress_bars import Bar, progress_bars
 from cli.output.text import escaped
 from config.durations import parse_duration
 from config.settings import Settings
@@ -38,14 +38,12 @@ def audit(
     patience = _duration(settle)
     scope = scope_of(settings, user, tenant, sample, everyone=everyone)
     with log_database(settings) as engine, progress_bars() as progress:
-        bar = progress.add_task("events replayed", total=None)
         auditor = Auditor(
             engine,
             lambda: published_rules(engine, settings),
             late_by(settings),
             settings.event_retention,
-            on_total=lambda total: progress.update(bar, total=total),
-            on_events=lambda events: progress.advance(bar, events),
+            Bar(progress, "events replayed"),
         )
         report = auditor.run(scope, grace=patience)
     typer.echo(json.dumps(_as_data(report)) if as_json else escaped("\n".join(_lines(report))))

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from cli.client.running import require_servers, running_settings
 from cli.database.event_log import log_database
-from cli.output.progress_bars import progress_bars
+from cli.output.progress_bars import Bar, progress_bars
 from cli.output.text import escaped
 from config.settings import Settings
 from models.database.flush.writer import FlushWriter
@@ -63,15 +63,13 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
     redis = stack.enter_context(closing(connect_state(settings.state)))
     metrics = Metrics(redis)
     stack.callback(metrics.push)
-    replaying = progress.add_task("events replayed", total=None)
-    repairing = progress.add_task("users looked at", total=0)
+    replaying = Bar(progress, "events replayed")
     auditor = Auditor(
         engine,
         lambda: published_rules(engine, settings),
         late_by(settings),
         settings.event_retention,
-        on_total=lambda total: progress.update(replaying, total=total),
-        on_events=lambda events: progress.advance(replaying, events),
+        replaying,
     )
     repairs = RecordRepairs(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
     writer = FlushWriter(engine, batch_size=settings.db_batch_size)
@@ -79,8 +77,7 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
         Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, StateClock(redis)),
         make_flusher(settings, redis, writer, make_history_watch(settings, redis, engine, metrics), metrics),
         settings.shards,
-        on_users=lambda total: progress.update(repairing, total=total),
-        on_user=lambda users: progress.advance(repairing, users),
+        Bar(progress, "users looked at", total=0),
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from cli.client.running import running_settings
 from cli.database.event_log import log_database
 from cli.database.rules import read_document
-from cli.output.progress_bars import progress_bars
+from cli.output.progress_bars import Bar, progress_bars
 from cli.output.times import read_datetime
 from config.settings import Settings
 from models.installation.joining import shared
@@ -44,15 +44,10 @@ def replay(
     given = None if rules is None else matcher_of(only(read_document(rules).rulebook), settings)
     started = monotonic()
     with log_database(settings) as engine, progress_bars() as progress:
-        bar = progress.add_task("events replayed", total=None)
         sandbox = Sandbox(engine, into)
         sandbox.make(drop=drop)
-        recomputer = Recomputer(
-            engine,
-            lambda: given or published_rules(engine, settings),
-            lambda total: progress.update(bar, total=total),
-            lambda events: progress.advance(bar, events),
-        )
+        bar = Bar(progress, "events replayed")
+        recomputer = Recomputer(engine, lambda: given or published_rules(engine, settings), bar)
         done = recomputer.run(sandbox, since=first, until=end)
     answer = {"schema": into, **asdict(done), "seconds": round(monotonic() - started, 3)}
     typer.echo(json.dumps(answer) if as_json else "\n".join(f"{name:<8} {value}" for name, value in answer.items()))
