@@ -58,6 +58,20 @@ def test_the_tutorial_answers_what_it_shows(product, tmp_path):
             assert _says(product, commands, tmp_path, said), block
 
 
+def test_the_sender_of_the_how_to_page_sends_and_tells_what_was_refused(product, tmp_path):
+    (sender,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs/how-to/send-events.md").read_text())
+    events = [
+        {"event_id": "how-to-1", "event_type": "login", "user_id": "lin"},
+        {"event_id": "how-to-2", "event_type": "login"},
+    ]
+    program = tmp_path / "sender.py"
+    program.write_text(f"{sender}\n\nprint([refused['code'] for refused in send({events!r})], send({events[1:]!r}))\n")
+    program.write_text(program.read_text().replace("http://127.0.0.1:8000", _url(product)))
+    ended = _run(product, [sys.executable, str(program)])
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("['missing_field'] [{'index': 0")
+
+
 def _url(product: Up) -> str:
     url: str = json.loads(product.run("urls", "--json").stdout)["http"]
     return url
