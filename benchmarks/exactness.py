@@ -9,7 +9,7 @@ import psycopg2
 
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
-from cli.database.event_log import log_database
+from cli.database import log_database
 from tasks.audit.audit import Auditor, Scope
 from tasks.audit.published_rules import published_rules
 from tools.loadtest.canary_counter import CANARY_COUNTER

@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.product import Product
 from benchmarks.throughput import IncompleteError
-from cli.database.event_log import log_database
+from cli.database import log_database
 from config.settings import Settings
 from models.rules.goals import Rulebook
 from models.state.connection import connect_state

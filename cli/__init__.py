@@ -14,7 +14,7 @@ import structlog
 import typer
 from typer.core import TyperGroup
 
-from cli.output.text import escaped
+from cli.output import escaped
 from models.errors import ConfigurationError, QuestlineError
 
 

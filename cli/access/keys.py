@@ -14,9 +14,8 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from cli.client.running import running_settings
-from cli.database.connection import open_database
-from cli.output.tables import print_table
-from cli.output.text import json_text
+from cli.database import open_database
+from cli.output import json_text, print_table
 from config.durations import parse_duration
 from config.settings import Settings
 from models.access import ALL_TENANTS, Scope

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from cli.client.http import call, user_url
 from cli.client.running import running_settings
-from cli.output.tables import print_table
-from cli.output.text import json_text
+from cli.output import json_text, print_table
 from config.settings import Settings
 from models.errors import InvalidAttributesError
 

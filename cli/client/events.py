@@ -8,7 +8,7 @@ from uuid import uuid4
 import typer
 
 from cli.client.running import addresses, running_settings
-from cli.output.text import json_text
+from cli.output import json_text
 from config.settings import Settings
 from models.errors import PermanentError
 from models.events import Event

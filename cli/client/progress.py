@@ -17,8 +17,7 @@ from rich.text import Text
 
 from cli.client.http import call, user_url
 from cli.client.running import running_settings
-from cli.output.tables import Plain, print_table
-from cli.output.text import json_text
+from cli.output import Plain, json_text, print_table
 from config.settings import Settings
 
 _WATCH_SECONDS = 0.5

@@ -13,13 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.running import running_settings
-from cli.database.connection import open_database
-from cli.dead_letters.export import export_dead_letters
+from cli.database import open_database
 from cli.dead_letters.options import takes_filter
 from cli.dead_letters.views import dead_letter_data, dead_letter_text, dead_letters_table, groups_table, head_data
-from cli.output.progress_bars import progress_bars
-from cli.output.tables import print_table
-from cli.output.text import escaped, json_text
+from cli.output import escaped, json_text, print_table, progress_bars
 from config.settings import Settings
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.database.dead_letters.filter import DeadLetterFilter
@@ -95,7 +92,7 @@ def export(
         total = _bounded(reader.count(wanted), limit)
         bar = bars.add_task("letters", total=total)
         written = 0
-        for line in export_dead_letters(reader, wanted, limit):
+        for line in _exported(reader, wanted, limit):
             output.write(f"{line}\n")
             written += 1
             bars.advance(bar)
@@ -181,3 +178,11 @@ def _bounded(found: int, limit: int | None) -> int:
 
 def _spelled(value: Any) -> str:
     return str(value.isoformat())
+
+
+def _exported(reader: DeadLetterReader, wanted: DeadLetterFilter, limit: int | None) -> Iterator[str]:
+    """A line for each dead letter, the oldest first; one that is deleted meanwhile is left out."""
+    for head in islice(reader.all(wanted), limit):
+        dead_letter = reader.dead_letter(head.id)
+        if dead_letter is not None:
+            yield json_text(dead_letter_data(dead_letter))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output.times import read_datetime
+from cli.output import read_datetime
 from models.database.dead_letters.filter import DeadLetterFilter, Kind
 
 

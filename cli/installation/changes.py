@@ -7,8 +7,8 @@ from rich.progress import Progress
 from sqlalchemy import Engine
 
 from cli.client.running import require_servers
-from cli.database.connection import open_database
-from cli.output.progress_bars import progress_bars
+from cli.database import open_database
+from cli.output import progress_bars
 from config.settings import Settings
 from config.shards import queue_for
 from models.database.fleet.installation import InstallationTable

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.running import require_servers, running_settings
-from cli.database.event_log import log_database
+from cli.database import log_database
 from config.settings import Settings
 from models.fleet.histories import Standing
 from models.installation.joining import bring_up, shared_to_write

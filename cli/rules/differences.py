@@ -8,8 +8,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cli.database.rules import read_document, rules_database
-from cli.output.text import escaped
+from cli.database import read_document, rules_database
+from cli.output import escaped
 from models.database.rules.definitions import definition_of, rule_of
 from models.database.rules.history import RuleHistory, VersionRecord
 from models.errors import PermanentError

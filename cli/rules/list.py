@@ -10,9 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from cli.database.rules import rules_database
-from cli.output.tables import print_table
-from cli.output.text import json_text
+from cli.database import rules_database
+from cli.output import json_text, print_table
 from cli.rules.differences import Difference, differences, fields_of_version, in_words
 from models.database.rules.definitions import rule_of
 from models.database.rules.history import PublicationRecord, RuleHistory, VersionRecord

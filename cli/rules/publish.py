@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.running import running_settings
-from cli.database.rules import read_document, rules_database, rules_fences
-from cli.output.times import read_datetime
+from cli.database import read_document, rules_database, rules_fences
+from cli.output import read_datetime
 from config.settings import Settings
 from models.database.rules.publisher import Document, Published, PublishedGoal, Publisher, preview
 from models.failpoints import now_us

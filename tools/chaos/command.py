@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.output.progress_bars import progress_bars
+from cli.output import progress_bars
 from config.settings import Settings
 from models.errors import ConfigurationError
 from tools.local.signals import Interrupts, StoppedError

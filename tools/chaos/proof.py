@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from cli.database.event_log import log_database
+from cli.database import log_database
 from config.settings import Settings
 from models.database.connection import database_errors
 from models.database.tables import dead_letters, events

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.client.running import require_servers, running_settings
-from cli.output.tables import print_table
+from cli.output import print_table
 from config.settings import Settings
 from config.shared_settings import with_shared_values
 from models.database.connection import connect_database

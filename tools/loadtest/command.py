@@ -16,8 +16,8 @@ from cli.client.channels import channel_to
 from cli.client.http import call, in_path
 from cli.client.running import addresses, require_servers, running_settings
 from cli.client.trust import client_context
-from cli.database.event_log import log_database
-from cli.output.progress_bars import progress_bars
+from cli.database import log_database
+from cli.output import progress_bars
 from config.settings import Settings
 from ingest.accelbyte import LOGIN_TOPIC
 from models.errors import ConfigurationError, ReceiverUnavailableError

@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with the limits it lacks: on sizes, on slow clients, on connections; and a gentle stop.
 
-What it refuses no handler sees; ``web/server/refusals.py`` has the limits and the answers.
+What it refuses no handler sees; ``web/server/limits.py`` has the limits and the answers.
 """
 
 import asyncio
@@ -15,8 +15,7 @@ from uvicorn.server import ServerState
 
 from models.declarations.error_codes import ProblemKind
 from web.bodies import MAX_BODY_BYTES
-from web.server.limits import ConnectionLimits
-from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, raw_refusal
+from web.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, ConnectionLimits, raw_refusal
 from web.server.slow_readers import ReaderWatch
 
 LINGER_S = 1.0

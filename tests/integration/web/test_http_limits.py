@@ -13,7 +13,7 @@ from tests.support.http_server import serving
 from tests.support.servers import wait_until
 from web.bodies import MAX_BODY_BYTES
 from web.problems import install_problems
-from web.server.refusals import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from web.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
 SHORT = 1.0
 """A time limit that a test waits for."""

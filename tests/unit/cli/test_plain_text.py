@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from cli.output.text import escaped, json_text
+from cli.output import escaped, json_text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import app
-from cli.database.rules import read_document
+from cli.database import read_document
 from config.settings import Settings
 from models.errors import ConfigurationError
 

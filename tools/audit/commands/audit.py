@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.running import running_settings
-from cli.database.event_log import log_database
-from cli.output.progress_bars import Bar, progress_bars
-from cli.output.text import escaped
+from cli.database import log_database
+from cli.output import Bar, escaped, progress_bars
 from config.durations import parse_duration
 from config.settings import Settings
 from models.installation.joining import shared

@@ -10,9 +10,8 @@ from rich.progress import Progress
 from sqlalchemy import Engine
 
 from cli.client.running import require_servers, running_settings
-from cli.database.event_log import log_database
-from cli.output.progress_bars import Bar, progress_bars
-from cli.output.text import escaped
+from cli.database import log_database
+from cli.output import Bar, escaped, progress_bars
 from config.settings import Settings
 from models.database.flush.writer import FlushWriter
 from models.installation.joining import shared_to_write

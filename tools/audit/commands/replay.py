@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from cli.client.running import running_settings
-from cli.database.event_log import log_database
-from cli.database.rules import read_document
-from cli.output.progress_bars import Bar, progress_bars
-from cli.output.times import read_datetime
+from cli.database import log_database, read_document
+from cli.output import Bar, progress_bars, read_datetime
 from config.settings import Settings
 from models.installation.joining import shared
 from models.rules.goals import only

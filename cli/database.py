@@ -1,20 +1,57 @@
-"""What commands about published rules share: the running product's PostgreSQL, and files in its form."""
+"""The PostgreSQL and the fences that commands about rules and the event log work on."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from psycopg2.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from cli.client.running import require_servers, running_settings
-from cli.database.connection import open_database
 from config.settings import Settings
+from models.database.connection import STATEMENT_TIMEOUT, connect_database
 from models.database.rules.publisher import Document
+from models.errors import DatabaseUnavailableError, PermanentError
 from models.installation.joining import shared
 from models.state.connection import connect_state
 from models.state.fleet.fences import Fences
 from tasks.rules.publications import read_file
+
+
+@contextmanager
+def open_database(
+    settings: Settings, application: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT
+) -> Iterator[Engine]:
+    """The PostgreSQL of these settings, with the options of ``connect_database``.
+
+    Raises:
+        PermanentError: there is none, or it has not this version's tables.
+    """
+    if not settings.db_host:
+        folder = settings.questline_data_dir
+        raise PermanentError(f"Questline is not running on {folder}: start it with `questline up`, or set DB_HOST")
+    url = settings.database_url
+    engine = connect_database(url, application=application, statement_timeout=statement_timeout)
+    try:
+        yield engine
+    except (ProgrammingError, DatabaseUnavailableError) as error:
+        refused = error if isinstance(error, ProgrammingError) else error.__cause__
+        if isinstance(getattr(refused, "orig", None), UndefinedTable | UndefinedColumn):
+            raise PermanentError("PostgreSQL has not this version's tables yet: run `questline migrate`") from error
+        raise
+    finally:
+        engine.dispose()
+
+
+def log_database(settings: Settings) -> AbstractContextManager[Engine]:
+    """The PostgreSQL of these settings, which may take as long as it needs for a statement.
+
+    Raises:
+        PermanentError: there is none, or it has not this version's tables.
+    """
+    return open_database(settings, "questline-log", statement_timeout=timedelta())
 
 
 def rules_database() -> AbstractContextManager[Engine]:

@@ -1,1 +1,0 @@
-"""Connections of commands that work on PostgreSQL."""
