@@ -92,7 +92,7 @@ def progress_bars() -> Progress:
 
 
 class Bar(ProgressListener):
-    """One of them."""
+    """One bar."""
 
     def __init__(self, progress: Progress, description: str, total: int | None = None) -> None:
         self._progress = progress

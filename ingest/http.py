@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from ingest.accelbyte import LOGIN_TOPIC, STATISTIC_TOPIC, AgsReader, TopicReader, parse_topic
 from ingest.openapi import AGS_BODY, ANSWERS, EVENTS_BODY, UNKNOWN_TOPIC, AgsAnswer, EventsAnswer
 from ingest.pipeline import IngestPipeline, Receipt
-from models.access import ALL_TENANTS, Caller
+from models.access.callers import ALL_TENANTS, Caller
 from models.declarations.error_codes import ProblemKind
 from models.events import MAX_EXACT
 from web.bodies import read_body

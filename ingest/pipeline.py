@@ -14,12 +14,12 @@ from ingest.group_commit import GroupCommitter
 from ingest.quotas import Quotas
 from ingest.reingestion import event_fault
 from ingest.validation import EVENTS_AS_SENT, Fault, Window, window_at
-from models.access import ANYBODY, Caller
+from models.access.callers import ANYBODY, Caller
+from models.access.quotas import Sent
 from models.declarations.metrics import EVENTS, EVENTS_ACCEPTED, EVENTS_IGNORED, EVENTS_REDRIVEN, EVENTS_REJECTED
 from models.events import Event
 from models.failpoints import now_us
 from models.fairness import Turns
-from models.quotas import Sent
 from models.state.metrics import Metrics
 
 _MAX_ECHO = 256

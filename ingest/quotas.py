@@ -16,10 +16,10 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from models.access import ALL_TENANTS, Caller, Refused
+from models.access.callers import ALL_TENANTS, Caller, Refused
+from models.access.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.declarations.metrics import REQUESTS_REFUSED
 from models.errors import QuotaExceededError, StateUnavailableError
-from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.state.metrics import Metrics
 from models.state.quota_usage import DailyUsage
 

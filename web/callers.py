@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from models.access import ANYBODY
-from models.access import Caller as _Caller
+from models.access.callers import ANYBODY
+from models.access.callers import Caller as _Caller
 
 
 def caller_of(request: Request) -> _Caller:

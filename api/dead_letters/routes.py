@@ -24,7 +24,7 @@ from api.dead_letters.shapes import (
     Wanted,
     WantedPage,
 )
-from models.access import ALL_TENANTS
+from models.access.callers import ALL_TENANTS
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.database.dead_letters.filter import DeadLetterFilter
 from models.database.dead_letters.reader import DeadLetterReader

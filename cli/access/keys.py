@@ -18,8 +18,8 @@ from cli.database import open_database
 from cli.output import json_text, print_table
 from config.durations import parse_duration
 from config.settings import Settings
-from models.access import ALL_TENANTS, Scope
-from models.api_keys import NewKey
+from models.access.api_keys import NewKey
+from models.access.callers import ALL_TENANTS, Scope
 from models.database.api_keys import KeyRow, Rights, create_key, read_keys, revoke_key, rotate_key
 from models.rules.calendar import microseconds
 

@@ -15,10 +15,10 @@ from cli.client.running import running_settings
 from cli.database import open_database
 from cli.output import json_text, print_table
 from config.settings import Settings
+from models.access.quotas import Quota, of_key, of_tenant
 from models.database.api_keys import read_keys
 from models.database.quotas import drop_quota, read_quotas, write_quota
 from models.errors import PermanentError
-from models.quotas import Quota, of_key, of_tenant
 
 quotas = typer.Typer(help="How much tenants and keys may send.", no_args_is_help=True, add_completion=False)
 

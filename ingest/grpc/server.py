@@ -25,7 +25,7 @@ from ingest.grpc.unauthenticated import MAX_STREAMS, ConcurrencyLimiter, add_ref
 from ingest.pipeline import IngestPipeline
 from ingest.protos import account_pb2, statistic_pb2
 from ingest.validation import Fault, Window
-from models.access import ANYBODY, Caller
+from models.access.callers import ANYBODY, Caller
 from models.declarations.error_codes import EventCode
 from models.errors import (
     AccessDeniedError,

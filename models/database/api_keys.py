@@ -6,8 +6,8 @@ from typing import NamedTuple, cast
 
 from sqlalchemy import Connection, Engine, Row
 
-from models.access import Scope
-from models.api_keys import ApiKey, KeyStore, NewKey, draw_key
+from models.access.api_keys import ApiKey, KeyStore, NewKey, draw_key
+from models.access.callers import Scope
 from models.database.connection import database_errors, statement
 from models.errors import PermanentError
 from models.rules.calendar import microseconds, to_datetime

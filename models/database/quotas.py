@@ -2,12 +2,12 @@
 
 from sqlalchemy import Engine
 
+from models.access.quotas import Quota
 from models.database.connection import database_errors, statement
-from models.quotas import Quota
 
 
 def read_quotas(engine: Engine) -> dict[str, Quota]:
-    """Every quota of its own, by the name of its owner (``models.quotas``).
+    """Every quota of its own, by the name of its owner (``models.access.quotas``).
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer, or has not the table yet.

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from models.access import Refused
+from models.access.callers import Refused
 from models.dead_letter_reasons import Reason
 from models.errors import SERVER_AWAY, Bound
 

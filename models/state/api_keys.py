@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from models.api_keys import KeyStore
+from models.access.api_keys import KeyStore
 from models.state.connection import state_errors
 from models.state.keys import API_KEYS
 

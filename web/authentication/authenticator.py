@@ -11,8 +11,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from config.loopback import is_loopback
 from config.settings import Settings
-from models.access import ANYBODY, Caller, Refused
-from models.api_keys import ApiKey, KeyStore
+from models.access.api_keys import ApiKey, KeyStore
+from models.access.callers import ANYBODY, Caller, Refused
 from models.database.api_keys import read_key_store
 from models.database.connection import connect_database
 from models.declarations.metrics import REQUESTS_REFUSED

@@ -8,7 +8,7 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from models.api_keys import KeyStore
+from models.access.api_keys import KeyStore
 from models.database.api_keys import note_uses, read_key_store
 from models.errors import DatabaseUnavailableError, QuestlineError, StateUnavailableError
 from models.pollers import Poller

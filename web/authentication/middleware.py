@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from config.loopback import is_loopback
-from models.access import ANYBODY, Caller
+from models.access.callers import ANYBODY, Caller
 from models.declarations.error_codes import ProblemKind
 from models.errors import AccessDeniedError, RateLimitedError, RetryableError, UnauthenticatedError
 from web.problems import problem, too_many, unavailable

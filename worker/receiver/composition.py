@@ -24,6 +24,7 @@ from ingest.group_commit import GroupCommitter
 from ingest.memory_guard import MemoryGuard
 from ingest.pipeline import IngestPipeline
 from ingest.quotas import Quotas
+from models.access.quotas import Quota
 from models.database.connection import connect_database, with_access
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.database.dead_letters.reader import DeadLetterReader
@@ -34,7 +35,6 @@ from models.database.rules.publisher import Document
 from models.errors import DatabaseUnavailableError, NotReadyError
 from models.failpoints import now_us
 from models.pollers import Poller
-from models.quotas import Quota
 from models.state.clock import StateClock
 from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState

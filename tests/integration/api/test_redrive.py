@@ -10,7 +10,7 @@ from ingest.accelbyte import AgsReader
 from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from ingest.pipeline import IngestPipeline
-from models.access import ANYBODY, Caller
+from models.access.callers import ANYBODY, Caller
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.errors import DatabaseUnavailableError
 from tests.support.dead_letters import (

@@ -29,12 +29,12 @@ from ingest.grpc.server import GrpcReceiver
 from ingest.pipeline import IngestPipeline
 from ingest.protos.account_pb2 import UserLoggedIn
 from ingest.quotas import Quotas
+from models.access.quotas import Quota
 from models.database.api_keys import Rights, create_key, read_keys, revoke_key, rotate_key
 from models.database.attributes import AttributeStore
 from models.database.connection import connect_database
 from models.database.rules.publisher import Document
 from models.events import Event, unpack_batch
-from models.quotas import Quota
 from models.rules.calendar import microseconds, to_datetime
 from models.state.attributes import AttributeCache
 from models.state.keys import METRICS, shard_keys

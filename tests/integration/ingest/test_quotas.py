@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from cli import app
 from ingest.quotas import Quotas
-from models.access import Caller
+from models.access.callers import Caller
+from models.access.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.database.api_keys import Rights, create_key
 from models.database.quotas import drop_quota, read_quotas, write_quota
 from models.errors import QuotaExceededError, StateUnavailableError
-from models.quotas import WINDOW_S, Quota, Sent, of_key, of_tenant
 from models.state.connection import connect_state
 from models.state.metrics import Metrics
 from models.state.quota_usage import DailyUsage

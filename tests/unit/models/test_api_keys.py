@@ -9,9 +9,9 @@ import pytest
 from config.loopback import is_loopback
 from config.settings import Settings
 from ingest.http import claim
-from models import api_keys
-from models.access import ALL_TENANTS, ANYBODY, Caller
-from models.api_keys import ApiKey, KeyStore, draw_key, hash_secret
+from models.access import api_keys
+from models.access.api_keys import ApiKey, KeyStore, draw_key, hash_secret
+from models.access.callers import ALL_TENANTS, ANYBODY, Caller
 from models.errors import AccessDeniedError, ConfigurationError, RateLimitedError, UnauthenticatedError
 from web.authentication.authenticator import RateLimits, require_keys
 from web.authentication.middleware import shown_in_metadata

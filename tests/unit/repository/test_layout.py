@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TABLES = ("config", "models", "web", "ingest", "api", "tasks", "worker", "cli", "tools")
-FOLDERS = sorted(path.parent for table_writer in TABLES for path in (ROOT / table_writer).rglob("__init__.py"))
+LAYERS = ("config", "models", "web", "ingest", "api", "tasks", "worker", "cli", "tools")
+FOLDERS = sorted(path.parent for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py"))
 MOST_FILES = 14
 WIDE = {"models/rules": 18, "models/rules/challenge_file": 15}
 """Folders that may have so many."""
@@ -19,7 +19,7 @@ def _name(folder):
 
 
 def test_every_folder_with_modules_is_a_package():
-    found = {path.parent for table_writer in TABLES for path in (ROOT / table_writer).rglob("*.py")}
+    found = {path.parent for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
     assert found == set(FOLDERS)
 
 

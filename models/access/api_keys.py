@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import msgpack
 
-from models.access import Caller, Scope
+from models.access.callers import Caller, Scope
 from models.errors import UnauthenticatedError
 
 KEY_PREFIX = "ql"
