@@ -17,11 +17,11 @@ from tools.loadtest.sender import SendReport
 from worker.wiring import backlog
 
 _PAUSE_SECONDS = 0.2
-_TALLIED = """
+_DOUBLED = """
 WITH kept AS (SELECT user_id, count(*) AS events FROM events WHERE tenant_id = %(tenant)s GROUP BY user_id),
 counted AS (
     SELECT user_id, sum(progress) AS events FROM user_goal_progress
-    WHERE tenant_id = %(tenant)s AND starts_with(goal_id, %(tally)s) GROUP BY user_id
+    WHERE tenant_id = %(tenant)s AND starts_with(goal_id, %(canary)s) GROUP BY user_id
 )
 SELECT coalesce(sum(greatest(counted.events - kept.events, 0)), 0)::bigint,
     count(*) FILTER (WHERE counted.events IS NULL)
@@ -75,7 +75,7 @@ def _compare_events(cursor: Any, sent: SendReport) -> dict[str, int]:
     plan = sent.plan
     cursor.execute("SELECT event_id FROM events WHERE tenant_id = %s", (plan.tenant_id,))
     stored = [event_id for (event_id,) in cursor.fetchall()]
-    cursor.execute(_TALLIED, {"tenant": plan.tenant_id, "tally": CANARY_COUNTER})
+    cursor.execute(_DOUBLED, {"tenant": plan.tenant_id, "canary": CANARY_COUNTER})
     ((counted_again, untallied),) = cursor.fetchall()
     known = set(stored)
     acknowledged = [plan.event_id(index) for index, taken in enumerate(sent.accepted_events) if taken]

@@ -83,8 +83,8 @@ def running_product(
         environment = {**(settings or {}), **{name: str(port) for name, port in zip(names, ports, strict=True)}}
         environment["QUESTLINE_DATA_DIR"] = str(folder)
         if with_canary_counter:
-            tallied = write_with_canary_counter(Settings().challenges_file, folder / "challenges.json")
-            environment["CHALLENGES_FILE"] = str(tallied)
+            challenges = write_with_canary_counter(Settings().challenges_file, folder / "challenges.json")
+            environment["CHALLENGES_FILE"] = str(challenges)
         with child([sys.executable, "-m", "cli", "up"], environment, said) as process:
             _wait_until_ready(process, said)
             yield _product(folder)

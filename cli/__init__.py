@@ -128,7 +128,7 @@ def main() -> None:
 
 def _say(lines: list[str]) -> None:
     for line in lines or ["failed"]:
-        print(f"questline: {escaped(line)}", file=sys.stderr)  # noqa: T201 - stderr is this program's voice
+        print(f"questline: {escaped(line)}", file=sys.stderr)  # noqa: T201 - errors go to stderr
 
 
 def _setting_faults(error: ValueError) -> list[str]:

@@ -13,7 +13,7 @@ from rich.segment import Segment
 
 from models.progress_listener import ProgressListener
 
-_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
+_CANDIDATES = re.compile(r"[^\x20-\x7e\n\t]")
 _LEFT_BY_JSON = re.compile(r"[^\x00-\x7e]")
 # Controls; formats, such as those that turn the direction of a text or have no width; halves of surrogate pairs; and
 # separators of lines.
@@ -25,7 +25,7 @@ _TWO_DIGITS, _FOUR_DIGITS = 0xFF, 0xFFFF
 
 def escaped(text: str) -> str:
     """The text with every control and invisible character but newline and tab spelled by its hexadecimal number."""
-    return _SUSPECT.sub(lambda found: _spelled(found[0]) if _is_unseen(found[0]) else found[0], text)
+    return _CANDIDATES.sub(lambda found: _spelled(found[0]) if _is_unseen(found[0]) else found[0], text)
 
 
 def json_text(data: Any, **options: Any) -> str:

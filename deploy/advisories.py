@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 
-def verdict(report: dict[str, Any]) -> tuple[list[str], int]:
+def findings(report: dict[str, Any]) -> tuple[list[str], int]:
     """The lines to print and the exit code, from pip-audit's report."""
     known = [package for package in report["dependencies"] if "skip_reason" not in package]
     if not known:
@@ -27,6 +27,6 @@ def verdict(report: dict[str, Any]) -> tuple[list[str], int]:
 
 if __name__ == "__main__":
     text = sys.stdin.read()
-    lines, code = verdict(json.loads(text) if text.strip() else {"dependencies": []})
+    lines, code = findings(json.loads(text) if text.strip() else {"dependencies": []})
     print(*lines, sep="\n")  # noqa: T201 - what it is for
     sys.exit(code)

@@ -31,7 +31,7 @@ _ENCODED = "Content-Encoding: send the body as it is, compressed ones are not ta
 
 
 def build_router(pipeline: IngestPipeline, ags: AgsReader) -> APIRouter:
-    """The routes for events, over one intake."""
+    """The routes for events, over one ingest pipeline."""
     router = APIRouter(tags=["events"])
 
     @router.post(

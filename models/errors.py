@@ -25,7 +25,7 @@ QuestlineError
     ├── AccessDeniedError
     ├── InvalidAttributesError
     ├── MalformedBatchError
-    ├── MalformedLetterError
+    ├── MalformedDeadLetterError
     ├── ForeignKeyError
     └── ServiceFailedError
 

@@ -136,7 +136,7 @@ class Step(NamedTuple):
     """What an event does to one row. An event has the fields of all its steps in one list, behind its own."""
 
     target: int
-    """The position of the lane's first field in its list, from 1."""
+    """The position of the target's first field in its list, from 1."""
     amount: float
     low: int
 

@@ -11,11 +11,11 @@ from celery import shared_task
 
 from models.errors import RetryableError
 from models.fleet.probes import Station
-from tasks.dead_letters import writer as burying
+from tasks.dead_letters import writer
 from tasks.runtime import runtime
 
-APPLY_EVENTS = burying.APPLY_EVENTS
 FLUSH = "questline.flush"
+APPLY_EVENTS = writer.APPLY_EVENTS
 SWEEP = "questline.sweep"
 MAKE_PARTITIONS = "questline.make_partitions"
 DROP_PARTITIONS = "questline.drop_partitions"

@@ -17,7 +17,7 @@ from web.problems import install_problems
 def make_application(
     routers: Sequence[APIRouter], authenticator: Authenticator | None = None, bodies: Sequence[type[BaseModel]] = ()
 ) -> FastAPI:
-    """An application of these routes; without a door it asks for no keys.
+    """An application of these routes; without an authenticator it asks for no keys.
 
     ``bodies`` are the models of what handlers read themselves, for the description.
     """

@@ -1,6 +1,6 @@
 """Redriving: dead letters go their way once more, and are deleted when it is certain that they arrived.
 
-Events re-enter by the front door, under their own ids, so they count once however often they are redriven, and also
+Events are ingested again under their own ids, so they count once however often they are redriven, and also
 where they had been applied after all. A dead letter is deleted only after the journal has its events, or in the
 transaction that writes its row; what is cut off between the two is redriven again without harm.
 """
@@ -26,7 +26,7 @@ _CAME_BACK = "it failed again while it was being redriven"
 
 
 class Fault(Protocol):
-    """Why the front door refuses an event."""
+    """Why ingest refuses an event."""
 
     @property
     def code(self) -> str:
@@ -40,7 +40,7 @@ class Fault(Protocol):
 
 
 class TakeAgain(Protocol):
-    """The front door for events that were accepted before: a fault, or None, for each of them."""
+    """Ingests events that were accepted before; answers a fault, or None, for each of them."""
 
     def __call__(self, events: Sequence[Event], *, dry_run: bool) -> Awaitable[Sequence[Fault | None]]:
         """Return when the journal has the good ones; raises a RetryableError where it has not."""

@@ -35,7 +35,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     403: {"description": "The caller is no operator of that tenant."},
     503: {"description": "PostgreSQL or Redis did not answer, or a shard is full; what was done is done, try again."},
 }
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such letter for this caller."}}
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such dead letter for this caller."}}
 
 log = structlog.get_logger()
 

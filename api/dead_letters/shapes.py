@@ -39,7 +39,7 @@ class Wanted(BaseModel):
     task: Text | None = Field(default=None, description="The name of a Celery task.")
     shard: Annotated[int, Field(ge=0, le=1023)] | None = None
     batch_id: Text | None = None
-    event_id: Text | None = Field(default=None, description="An event that is among the letter's.")
+    event_id: Text | None = Field(default=None, description="An event of the dead letter.")
     since: DateTime | None = Field(default=None, description="Last seen then or later.")
     until: DateTime | None = Field(default=None, description="Last seen before then.")
 
@@ -62,10 +62,10 @@ class DeadLetterSelection(Wanted):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     ids: Annotated[list[DeadLetterId], Field(max_length=MAX_IDS)] | None = Field(
-        default=None, description="Only these letters; the filter holds for them too."
+        default=None, description="Only these dead letters; the filter holds for them too."
     )
     dry_run: bool = Field(default=False, description="Say what would happen, and change nothing.")
-    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="Letters of one request.")
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(default=50, description="Dead letters of one request.")
     cursor: DeadLetterId | None = Field(default=None, description="`next` of the answer before.")
 
     def as_filter(self, tenant_id: str | None) -> DeadLetterFilter:
@@ -156,7 +156,7 @@ class Refusal(BaseModel):
 
     id: int
     code: str = Field(
-        description="The code of an event's refusal; malformed_batch or malformed_row where the letter cannot be read; "
+        description="The code of an event's refusal; malformed_batch or malformed_row where it cannot be read; "
         "refused_by_postgresql; failed_again."
     )
     reason: str
@@ -165,10 +165,12 @@ class Refusal(BaseModel):
 class RedriveReport(BaseModel):
     """What became of the dead letters of one request."""
 
-    redriven: int = Field(default=0, description="Letters whose events are in the journal, or whose row is written.")
-    refused: list[Refusal] = Field(default_factory=list, description="Letters that stay.")
-    skipped: int = Field(default=0, description="Letters of kind message, which cannot be redriven.")
-    left: int = Field(default=0, description="Letters that this request did not get to.")
+    redriven: int = Field(
+        default=0, description="Dead letters whose events are in the journal, or whose row is written."
+    )
+    refused: list[Refusal] = Field(default_factory=list, description="Dead letters that stay.")
+    skipped: int = Field(default=0, description="Dead letters of kind message, which cannot be redriven.")
+    left: int = Field(default=0, description="Dead letters that this request did not get to.")
     next: int | None = Field(default=None, description="The cursor for those; null where there are none.")
 
 
@@ -176,5 +178,5 @@ class DiscardReport(BaseModel):
     """What was deleted."""
 
     discarded: int
-    left: int = Field(description="Letters that this request did not get to.")
+    left: int = Field(description="Dead letters that this request did not get to.")
     next: int | None = Field(description="The cursor for those; null where there are none.")

@@ -1,7 +1,7 @@
 """``questline dlq``: look at dead letters, redrive, discard or export them.
 
 Looking, discarding and exporting work on PostgreSQL, also while the product is down. Redriving goes through the
-receiver, which is the front door.
+receiver, as any sender does.
 """
 
 import json
@@ -27,7 +27,7 @@ dlq = typer.Typer(help="Look at dead letters, redrive or discard them.", no_args
 
 _DISCARDED_AT_ONCE = 200
 _Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-_Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Letters at most, the oldest first.")]
+_Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Dead letters at most, the oldest first.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")]
 
 
@@ -36,7 +36,7 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen,
 def list_dead_letters(
     *,
     wanted: DeadLetterFilter,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Letters at most, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Dead letters at most, the newest first.")] = 50,
     as_json: _Json = False,
 ) -> None:
     """List dead letters, the newest first."""
@@ -90,7 +90,7 @@ def export(
     """Write dead letters as JSON lines, the oldest first: all that is known, with what they hold as base64."""
     with _dead_letters() as (reader, _), progress_bars() as bars:
         total = _bounded(reader.count(wanted), limit)
-        bar = bars.add_task("letters", total=total)
+        bar = bars.add_task("dead letters", total=total)
         written = 0
         for line in _exported(reader, wanted, limit):
             output.write(f"{line}\n")
@@ -134,7 +134,7 @@ def redrive(
 
     settings = running_settings(Settings())
     with progress_bars() as bars:
-        bar = bars.add_task("letters", total=None)
+        bar = bars.add_task("dead letters", total=None)
         report = redrive_dead_letters(
             settings,
             wanted,
@@ -161,7 +161,7 @@ def _discard(reader: DeadLetterReader, changes: DeadLetterChanges, wanted: DeadL
     """Delete up to ``total`` dead letters, a page at a time."""
     deleted, after = 0, 0
     with progress_bars() as bars:
-        bar = bars.add_task("letters", total=total)
+        bar = bars.add_task("dead letters", total=total)
         while deleted < total:
             page = reader.oldest(wanted, after=after, limit=min(_DISCARDED_AT_ONCE, total - deleted))
             if not page:

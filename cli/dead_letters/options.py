@@ -20,11 +20,11 @@ def _datetime_option(option: str) -> Callable[[Any], datetime | None]:
 
 
 _Ids = Annotated[
-    list[int] | None, typer.Option("--id", min=1, max=2**63 - 1, help="Only this letter; may be repeated.")
+    list[int] | None, typer.Option("--id", min=1, max=2**63 - 1, help="Only this dead letter; may be repeated.")
 ]
 _Tenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant; of all where not given.")]
 _User = Annotated[str | None, typer.Option("--user", help="Of this user.")]
-_Kind = Annotated[Kind | None, typer.Option("--kind", help="What the letter holds.")]
+_Kind = Annotated[Kind | None, typer.Option("--kind", help="What the dead letter holds.")]
 _Reason = Annotated[str | None, typer.Option("--reason", help="With this reason code, such as evaluation_failed.")]
 _Task = Annotated[str | None, typer.Option("--task", help="From this Celery task.")]
 _Shard = Annotated[int | None, typer.Option("--shard", min=0, max=1023, help="Of this shard.")]
@@ -62,7 +62,7 @@ def _wanted(
 
 
 def takes_filter(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command, whose parameter ``wanted`` is a LetterFilter, the options that make one."""
+    """Give a command, whose parameter ``wanted`` is a DeadLetterFilter, the options that make one."""
     own = inspect.signature(command)
     options = inspect.signature(_wanted).parameters
 

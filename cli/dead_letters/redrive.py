@@ -1,4 +1,4 @@
-"""Redriving from the command line: page by page through the running receiver, the front door."""
+"""Redriving from the command line: page by page through the running receiver."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

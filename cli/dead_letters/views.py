@@ -55,7 +55,7 @@ def dead_letters_table(heads: Sequence[DeadLetterHead]) -> Table:
 
 def groups_table(groups: Sequence[DeadLetterGroup]) -> Table:
     """Causes in rows."""
-    table = _table("Letters", "First and last seen", "Cause", "Example", "Error")
+    table = _table("Dead letters", "First and last seen", "Cause", "Example", "Error")
     for group in groups:
         seen = f"{_time(group.first_seen)}\n{_time(group.last_seen)}"
         example, error = str(group.example), _error(group.exception, group.error)

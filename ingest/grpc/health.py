@@ -36,7 +36,7 @@ class GrpcHealth:
     """What the health service says of the whole server and of each of its services. For one event loop."""
 
     def __init__(self, services: Sequence[str], patience: timedelta, streams: ConcurrencyLimiter) -> None:
-        """``patience`` bounds a check, and the wait for the message of a watch, which takes a seat of ``streams``."""
+        """``patience`` bounds a check, and the wait for the message of a watch, which counts in ``streams``."""
         self._names = frozenset({health.OVERALL_HEALTH, *services})
         self._patience = patience
         self._streams = streams
@@ -74,7 +74,7 @@ class GrpcHealth:
         self.say(serving=False)
 
     async def _check(self, _requests: Any, context: Context) -> None:
-        # The answer is written inside the seat: whoever does not read it is not waited for either.
+        # The answer is written within the limit: a client that does not read it is not waited for either.
         async with self._checks.limit(context):
             asked = await next_message(context)
             if asked.service not in self._names:

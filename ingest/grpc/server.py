@@ -45,7 +45,7 @@ STATISTIC_SERVICE = statistic_pb2.DESCRIPTOR.services_by_name["StatisticStatItem
 
 
 class GrpcReceiver:
-    """The gRPC server over one intake. Made and used inside a running event loop. Without a door, anybody calls."""
+    """The gRPC server over one ingest pipeline, for one running event loop; open without authenticator."""
 
     def __init__(
         self,

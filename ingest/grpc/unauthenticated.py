@@ -15,7 +15,7 @@ from ingest.grpc.calls import Context, many_answers
 MAX_STREAMS = 64
 """Health watches and reflection streams under way at once."""
 MAX_CHECKS = 256
-"""Health checks under way at once; they have seats of their own, so that watchers cannot keep probes out."""
+"""Health checks under way at once; bounded apart, so that watchers cannot keep probes out."""
 
 
 class ConcurrencyLimiter:
@@ -29,7 +29,7 @@ class ConcurrencyLimiter:
 
     @asynccontextmanager
     async def limit(self, context: Context) -> AsyncIterator[None]:
-        """Hold a seat for one call, which is ended here where it finds none, or keeps it for too long."""
+        """Count one call; end it where too many are under way, or once it has taken too long."""
         if not self._free:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls of this kind are under way")
         self._free -= 1
@@ -43,7 +43,7 @@ class ConcurrencyLimiter:
 
 
 def add_reflection(server: aio.Server, services: Sequence[str], limiter: ConcurrencyLimiter) -> None:
-    """Tell what these services look like, to whoever has a seat."""
+    """Answer reflection requests about these services, within the limit."""
     servicer = reflection.aio.ReflectionServicer([*services, reflection.SERVICE_NAME])  # type: ignore[attr-defined]
 
     async def reflect(requests: Any, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""API keys: how they are written, and the ring of keys that a shown one is checked against.
+"""API keys: how they are written, and the key store that a shown one is checked against.
 
 A key is ``ql_<id>_<secret>``. The id names it everywhere; the secret is 256 random bits, shown once, of which only
 the SHA-256 is kept. A slow hash, as passwords need, would add nothing: there is no list of likely secrets to try, and
@@ -91,13 +91,13 @@ class KeyStore:
         return key
 
     def pack(self) -> bytes:
-        """The ring as bytes; hashes, no secrets."""
+        """The key store as bytes; hashes, no secrets."""
         packed: bytes = msgpack.packb([tuple(key) for key in self.keys])
         return packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """The ring that ``pack`` wrote."""
+        """The key store that ``pack`` wrote."""
         return cls(ApiKey(*fields) for fields in msgpack.unpackb(packed))
 
 

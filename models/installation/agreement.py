@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Agreement:
-    """Settles the record between PostgreSQL and Redis, for one process."""
+    """Agrees on the record between PostgreSQL and Redis, for one process."""
 
     table: InstallationTable
     copy: InstallationCopy

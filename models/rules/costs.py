@@ -108,7 +108,7 @@ def node_size(node: Node) -> int:
 
 
 def _moved(graph: DependencyGraph, event_type: str) -> list[Node]:
-    """The nodes that an event of a type moves by itself: its own, those that carry its progress on, and guests."""
+    """The nodes that an event of a type may move: current, migrated and grandfathered ones."""
     own = graph.by_event.get(event_type, ())
     grandfathered = (older.node for older in graph.grandfathered.get(event_type, ()))
     return [*own, *(later for node in own for later in node.migrates_to), *grandfathered]

@@ -1,6 +1,6 @@
 """States of one row under several versions of its goal, while late events may still move them.
 
-A row under one version has no slots. Once it is under several, ``version_states`` has an entry for each, and the row
+A row under one version has none. Once it is under several, ``version_states`` has an entry for each, and the row
 shows one of them, its main one. So the row is a function of the set of events although each is measured by the version
 it falls under.
 """
@@ -24,7 +24,7 @@ class OpenState:
 
 
 def find_version_state(row: Row, version: int) -> list[Any] | None:
-    """The slot of a version."""
+    """The state under a version."""
     return next(
         (version_state for version_state in row.version_states if version_state[VersionState.VERSION] == version), None
     )
@@ -75,7 +75,7 @@ def show_main_state(row: Row, node: Node) -> Row:
 
 
 def _kept(row: Row, node: Node) -> list[Any] | None:
-    """The slot of an earlier version that a new one goes on from."""
+    """The state under an earlier version that a new one goes on from."""
     known = range(node.keeps_from, node.version) if node.keeps_from else ()
     current = (
         version_state for version_state in reversed(row.version_states) if version_state[VersionState.IS_CURRENT]

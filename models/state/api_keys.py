@@ -1,4 +1,4 @@
-"""A copy of the key ring in the state Redis, for a receiver that starts while PostgreSQL is away.
+"""A copy of the key store in the state Redis, for a receiver that starts while PostgreSQL is away.
 
 Whoever may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is. It
 holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while no
@@ -33,7 +33,7 @@ class KeyStoreCopy:
         self._redis = redis
 
     def write(self, key_store: KeyStore) -> None:
-        """Put a ring that was just read from PostgreSQL into the copy's place.
+        """Replace the copy by a key store that was just read from PostgreSQL.
 
         Raises:
             StateUnavailableError: Redis did not answer.
@@ -42,7 +42,7 @@ class KeyStoreCopy:
             self._redis.set(API_KEYS, key_store.pack(), ex=COPY_TTL)
 
     def read(self) -> CopiedKeyStore | None:
-        """The ring; None where there is no copy, it has lapsed or holds no key, or another release wrote it.
+        """The key store; None where there is no copy, it has lapsed or holds no key, or another release wrote it.
 
         Raises:
             StateUnavailableError: Redis did not answer.

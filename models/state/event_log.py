@@ -62,7 +62,7 @@ class ShardLog:
         self, shard: int, limit: int, trace: ReadTrace, *, after: bytes | None = None
     ) -> tuple[list[LogEntry], int]:
         """The same for a flush, and the shard's version at that moment: all that it applied by then is in the log, or
-        was settled.
+        was acknowledged.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.

@@ -5,7 +5,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | key | type | holds |
 |---|---|---|
 | ``ql:{sNN}:u:<tenant>:<user>`` | hash | a user's record, see ``records.py`` |
-| ``ql:{sNN}:seen:<tenant>:<user>:<dedup_bucket>`` | set | hashes of the event ids applied in one dedup generation |
+| ``ql:{sNN}:seen:<tenant>:<user>:<dedup_bucket>`` | set | hashes of the event ids applied in one dedup bucket |
 | ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached; ``attr@<epoch>`` after a reset |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the version of its last change |
 | ``ql:{sNN}:record_version`` | int | the shard's counter of changes |
@@ -45,8 +45,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
-limits), the meters and the number of dead letters (fixed sets of fields), the poison (a bounded list), and the record
-of a dirty user until the flush has settled it.
+limits), the metrics and the number of dead letters (fixed sets of fields), the poison (a bounded list), and the record
+of a dirty user until the flush has acknowledged it.
 """
 
 from datetime import timedelta
@@ -184,14 +184,14 @@ def attributes_key(shard: int, user: str, epoch: str = FIRST_EPOCH) -> str:
 
 
 def seen_key(shard: int, user: str, dedup_bucket: int) -> str:
-    """The event ids of a user, named by ``member``, that were applied in one dedup generation."""
+    """The event ids of a user, named by ``member``, that were applied in one dedup bucket."""
     return f"ql:{{s{shard:02d}}}:seen:{user}:{dedup_bucket}"
 
 
 def dedup_bucket_at(now_us: int, window: timedelta) -> int:
-    """The dedup generation of a moment. An id is looked up in the user's newest generation and the one before.
+    """The dedup bucket of a time. An id is looked up in the user's newest bucket and the one before.
 
     So it is remembered for as long as ``remembered_for(window)`` says, whatever ``occurred_at`` a redelivery
-    claims. A worker whose clock is behind, by up to a whole generation, follows the record.
+    claims. A worker whose clock is behind, by up to a whole bucket, follows the record.
     """
     return now_us // (remembered_for(window) // timedelta(microseconds=1))

@@ -58,7 +58,7 @@ class Metrics:
 
     def start(self, interval: float = 1.0) -> None:
         """Push every ``interval`` seconds from a thread of its own, until ``stop``."""
-        self._thread = Thread(target=self._run, args=(interval,), name="meters", daemon=True)
+        self._thread = Thread(target=self._run, args=(interval,), name="metrics", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The audit: every user compared in one snapshot, and those that differ looked at again until they had time to settle.
+"""The audit: every user compared in one snapshot, and those that differ compared again after a grace.
 
 Progress may be in PostgreSQL a moment before its events: on a running product, a difference is drift only if it stays.
 """

@@ -1,4 +1,4 @@
-"""The flush: read what changed, write it to PostgreSQL, settle it (promise P6).
+"""The flush: read what changed, write it to PostgreSQL, acknowledge it (promise P6).
 
 For each shard the log is read before the records (``flush_reading.py``), so that in one transaction PostgreSQL gets
 events together with progress that already contains them. Nothing leaves Redis before the commit, and then only what
@@ -123,7 +123,7 @@ class Flusher:
         """Flush until drained; returns at once if another flush runs.
 
         Raises:
-            StateUnavailableError, DatabaseUnavailableError: what was not settled is flushed next time.
+            StateUnavailableError, DatabaseUnavailableError: what was not acknowledged is flushed next time.
             HistoryChangedError: a store went back in time meanwhile; likewise.
         """
         report = FlushReport()

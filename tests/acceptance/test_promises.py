@@ -48,7 +48,7 @@ def _store_dead_letters(run, *event_ids):
 
 
 @pytest.mark.timeout(400)
-def test_events_of_every_door_are_exact_through_duplicates_kills_restarts_and_a_wiped_redis(up):
+def test_events_of_every_transport_are_exact_through_duplicates_kills_restarts_and_a_wiped_redis(up):
     run = up(JOURNAL_RETRY_AFTER="4s", JOURNAL_SWEEP_INTERVAL="1s")
     run.ready()
 

@@ -39,7 +39,7 @@ def _daily_logins(run: Up) -> list[Any]:
     return query(url, "SELECT progress FROM user_goal_progress WHERE goal_id = 'daily-login' AND user_id = 'alice'")
 
 
-def _a_key_opens_the_door_and_its_secret_is_in_no_log(run: Up) -> None:
+def _a_key_is_accepted_and_its_secret_is_in_no_log(run: Up) -> None:
     key = run.run("keys", "create", "--tenant", "default", "--scope", "admin").stdout.strip()
     wait_until(lambda: run.run("progress", "alice").returncode == 1, message="nobody asked for a key")
     for shown in (key, "ql_000000000000_no-such-secret"):
@@ -75,7 +75,7 @@ def test_an_event_pasted_becomes_a_row_and_a_second_run_goes_on(up):
     second.ready()
     assert json.loads(second.run("urls", "--json", "--show-passwords").stdout) == found
     assert _daily_logins(second) == [(1,)]
-    _a_key_opens_the_door_and_its_secret_is_in_no_log(second)
+    _a_key_is_accepted_and_its_secret_is_in_no_log(second)
     assert second.end(signal.SIGTERM) < 15
     assert second.process.returncode == 0, second.said()
 

@@ -1,4 +1,4 @@
-"""Dead letters for tests, and an installation whose front door they re-enter by."""
+"""Dead letters for tests."""
 
 import msgpack
 

@@ -2,7 +2,7 @@
 
 A user's record in Redis is replaced under compare-and-set, with a new version, and the flush writes it over whatever
 PostgreSQL has. Only then rows that should not exist are deleted, and missing unlocks added, in PostgreSQL itself.
-Surplus unlocks stay (promise P8).
+Unlocks that should not be stay (promise P8).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,7 +29,7 @@ ATTEMPTS = 6
 BUSY = "events kept arriving for this user"
 EXTRA_UNLOCK = "an unlock that the events do not explain: unlocks are never taken back"
 STILL_WRONG = "it differs still: look for rows of this user in dead_letters"
-UNKNOWN_VERSION = "a row in PostgreSQL has a stamp that was never drawn: delete the row"
+UNKNOWN_VERSION = "a row in PostgreSQL has a `stamp` that was never drawn: delete the row"
 _BLOCK = 50
 _FIRST_PAUSE_SECONDS = 0.05
 _FLUSH_ATTEMPTS = 300

@@ -1,4 +1,4 @@
-"""A chaos run in figures: as data, as a table, and as a verdict.
+"""A chaos run in figures: as data, as a table, and as an outcome.
 
 Zero lost and zero doubled are the only good ones, and they say something only if faults took hold, nearly every event
 was answered, and everything was compared.

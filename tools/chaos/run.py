@@ -1,4 +1,4 @@
-"""One chaos run from the first process to the verdict."""
+"""One chaos run from the first process to the outcome."""
 
 import time
 from collections.abc import Callable, Collection, Sequence

@@ -147,7 +147,7 @@ def dead_letters(installation: Installation) -> Iterator[Remark]:
 
 @check("api-keys", "who may come in: no keys only on loopback; keys that expire soon or that nobody uses")
 def api_keys(installation: Installation) -> Iterator[Remark]:
-    """Doors are as they should be."""
+    """The API keys are as they should be."""
     now = datetime.now(UTC)
     with database_errors(), installation.engine.connect() as connection:
         known = int(_asked(connection, "SELECT count(*) FROM api_keys"))

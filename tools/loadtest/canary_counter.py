@@ -12,7 +12,7 @@ import orjson
 from tasks.rules.publications import read_file
 from tools.loadtest.event_kinds import kinds_of
 
-CANARY_COUNTER = "tally-of-kind-"
+CANARY_COUNTER = "canary-of-kind-"
 """What the ids of these goals, and of no others, start with."""
 _NEVER = 10**15
 """A target beyond what any run sends, and still exact."""
@@ -32,7 +32,7 @@ def write_with_canary_counter(given: Path, to: Path) -> Path:
         for number, kind in enumerate(kinds)
     ]
     document = orjson.loads(read.content)
-    document["challenges"].append({"id": "tally", "name": "Every event once", "goals": goals})
+    document["challenges"].append({"id": "canary", "name": "Every event once", "goals": goals})
     to.write_bytes(orjson.dumps(document))
     return to
 

@@ -17,7 +17,7 @@ from models.secrets import without_passwords
 
 
 class TerminalOutput:
-    """A run's voice on standard output. A terminal that went away does not disturb the run."""
+    """A run's lines on standard output. A terminal that went away does not disturb the run."""
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stdout, highlight=False)

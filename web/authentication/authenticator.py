@@ -1,4 +1,4 @@
-"""The door of a receiver: who is let in, how often, and at which addresses an installation without keys may listen."""
+"""Authentication of requests, their rate, and the addresses that an installation without keys may listen at."""
 
 from collections.abc import Callable
 from functools import cache

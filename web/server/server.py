@@ -131,7 +131,7 @@ def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket
 
 
 def limits_of(settings: Settings, authenticator: Authenticator | None = None) -> ConnectionLimits:
-    """The limits of HTTP connections; with a door tenants have shares of them."""
+    """The limits of HTTP connections; with an authenticator tenants have shares of them."""
     limits = ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())
     if authenticator is not None:
         limits.crowded_out = authenticator.crowded_out

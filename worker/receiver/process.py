@@ -1,6 +1,6 @@
 """The receiver as a process: HTTP and gRPC in one event loop, over one group committer.
 
-The committer and the meters are handed in ready for use; nothing here reads the environment. On
+The committer and the metrics are handed in ready for use; nothing here reads the environment. On
 SIGTERM or SIGINT the receiver calls itself not ready, ends connections after their next answer, then takes no
 more calls, writes what is held, and returns.
 """
@@ -46,7 +46,7 @@ def build_app(
     routers: Sequence[APIRouter] = (),
     authenticator: Authenticator | None = None,
 ) -> FastAPI:
-    """The HTTP application: the receiver's routes and those of other rooms. Without a door, it takes anybody."""
+    """The HTTP application: the receiver's routes and the others. Without an authenticator it is open."""
     return make_application([build_router(pipeline, ags), *routers], authenticator, BODIES)
 
 

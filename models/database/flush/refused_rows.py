@@ -38,7 +38,7 @@ class RowRewriter:
             one attempt more.
 
         Raises:
-            MalformedLetterError: the dead letter holds no such row.
+            MalformedDeadLetterError: the dead letter holds no such row.
             DatabaseUnavailableError: PostgreSQL did not answer; doing it again is safe.
         """
         table = TABLES[dead_letter.head.kind]
@@ -59,7 +59,7 @@ def read_refused(kind: str, raw: bytes) -> Any:
     """The row of a dead letter: a ProgressRow, EventRow, Unlock or Evaluation, by the dead letter's kind.
 
     Raises:
-        MalformedLetterError: the bytes are none.
+        MalformedDeadLetterError: the bytes are none.
     """
     try:
         return TABLES[kind].read(msgpack.unpackb(raw))

@@ -1,4 +1,4 @@
-"""When each periodic task began last, for whoever wants to know whether the clock of the fleet ticks."""
+"""When each periodic task began last."""
 
 from typing import Any
 

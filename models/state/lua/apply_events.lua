@@ -20,15 +20,15 @@ KEYS[13] fence              string  the lowest revision of rules that a plan may
 KEYS[14] history            hash    see models/state/fleet/histories.py
 KEYS[15...] for each user of the plan, in its order:
          record             hash    see models/state/progress/records.py
-         seen_before        set     event ids of the dedup generation before the one of ARGV[5]
-         seen_now           set     of that generation
+         seen_before        set     event ids of the dedup bucket before the one of ARGV[5]
+         seen_now           set     of that bucket
          seen_after         set     of the next one: another worker's clock may be ahead
 
 ARGV[1]  request               msgpack see models/state/progress/apply_request.py, and for its records models/wire.py
 ARGV[2]  packed             bytes   all events, for the log
 ARGV[3]  batch_ids          msgpack the journal entries that these events are
 ARGV[4]  now                int     microseconds since the epoch
-ARGV[5]  dedup_bucket         int     the dedup generation of now
+ARGV[5]  dedup_bucket         int     the dedup bucket of now
 ARGV[6]  seen_ttl           int     milliseconds
 ARGV[7]  record_ttl         int     milliseconds, for records that are not dirty
 ARGV[8]  revision           int     the newest publication of rules that the caller knew
@@ -216,7 +216,7 @@ for _, change in ipairs(changes) do
     call('HSET', change.record, fields)
   end
   if not change.touched then
-    redis.call('HSET', change.record, '@noted', version_text) -- no flush settles it: evict_users.lua
+    redis.call('HSET', change.record, '@noted', version_text) -- no flush acknowledges it: evict_users.lua
     if not change.dirty then
       redis.call('PEXPIRE', change.record, record_ttl)
     end

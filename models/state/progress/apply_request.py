@@ -6,7 +6,7 @@ Python matches events to nodes and does the calendar; Lua gets fields, numbers a
 * a node is a rule under one version; others are named by their places in the list
 * tenants = [tenant, weight, ...]: about what part of the batch's bytes each tenant has
 
-and all records are those of ``models/wire.py``. Indexes count from 1, as Lua does, those of lanes in steps of three.
+and all records are those of ``models/wire.py``. Indexes count from 1, as Lua does, those of targets in steps of three.
 It is flat because every table costs Lua an allocation.
 """
 
@@ -53,7 +53,7 @@ class UserRequest:
     row_indexes: dict[str, int] = field(default_factory=dict)
     """Each row's index by its field."""
     target_indexes: dict[tuple[Node, int, str], int] = field(default_factory=dict)
-    """Each lane's index by node, mode and period."""
+    """Each target's index by node, mode and period."""
 
     def wire(self) -> tuple[Any, ...]:
         """The wire form above."""

@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
 
     member: str
     seen: bytes
-    """The newest dedup generation; empty where the record names none."""
+    """The newest dedup bucket; empty where the record names none."""
     seen_before: bytes
 
 

@@ -1,4 +1,4 @@
-"""Users' records in the state Redis: applying batches, loading cold users, reading, and settling what was flushed.
+"""Users' records in the state Redis: applying batches, loading cold users, reading, and acknowledging what was flushed.
 
 A record is a hash with one field per goal and period, holding a packed ``Row``, and these fields of its own:
 
@@ -70,7 +70,7 @@ class DirtyRecord(NamedTuple):
     user_id: str
     rows: list[Row]
     record_version: int
-    """The newest version read; the user may be settled only while this is its newest."""
+    """The newest version read; the user may be acknowledged only while this is its newest."""
     is_lost: bool
     """The record was evicted and is loaded again, without the newest change: that is in PostgreSQL, or nowhere."""
     dirty_since: int

@@ -30,7 +30,7 @@ class RecordSnapshot(NamedTuple):
     tenant_id: str
     user_id: str
     dedup_bucket: int
-    """The dedup generation of the moment."""
+    """The dedup bucket at that time."""
     compared: tuple[str, ...]
     """What the script compares; see ``repair_user.lua``."""
     rows: list[Row] | None
@@ -90,7 +90,7 @@ class RecordRepairs:
             ValueError: the floor is no version that was ever drawn.
         """
         if replacement.floor >= _VERSION_LIMIT:
-            raise ValueError(f"a stamp of {replacement.floor} was never drawn")
+            raise ValueError(f"a version of {replacement.floor} was never drawn")
         name = member(snapshot.tenant_id, snapshot.user_id)
         fields = [part for row in replacement.rows for part in (field_of(row.goal_id, row.period), row.packed_fields())]
         user = Repaired(snapshot.tenant_id, snapshot.user_id, name, replacement.floor, replacement.hashes, fields)

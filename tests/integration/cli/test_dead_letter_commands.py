@@ -91,8 +91,8 @@ def test_dead_letters_are_exported_with_their_bytes(run, dead_letters, tmp_path)
     assert [line["id"] for line in lines] == dead_letters
     assert unpack_batch(b64decode(lines[0]["raw"]))[0].event_id == lines[0]["contents"][0]["event_id"] == "e1"
     assert (b64decode(lines[2]["raw"]), lines[2]["contents"]) == (b"\xff\x00", None)
-    run("export", "--limit", 2, "--output", tmp_path / "letters.jsonl")
-    assert len((tmp_path / "letters.jsonl").read_text().splitlines()) == 2
+    run("export", "--limit", 2, "--output", tmp_path / "dead_letters.jsonl")
+    assert len((tmp_path / "dead_letters.jsonl").read_text().splitlines()) == 2
 
 
 def test_discarding_many_asks_first(run, dead_letters, stack):

@@ -213,7 +213,7 @@ def test_what_postgresql_told_itself_holds_on_for_as_long_as_it_is_away(engine, 
     assert watcher.key_store().check(made.text, 0)
 
 
-def test_a_copy_without_keys_opens_no_door(engine, redis):
+def test_a_copy_without_keys_lets_no_request_in(engine, redis):
     KeysWatcher(engine, redis).refresh()  # the last receiver stopped before the first key was made
     watcher = KeysWatcher(connect_database(AWAY), redis)
     with pytest.raises(DatabaseUnavailableError):

@@ -1,4 +1,4 @@
-"""The door: who comes in over HTTP and gRPC, what a key of one tenant may do, and that nothing else happens."""
+"""Authentication over HTTP and gRPC, what a key of one tenant may do, and that nothing else happens."""
 
 import asyncio
 from array import array
@@ -55,7 +55,7 @@ READS = ("/v1/users/ada/progress", "/v1/users/ada/attributes")
 
 
 class House:
-    """A receiver with all its routes and its gRPC server, behind a door whose clock tests move."""
+    """A receiver with all its routes and its gRPC server, behind an authenticator whose clock tests move."""
 
     def __init__(self, stack: Stack, **settings: Any) -> None:
         self.stack = stack
@@ -186,7 +186,7 @@ async def test_without_keys_neither_a_proxy_nor_a_web_page_speaks_for_this_machi
     assert keyed.status_code == 202
 
 
-async def test_as_soon_as_there_is_a_key_nobody_is_let_in_without_and_a_revoked_one_keeps_the_door_shut(house):
+async def test_as_soon_as_there_is_a_key_no_request_is_let_in_without_one_and_a_revoked_one_counts(house):
     key = house.key("t1", "admin")
     answer = await house.post(None, EVENT)
     assert answer.status_code == 401
@@ -309,7 +309,7 @@ async def test_too_many_requests_of_a_key_are_told_when_to_come_again(house_of, 
     answers = [await house.post(key, EVENT) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert answers[2].json()["type"] == "urn:questline:problem:rate-limited"
-    assert (await house.call(key))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED  # one door for both transports
+    assert (await house.call(key))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED  # one limit for both transports
     assert (await house.post(roomy, EVENT)).status_code == 202
     assert house.refused() == {"rate_limited": 2}
     seconds[0] += int(answers[2].headers["retry-after"])

@@ -167,7 +167,7 @@ def test_an_event_that_was_redriven_late_is_known_from_then_on(stack, redis, wip
 
 
 def end_of_dedup_bucket(now):
-    """The last microsecond of the dedup generation of a moment."""
+    """The last microsecond of the dedup bucket of a time."""
     low, high = now, now + 4 * WINDOW_US
     while high - low > 1:
         middle = (low + high) // 2
@@ -178,7 +178,7 @@ def end_of_dedup_bucket(now):
 
 @pytest.mark.parametrize("wiped", [False, True])
 def test_an_event_is_known_for_as_long_as_it_is_taken(stack, redis, wiped):
-    """Its sender's clock is ahead, it comes at the end of a dedup generation, and comes again as late as it may."""
+    """Its sender's clock is ahead, it comes at the end of a dedup bucket, and comes again as late as it may."""
     stack.clock.now = end_of_dedup_bucket(stack.clock.now)
     ahead = stack.clock() + timedelta(minutes=5) // timedelta(microseconds=1)
     early = stack.event("login")._replace(occurred_at=ahead)

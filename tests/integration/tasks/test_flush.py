@@ -1,4 +1,4 @@
-"""Read, write, settle: what a flush guarantees, on a real Redis and a real PostgreSQL."""
+"""Read, write, acknowledge: what a flush guarantees, on a real Redis and a real PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -44,7 +44,7 @@ def test_a_flush_leaves_nothing_dirty_and_the_next_writes_nothing(stack):
     assert stack.flusher.flush().transactions == 0
 
 
-def test_a_change_between_read_and_settle_stays_dirty(stack):
+def test_a_change_between_read_and_acknowledgement_stays_dirty(stack):
     stack.post(stack.event("login"))
     shard = next(n for n, dirty in enumerate(stack.records.dirty_counts(SHARDS)) if dirty)
     read = stack.records.read_dirty(shard, stack.records.dirty_members(shard, 10), ReadTrace(shard), oldest={})
@@ -55,7 +55,7 @@ def test_a_change_between_read_and_settle_stays_dirty(stack):
     assert stack.rows()[("logins", "")] == (2, False)
 
 
-def test_a_flush_cut_off_before_settling_is_repeated_without_harm(stack, monkeypatch):
+def test_a_flush_cut_off_before_acknowledging_is_repeated_without_harm(stack, monkeypatch):
     stack.post(stack.event("login"))
     with monkeypatch.context() as cut:
         cut.setattr(type(stack.records), "acknowledge", _cut_off)

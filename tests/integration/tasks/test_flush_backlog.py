@@ -89,7 +89,7 @@ def test_a_batch_of_many_users_is_written_as_a_whole(backlog):
 def test_a_backlog_is_drained_with_users_whose_records_are_clean_or_have_no_events(backlog):
     for at in range(0, USERS, 8):
         backlog.post(*(backlog.event("login", f"u{n}") for n in range(at, at + 8)))
-    for shard in range(SHARDS):  # as a flush leaves it that was cut off before it settled the log
+    for shard in range(SHARDS):  # as a flush leaves it that was cut off before it acknowledged the log
         members = backlog.records.dirty_members(shard, 2 * BATCH_SIZE)
         read = backlog.records.read_dirty(shard, members, ReadTrace(shard), oldest={})
         backlog.writer.write(progress_of(read))

@@ -145,7 +145,7 @@ ENVELOPES = {
 }
 FOR_CELERY = {
     "unknown task": ("unknown_task", with_("questline.nothing", "headers", "task")),
-    "stamps that are no list": ("undecodable_message", with_(5, "headers", "stamped_headers")),
+    "headers of Celery that are no list": ("undecodable_message", with_(5, "headers", "stamped_headers")),
 }
 
 

@@ -217,7 +217,7 @@ def test_many_differences_are_counted_and_the_first_are_named(mixed):
     assert report.difference_count == mixed.count("user_goal_progress")
 
 
-def test_a_user_that_differs_has_time_to_settle(mixed, monkeypatch):
+def test_a_user_that_differs_has_time_to_become_equal(mixed, monkeypatch):
     mixed.post(mixed.event("lesson", "ada"))
     mixed.flusher.flush()
     sql(mixed, "UPDATE user_goal_progress SET progress = 2 WHERE goal_id = 'lessons'")
@@ -310,6 +310,6 @@ def test_the_command_ends_with_0_where_all_is_equal_and_with_1_on_drift(mixed, c
     assert command("--user", "lt-a-4", "--tenant", "t1").exit_code == 0
 
 
-def test_the_command_refuses_two_scopes_and_a_settle_that_is_no_duration(command):
+def test_the_command_refuses_two_scopes_and_a_grace_that_is_no_duration(command):
     assert command("--user", "u", "--all").exit_code == 2
     assert command("--settle", "soon").exit_code == 2

@@ -31,7 +31,7 @@ DAMAGE = Damage(1, 1.0, {"redis-killed": 1}, {}, {})
 def document(tmp_path):
     """The product's own challenges with a canary counter, as chaos runs and overload benchmarks have them."""
     return read_file(
-        write_with_canary_counter(Settings().challenges_file, tmp_path / "tallied.json"), timedelta(days=7)
+        write_with_canary_counter(Settings().challenges_file, tmp_path / "challenges.json"), timedelta(days=7)
     )
 
 

@@ -30,7 +30,7 @@ SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 class Recorder:
-    """A voice that keeps what it is told."""
+    """Output that keeps what it is told."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

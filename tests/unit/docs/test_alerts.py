@@ -70,7 +70,7 @@ def none_queued(shards):
 
 
 LATER = {
-    "questline_dead_letter_depth": "above 0 for an hour: before the first letter there is nothing to say",
+    "questline_dead_letter_depth": "above 0 for an hour: before the first dead letter there is nothing to say",
     "questline_events_rejected_total": "a rate that lasts: only the first scrape of a code is not seen",
 }
 """Metrics of rules that begin with what they count, and why that is no loss."""

@@ -200,7 +200,7 @@ async def test_an_unforeseen_error_asks_for_another_try_and_the_thread_lives_on(
 
 
 @pytest.mark.parametrize("broken", ["observe", "count"])
-async def test_meters_that_break_end_neither_the_thread_nor_the_wait_of_callers(
+async def test_metrics_that_break_end_neither_the_thread_nor_the_wait_of_callers(
     make, outlets, metrics, monkeypatch, broken
 ):
     def breaks(*_args: Any, **_more: Any) -> None:

@@ -83,7 +83,7 @@ def test_a_key_ends_at_its_expiry_and_as_soon_as_it_is_revoked():
     assert refusal(key_store, f"{shown[:-1]}?") == "the API key is not valid"
 
 
-def test_a_ring_survives_packing_and_an_empty_one_is_empty():
+def test_a_key_store_survives_packing_and_an_empty_one_is_empty():
     key_store, _ = key_store_of(rate_limit=5, expires_at=NOW)
     assert KeyStore.unpack(key_store.pack()).keys == key_store.keys
     assert KeyStore.unpack(KeyStore().pack()).is_empty

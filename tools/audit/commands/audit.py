@@ -26,7 +26,7 @@ def audit(
     tenant: Tenant = None,
     sample: Sample = None,
     everyone: Everyone = False,
-    settle: Annotated[str, typer.Option(help="How long a user that differs has to become equal.")] = "10s",
+    grace: Annotated[str, typer.Option("--settle", help="How long a user that differs has to become equal.")] = "10s",
     as_json: Annotated[bool, typer.Option("--json", help="Answer as one JSON object.")] = False,
 ) -> None:
     """Replay the event log through the reference engine, and compare progress and unlocks; exit code 1 on drift.
@@ -34,7 +34,7 @@ def audit(
     Events that were judged by rules older than those of their time are named apart, and exit code 1 as well.
     """
     settings = shared(running_settings(Settings()))
-    patience = _duration(settle)
+    patience = _duration(grace)
     scope = scope_of(settings, user, tenant, sample, everyone=everyone)
     with log_database(settings) as engine, progress_bars() as progress:
         auditor = Auditor(

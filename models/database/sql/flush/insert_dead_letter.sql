@@ -1,4 +1,4 @@
--- Keeps aside what could not be processed, with its reason. What failed before in the same way is one letter.
+-- Keeps aside what could not be processed, with its reason. What failed before in the same way is one dead letter.
 INSERT INTO dead_letters AS known (
     kind, reason, tenant_id, user_id, shard, batch_id, event_ids, raw, error, attempts, task, exception, traceback,
     fingerprint

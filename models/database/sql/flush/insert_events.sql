@@ -1,4 +1,4 @@
--- Appends events; one that is there already (the flush was cut off before it could settle) stays as it is.
+-- Appends events; one that is there already (the flush was cut off before it could acknowledge) stays as it is.
 -- Times come in microseconds.
 INSERT INTO events (
     tenant_id, user_id, event_id, occurred_at, event_type, source, value, increment, payload,

@@ -26,7 +26,7 @@ local function row_at(index)
       if row[Row.part] == nil then -- written before rows had these fields; a hole would turn the row into a map
         row[Row.reached_at], row[Row.version_states], row[Row.part] = row[Row.completed_at], false, false
       end
-      for _, version_state in ipairs(row[Row.version_states] or {}) do -- one state, which its slot and the row share
+      for _, version_state in ipairs(row[Row.version_states] or {}) do -- one state, which its version state and the row share
         if version_state[VersionState.VERSION] == row[Row.rule_version] then
           version_state[VersionState.STATE] = row[Row.state]
         end
@@ -119,7 +119,7 @@ local function changed_rows()
   return found
 end
 
--- The slot of an earlier version that a new one goes on from.
+-- The state under an earlier version that a new one goes on from.
 local function kept_version_state(version_states, node)
   local kept
   local oldest, own = node[Node.keeps_from], node[Node.version]

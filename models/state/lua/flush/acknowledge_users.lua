@@ -1,5 +1,5 @@
 --[[
-Settles what PostgreSQL has committed: a user that has not changed since it was read leaves the dirty set, and the
+Acknowledges what PostgreSQL has committed: a user that has not changed since it was read leaves the dirty set, and the
 rows of past periods leave its record; one that has changed stays dirty and only remembers how far it was flushed.
 
 KEYS[1] dirty        zset

@@ -7,10 +7,10 @@ KEYS[1] dirty        zset
 KEYS[2] log          stream
 KEYS[3...] for each user:
         record       hash
-        seen         set     event ids of the user's newest dedup generation
+        seen         set     event ids of the user's newest dedup bucket
         seen_before  set     of the one before
 
-ARGV[1] users        msgpack array of {member, newest generation, the one before}, texts, in the order of KEYS; '' where
+ARGV[1] users        msgpack array of {member, newest bucket, the one before}, texts, in the order of KEYS; '' where
                              the record names none
 
 RETURNS number of records taken out

@@ -7,12 +7,12 @@ KEYS[1] record_version         int      the shard's counter of changes
 KEYS[2] history       hash     see models/state/fleet/histories.py
 KEYS[3...] for each user:
         record        hash
-        seen_before   set      event ids of the dedup generation before
+        seen_before   set      event ids of the dedup bucket before
         seen_now      set      of this one
         seen_after    set      of the next one: another worker's clock may be ahead
 
 ARGV[1] users         msgpack  array of Hydrated (models/wire.py)
-ARGV[2] dedup_bucket    int      the dedup generation of seen_now
+ARGV[2] dedup_bucket    int      the dedup bucket of seen_now
 ARGV[3] seen_ttl      int      milliseconds
 
 RETURNS number of records loaded; the others have moved on

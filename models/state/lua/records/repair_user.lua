@@ -6,14 +6,14 @@ writes them over whatever PostgreSQL has; the ids of recent events are added, so
 KEYS[1] record_version          int      the shard's counter of changes
 KEYS[2] dirty          zset     member by version
 KEYS[3] record         hash     see models/state/progress/records.py
-KEYS[4] seen_before    set      event ids of the dedup generation before that of ARGV[3]
-KEYS[5] seen_now       set      of that generation
+KEYS[4] seen_before    set      event ids of the dedup bucket before that of ARGV[3]
+KEYS[5] seen_now       set      of that bucket
 KEYS[6] seen_after     set      of the next one
 KEYS[7] history        hash     see models/state/fleet/histories.py
 
 ARGV[1] expected_state    msgpack  {epoch, @loaded, @flushed, score among the dirty, sizes of the three sets of ids}, as texts
 ARGV[2] user           msgpack  Repaired (models/wire.py)
-ARGV[3] dedup_bucket     int      the dedup generation of now
+ARGV[3] dedup_bucket     int      the dedup bucket of now
 ARGV[4] seen_ttl       int      milliseconds
 ARGV[5] record_ttl     int      milliseconds, for a user who is to have no rows, so nothing to flush
 ARGV[6] now            int      microseconds since the epoch

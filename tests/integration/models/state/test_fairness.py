@@ -170,7 +170,7 @@ def test_a_journal_of_the_former_release_is_taken_up(stack, redis):
     assert (redis.get(keys.journal_bytes), held(redis)) == (b"0", {})
 
 
-def test_entries_of_the_log_that_a_former_release_wrote_are_settled(stack, redis):
+def test_entries_of_the_log_that_a_former_release_wrote_are_acknowledged(stack, redis):
     stack.post(event_of(stack, "a"))
     [(entry_id, fields)] = redis.xrange(shard_keys(HERE).log)
     redis.xdel(shard_keys(HERE).log, entry_id)

@@ -361,7 +361,7 @@ def test_a_publication_begins_after_its_fences_by_the_clock_of_redis(installatio
     assert abs(behind.active_from - PICK_UP_US - now_us()) < 60_000_000
 
 
-def test_only_one_settles_while_nobody_publishes(installation):
+def test_only_one_holds_the_revision_while_none_is_published(installation):
     engine = installation.stack.engine
     with stable_revision(engine) as one, stable_revision(engine) as other:
         assert (one, other) == (1, 1)

@@ -154,6 +154,6 @@ def test_two_users_never_share_a_key(one, other):
     assert seen_key(0, member(*one), 5) != record_key(0, member(*other))
 
 
-def test_a_generation_is_a_day_longer_than_events_are_taken():
+def test_a_dedup_bucket_is_a_day_longer_than_events_are_taken():
     week = timedelta(days=7)
     assert dedup_bucket_at(NOON, week) + 1 == dedup_bucket_at(NOON + 8 * 86_400_000_000, week)
