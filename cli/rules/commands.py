@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.database import read_document
-from cli.rules.differences import diff
+from cli.rules.diff import diff
 from cli.rules.format import format_rules, schema
 from cli.rules.list import history, list_rules, show
 from cli.rules.publish import publish

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from cli.database import rules_database
 from cli.output import json_text, print_table
-from cli.rules.differences import Difference, differences, fields_of_version, in_words
+from cli.rules.diff import in_words
 from models.database.rules.definitions import rule_of
+from models.database.rules.differences import Difference, differences, fields_of_version
 from models.database.rules.history import PublicationRecord, RuleHistory, VersionRecord
 from models.errors import PermanentError
 from models.rules.calendar import to_datetime
