@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markdown import markdown
 
 from cli import VERBS
 from config.settings import Settings
@@ -149,6 +150,14 @@ def test_prose_has_lines_of_normal_width(page):
     """Tables, code and links cannot be wrapped."""
     prose = re.sub(r"(?ms)^ *```.*?^ *```$|^\|.*?$|^<!--.*?$|^#.*?$", "", text_of(page))
     assert [line for line in prose.splitlines() if len(line) > 100 and " " in line.strip()[:100]] == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page.startswith("docs/")])
+def test_lists_and_code_are_read_as_such_by_the_generator(page):
+    """It needs a blank line before a list, and four columns before code in a list."""
+    html = markdown(text_of(page), extensions=["tables", "pymdownx.superfences"])
+    paragraphs = re.findall(r"(?s)<p>.*?</p>", html)
+    assert [text for text in paragraphs if "```" in text or re.search(r"\n(?:[*-]|\d+\.) ", text)] == []
 
 
 @pytest.mark.parametrize("page", DOCS)
