@@ -1,7 +1,7 @@
 """Threads for requests that need PostgreSQL, apart from those of all other requests.
 
-While PostgreSQL stands still, whoever asks it waits. So only a few requests may do that at a time, on threads of their
-own; others wait for their turn without a thread, and not for long. What Redis can answer never comes here.
+While PostgreSQL stands still, each call to it blocks a thread. So only a few requests may call it at a time, on
+threads of their own; others queue without a thread, and only for a bounded time. Reads of Redis use other threads.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class DatabaseThreads:
         self._patience_s = patience_s
 
     async def __call__(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the call returns, once it is its turn: for an operator, who belongs to no tenant here.
+        """Run a call of an operator, which counts for no tenant, on one of the threads.
 
         Raises:
             DatabaseUnavailableError: too many calls wait for PostgreSQL.
@@ -44,7 +44,7 @@ class DatabaseThreads:
             await asyncio.wait_for(self._turns.take(tenant_id), self._patience_s)
         except TimeoutError:
             raise DatabaseUnavailableError("too many requests wait for PostgreSQL") from None
-        # The turn ends with the thread's work, also where nobody waits for it any more.
+        # The turn ends with the thread's work, even if the request has ended before.
         work = asyncio.get_running_loop().run_in_executor(self._threads, call)
         work.add_done_callback(partial(self._end_turn, tenant_id))
         return await asyncio.shield(work)

@@ -1,9 +1,9 @@
-"""What the receiver refuses so that the state Redis does not reach its ``maxmemory``, and for whom.
+"""Refuses events so that the state Redis does not reach its ``maxmemory``, from the tenants that fill it.
 
-Past that limit Redis takes no write of anybody. So from ``SHORT`` on those tenants are refused who fill it, by new
-users or by what waits for workers and for PostgreSQL; from ``FULL`` on everybody is, which leaves room for what is
-under way: applying, flushing, evicting. Apart from that a tenant may have so many new users an hour
-(``NEW_USERS_PER_HOUR``); past it only events of users that Redis has are taken.
+Past that limit Redis refuses all writes. From ``SHORT`` on the tenants that fill it are refused, by new users or by
+what waits for workers and for PostgreSQL; from ``FULL`` on all are, which leaves room for what is under way: applying,
+flushing, evicting. Apart from that a tenant may have so many new users an hour (``NEW_USERS_PER_HOUR``); past it only
+events of users that Redis has are taken.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

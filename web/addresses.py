@@ -1,4 +1,4 @@
-"""What a request's address says, before a route reads it: bytes that are no text, and parameters that no route takes.
+"""Checks the address of a request before a route reads it: bytes that are no UTF-8, and unknown parameters.
 
 A parameter that is misspelt would be left out without a word, and the answer be that of another question.
 """
@@ -16,7 +16,7 @@ from models.declarations.error_codes import ProblemKind
 from web.problems import problem
 
 _HEALTH = frozenset({"/healthz", "/readyz"})
-"""Whoever looks after a process adds what it likes, and must not take that for a fault of the process."""
+"""Monitors may add parameters of their own to these, and must not take a 422 for an unhealthy process."""
 _UNDECODABLE = "the address holds bytes, written with %, that are not UTF-8"
 
 

@@ -1,4 +1,4 @@
-"""What every answer tells browsers, so that no page of another site can use, frame or misread it."""
+"""Security headers of every answer, so that no page of another site can use, frame or misread it."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +11,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-"""Answers hold data of users and are for whoever asked; a route that may be kept, or that is a page, says so itself."""
+"""Answers hold users' data and must not be cached; a route that may be cached, or is a page, sets its own."""
 
 
 class BrowserHeaders:

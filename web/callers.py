@@ -9,7 +9,7 @@ from models.access.callers import Caller as _Caller
 
 
 def caller_of(request: Request) -> _Caller:
-    """The caller; anybody where nothing checks keys."""
+    """The caller; ``ANYBODY`` where no key is checked."""
     caller: _Caller = getattr(request.state, "caller", ANYBODY)
     return caller
 

@@ -59,7 +59,7 @@ def _add_models(schema: dict[str, Any], described_models: Sequence[type[BaseMode
 def _add_keys(schema: dict[str, Any]) -> None:
     """Describe where keys are shown, and how they are refused."""
     schema["components"]["securitySchemes"] = _SCHEMES
-    # The empty one: an installation that has no key yet takes everybody, on loopback.
+    # The empty one: an installation without keys admits every caller, on loopback.
     schema["security"] = [{}, *({name: []} for name in _SCHEMES)]
     for path, operations in schema.get("paths", {}).items():
         for operation in operations.values():

@@ -75,7 +75,7 @@ def problem(what: ProblemKind | int, detail: str, *, headers: Mapping[str, str] 
 def _as_json(content: Any) -> bytes:
     try:
         return orjson.dumps(content)
-    except orjson.JSONEncodeError:  # what somebody sent is named: half a surrogate pair is not written, but spelled
+    except orjson.JSONEncodeError:  # the detail quotes the request: half a surrogate pair is escaped
         return json.dumps(content).encode()
 
 

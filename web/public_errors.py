@@ -1,4 +1,4 @@
-"""What callers are told of an error that passes, over HTTP and gRPC alike.
+"""Public texts of errors that pass, over HTTP and gRPC alike.
 
 The texts of drivers name addresses, users and statements, so callers get one fixed sentence for each kind of error, and
 the log gets the text.
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 def public_message(error: Exception) -> str:
-    """A sentence that is fit for everybody; the error's own text is logged, at most once a second for each kind."""
+    """The public text of an error; its own text is logged, at most once a second for each kind."""
     if isinstance(error, _WRITTEN_FOR_CALLERS):
         return str(error)
     kind, now = type(error), monotonic()

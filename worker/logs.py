@@ -60,7 +60,7 @@ def _naming(process: str) -> Processor:
 
 
 def _mask_passwords(_logger: Any, _method: str, record: EventDict) -> EventDict:
-    """No password of a URL in any field, whoever wrote the record; tracebacks are text by now."""
+    """Remove passwords of URLs from every field, of libraries' records too; tracebacks are text by now."""
     return {name: _masked(value) for name, value in record.items()}
 
 

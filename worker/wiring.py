@@ -73,7 +73,7 @@ def read_challenges(settings: Settings) -> Document:
 
 
 def own_challenges(settings: Settings) -> Document:
-    """The challenges file of a process that starts; parsed only where it was never published, or nobody knows.
+    """The challenges file of a process that starts; parsed only where it was never published, or PostgreSQL is away.
 
     Raises:
         ConfigurationError, InvalidChallengesError: as ``read_challenges``.

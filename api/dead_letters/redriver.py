@@ -80,7 +80,7 @@ class Redriver:
 
     async def _one(self, head: DeadLetterHead, report: RedriveReport, *, dry_run: bool) -> None:
         dead_letter = await self.threads(self.reader.dead_letter, head.id)
-        if dead_letter is None:  # somebody else was faster
+        if dead_letter is None:  # another request was faster
             return
         if head.kind == "batch":
             refusal = await self._batch(dead_letter, dry_run=dry_run)
@@ -106,7 +106,7 @@ class Redriver:
             return await self._keep(head, bad, len(events), dry_run=dry_run)
         if dry_run or await self.threads(self.changes.resolve, head):
             return None
-        # Deleted by somebody else meanwhile, or one attempt older than what was redriven.
+        # Deleted by another request meanwhile, or one attempt older than what was redriven.
         came_back = await self.threads(self.reader.dead_letter, head.id)
         return Refusal(id=head.id, code="failed_again", reason=_CAME_BACK) if came_back else None
 

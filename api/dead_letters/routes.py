@@ -118,7 +118,7 @@ def _add_reading(router: APIRouter, reader: DeadLetterReader, threads: DatabaseT
 
 
 def _operator(caller: Caller) -> None:
-    """Refuse who is no operator at all, before what was sent is looked at: it may hold faults without number.
+    """Refuse a caller that is no operator before its parameters are validated.
 
     Raises:
         AccessDeniedError: the caller's key is for something else.

@@ -1,4 +1,4 @@
-"""What the receiver's readiness is made of. Each text may be read by anybody: no address, no name, no password."""
+"""The checks behind the receiver's readiness. Their texts are public: no address, no name, no password."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -32,7 +32,7 @@ _TIMEOUT_SECONDS = 2.0
 
 
 class ShardLoad(NamedTuple):
-    """What waits in a shard."""
+    """What is queued in a shard."""
 
     held_bytes: int
     """Of the journal and the log: what the bound counts."""

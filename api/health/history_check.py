@@ -55,7 +55,7 @@ class HistoryCheck:
             try:
                 found = compare(self._redis, self._engine, self._shards())
                 future.set_result(bool(found.of(Standing.DATABASE_BEHIND)))
-            except Exception as error:  # noqa: BLE001 - raised again to whoever waits for it
+            except Exception as error:  # noqa: BLE001 - raised again where the result is read
                 future.set_exception(error)
 
         Thread(target=run, name="history-check", daemon=True).start()

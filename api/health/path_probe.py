@@ -1,4 +1,4 @@
-"""Sends probes the whole way of events, and tells where they stop (promise P15).
+"""Sends probes the whole way of an event and reports the station where one stops (promise P15).
 
 A receiver takes nothing before a probe of every shard went from its journal to PostgreSQL, by the receiver's own
 settings: broker, workers, rules, flush. That is remembered in the state Redis by a fingerprint of these settings, so
@@ -44,7 +44,7 @@ _LOST = timedelta(seconds=30)
 """After this long a probe that is nowhere is sent again: Redis may have been wiped."""
 _LEASE = timedelta(seconds=45)
 _TOLD_AFTER = timedelta(seconds=10)
-"""Before this a probe that waits is no news for the log."""
+"""A probe that waits for less long is not logged."""
 _YOUNG_S = 5.0
 _MICROSECOND = timedelta(microseconds=1)
 

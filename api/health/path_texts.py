@@ -1,4 +1,4 @@
-"""A report on the way of events in words. They may be read by anybody: no address, no name, no password."""
+"""The probe's report as text. It is public: no address, no name, no password."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Whether what stands behind the process answers: asked at most once a second, however often it is wanted.
 
-Every check has a thread of its own while it is under way. A server that hangs holds that one thread and nobody else,
-and whoever wants to know waits for a moment at most.
+Every check runs in a thread of its own. A server that hangs blocks that one thread, and a request for readiness waits
+for a bounded time only.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class Dependency:
         Thread(target=self._run, name=f"health-{self._name}", daemon=True).start()
 
     def answer(self) -> str:
-        """``ok`` or what is wrong, in words that are fit for everybody; the details are in the log."""
+        """``ok`` or what is wrong, as a public text; the details are in the log."""
         self._answered.wait(max(0.0, self._asked_at + PATIENCE_SECONDS - self._clock()))
         return self._answer if self._answered.is_set() else AWAY
 

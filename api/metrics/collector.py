@@ -109,7 +109,7 @@ class FleetCollector(Collector):
         with state_errors():
             depth = read_depth(self.redis)
         yield labelled_gauge(metrics.DEAD_LETTER_DEPTH, depth.dead_letters.items())
-        # Where nobody has counted, since Redis is new or was wiped, an age of 0 would hide that nobody does.
+        # Where nothing was counted yet, as in a Redis that is new or was wiped, an age of 0 would hide that.
         age = self._age(depth.counted_at) if depth.counted_at else inf
         yield gauge(metrics.DEAD_LETTERS_COUNTED, age)
 

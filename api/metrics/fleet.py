@@ -1,4 +1,4 @@
-"""What the fleet has agreed on and who is alive in it, as metrics."""
+"""The settings of the fleet and its live processes, as metrics."""
 
 from collections import Counter
 from collections.abc import Iterator

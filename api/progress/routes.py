@@ -147,7 +147,7 @@ class ProgressService:
 async def answer(
     service: ProgressService, threads: DatabaseThreads, tenant_id: str, user_id: str, *, reveal: bool
 ) -> UserProgress:
-    """A user's progress. Whoever is in Redis waits for PostgreSQL for a moment at most.
+    """A user's progress. With a record in Redis, PostgreSQL is waited for only for a moment.
 
     Raises:
         DatabaseUnavailableError: Redis does not have the user, and PostgreSQL did not answer.

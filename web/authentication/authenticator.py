@@ -30,7 +30,7 @@ from web.authentication.key_poller import KeysWatcher
 
 
 class ApiKeyAuthenticator:
-    """Lets callers in by their keys. While the installation has no key, and listens on loopback, lets in anybody."""
+    """Finds the caller of a key. An installation without keys that listens on loopback admits every caller."""
 
     def __init__(self, watcher: KeysWatcher, metrics: Metrics, settings: Settings, now_us: Callable[[], int]) -> None:
         self._watcher = watcher
@@ -40,7 +40,7 @@ class ApiKeyAuthenticator:
         self._now_us = now_us
 
     def admit(self, shown: str | None) -> Caller:
-        """Who shows this key, or none; raises what ``web.authentication.middleware.Authenticator`` says."""
+        """The caller that shows this key, or none; raises what ``web.authentication.middleware.Authenticator`` says."""
         key_store = self._watcher.key_store()
         if key_store.is_empty and self._open_without_keys:
             return ANYBODY

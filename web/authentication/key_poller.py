@@ -55,7 +55,7 @@ class KeysWatcher:
         )
 
     def key_store(self) -> KeyStore:
-        """The keys as far as they are known; asks nobody.
+        """The keys as far as they are known; contacts no server.
 
         Raises:
             DatabaseUnavailableError: nothing is known yet, or only what a copy told too long ago.

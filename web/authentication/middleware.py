@@ -1,7 +1,7 @@
-"""Who comes in: the key of a request is checked before anything else is looked at.
+"""Authenticates each request by its key, before anything else of it is read.
 
 In comes a request of either transport, out goes its ``Caller``, or a refusal. The keys themselves are known to the
-``Authenticator`` that is handed in. Without one, nobody is asked: for tests, and for parts that are put together by
+``Authenticator`` that is handed in. Without one, no key is asked for: for tests, and for parts that are put together by
 hand.
 """
 
@@ -34,7 +34,7 @@ class Authenticator(Protocol):
     """Knows the keys of the installation. Safe to use from several threads."""
 
     def admit(self, shown: str | None) -> Caller:
-        """Who shows this key, or none.
+        """The caller that shows this key, or none.
 
         Raises:
             UnauthenticatedError: a key is asked for, and this one is not valid.
@@ -47,7 +47,7 @@ class Authenticator(Protocol):
         """Whose share of the receiver a request is of that shows this key.
 
         That of its tenant, or the empty name for all that show no valid key. None where no key is asked for, and so
-        nobody has a share.
+        there are no shares.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What all HTTP connections of one receiver have to keep, and the answers to those that break a limit."""
+"""The limits of HTTP connections, shared by all of one receiver, and the answers where one is broken."""
 
 from asyncio import Transport
 from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ class ConnectionLimits:
     max_connections: int
     max_held_bytes: int = MAX_HELD_BYTES
     owner_of: Callable[[Headers], str | None] = _nobody
-    """Whose share a request is of, by its headers; None where there are no shares, for nobody shows a key."""
+    """The tenant whose share a request counts for, by its headers; None where no keys are checked."""
     crowded_out: Callable[[], None] = lambda: None
     """Counts a request that was one too many of its tenant."""
     closing: bool = False
@@ -78,7 +78,7 @@ class ConnectionLimits:
     def end_a_silent_one(self) -> bool:
         """Close the connection that has been silent longest, for one that is one too many; tells whether there was one.
 
-        So connections that nobody has shown a key on do not keep others out.
+        So connections without a request do not keep others out.
         """
         for transport in self.silent:
             del self.silent[transport]

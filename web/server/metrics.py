@@ -44,9 +44,7 @@ def _with_headers(app: WSGIApplication) -> WSGIApplication:
 
 
 class _MetricsServer(ThreadingWSGIServer):
-    """Takes its listener ready-made, and greets by TLS in the thread of the connection: a slow greeting holds up
-    nobody else.
-    """
+    """Takes a ready listener, and does each TLS handshake in the connection's thread: a slow one blocks no other."""
 
     def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None, patience: timedelta) -> None:
         self.address_family = listener.family
@@ -68,7 +66,7 @@ class _MetricsServer(ThreadingWSGIServer):
 
 
 class _SilentHandler(WSGIRequestHandler):
-    """Scrapes are no news."""
+    """Logs no scrapes."""
 
     def log_message(self, *_words: Any) -> None:
         """Say nothing."""

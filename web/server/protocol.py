@@ -45,7 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timed: tuple[str, int] = ("", 0)
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        """Of the head; behind it, of what came since the last piece of the body: trailers, which nobody reads."""
+        """Bytes of the head; during the body, bytes since its last chunk, such as trailers, which are ignored."""
         self._body_bytes = 0
         self._held: Counter[str] = Counter()
         """Bytes of bodies that have no answer yet, by owner."""
@@ -113,7 +113,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._part == "head":
             super().on_header(name, value)
             self._count_head(len(name) + len(value))
-        # else it is a trailer, behind a chunked body, which nobody reads
+        # else it is a trailer of a chunked body, and ignored
 
     def on_headers_complete(self) -> None:
         """Start to answer the request."""
@@ -126,7 +126,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body, within bounds; what comes behind the answer nobody keeps."""
+        """Keep a piece of the body, within bounds; what comes after the answer is dropped."""
         super().on_body(body)
         self._head_bytes = 0
         self._body_bytes += len(body)
@@ -186,7 +186,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.finish()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Whoever asks for another protocol gets an answer in this one; what follows cannot be parsed."""
+        """Answer a request to upgrade in this protocol; what follows it cannot be parsed."""
         self._part = "pause"
         if self.cycle.response_complete:
             self.transport.close()
@@ -201,7 +201,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._held.clear()
 
     def _find_owner(self) -> None:
-        """Know whose the request is before its body comes; a connection is of whoever makes its first request."""
+        """Find the tenant of a request before its body; a connection counts for that of its first request."""
         limits = self._limits
         self._owner = limits.owner_of(self.headers)
         if limits.silent.pop(self.transport, self) is self or self._owner is None:

@@ -1,4 +1,4 @@
-"""uvicorn's server as the receiver runs it: our listener, limited connections, and a stop that cuts nobody off."""
+"""uvicorn's server with our listener, limited connections, and a stop that cuts no request off."""
 
 import asyncio
 import errno
@@ -39,7 +39,7 @@ def connection_limit() -> int:
 
 
 class HttpServer(uvicorn.Server):
-    """Serves one application until ``should_exit``; signals are the business of whoever runs it."""
+    """Serves one application until ``should_exit``; signals are handled outside of it."""
 
     def __init__(self, app: FastAPI, limits: ConnectionLimits, tls: ssl.SSLContext | None) -> None:
         super().__init__(
@@ -95,7 +95,7 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _take_waiting(self) -> list[socket.socket]:
-        """The connections that the system has made but nobody has taken: closing the listener would reset them."""
+        """Accept the connections that wait in the backlog: closing the listener would reset them."""
         waiting = []
         with suppress(OSError):
             while True:

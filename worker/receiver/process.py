@@ -77,7 +77,7 @@ class Receiver:
     routers: Sequence[APIRouter] = ()
     """The routes beside those for events."""
     authenticator: Authenticator | None = None
-    """Without one, anybody comes in."""
+    """Without one, every caller is admitted."""
     stopping: Stopping = field(default_factory=Stopping)
 
     def run(self) -> None:
