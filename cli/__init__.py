@@ -51,7 +51,7 @@ VERBS: dict[str, Verb] = {
     "quotas": Verb("cli.access.quotas", "quotas", "How much tenants and keys may send."),
     "doctor": Verb("tools.doctor.command", "doctor", "Check the installation and say what to do."),
     "chaos": Verb("tools.chaos.command", "chaos", "Break a test installation and prove that nothing was lost."),
-    "dev": Verb("cli.dev", "dev", "For those who work on Questline."),
+    "dev": Verb("cli.dev", "dev", "For developers of Questline."),
     "load-test": Verb("tools.loadtest.command", "load_test", "Send many events and prove that none was lost."),
 }
 

@@ -1,4 +1,4 @@
-"""``questline dev``: what those who work on Questline look at."""
+"""``questline dev``: views for developers of Questline."""
 
 import json
 from hashlib import sha1
@@ -8,12 +8,12 @@ import typer
 
 from models.state.lua_source import SCRIPTS, script_source
 
-dev = typer.Typer(no_args_is_help=True, help="For those who work on Questline.")
+dev = typer.Typer(no_args_is_help=True, help="For developers of Questline.")
 
 
 @dev.callback()
 def _group() -> None:
-    """For those who work on Questline."""
+    """For developers of Questline."""
 
 
 @dev.command()

@@ -1,6 +1,6 @@
 """A user's attributes: what an operator says of a user, for rules with segments or the user's own time zone.
 
-In comes JSON text, out goes an object whose form is the same however often it is stored and read back.
+JSON text becomes an object whose form is the same however often it is stored and read back.
 
 | part | may be |
 |---|---|

@@ -53,13 +53,13 @@ class DatabaseUnavailableError(RetryableError):
 
 
 class OnlyReadsError(DatabaseUnavailableError):
-    """PostgreSQL answers, but it is a standby; the text is fit for everybody."""
+    """PostgreSQL answers, but it is a standby; the text holds no secrets."""
 
 
 class UnsuitableDatabaseError(DatabaseUnavailableError):
-    """PostgreSQL answers, but cannot be used before an operator changes it; the text is fit for everybody.
+    """PostgreSQL answers, but cannot be used before an operator changes it; the text holds no secrets.
 
-    It counts as away while a process runs, so that nobody takes it for a fault of the data. At its start it is refused.
+    It counts as away while a process runs, so that it is not taken for a fault of the data. At its start it is refused.
     """
 
 
@@ -68,7 +68,7 @@ class BrokerUnavailableError(RetryableError):
 
 
 AWAY = "does not answer"
-"""Of a server, in words that are fit for everybody."""
+"""Of a server, in words without secrets."""
 SERVER_AWAY = (StateUnavailableError, DatabaseUnavailableError, BrokerUnavailableError)
 """A server did not answer. Other retryable errors mean that something must change first."""
 
@@ -138,7 +138,7 @@ class JournalFullError(RetryableError):
 
 
 class NotReadyError(RetryableError):
-    """A dependency cannot be used now; the text is fit for everybody, without addresses or names."""
+    """A dependency cannot be used now; the text holds no secrets, without addresses or names."""
 
 
 class HydrationRacedError(RetryableError):

@@ -73,7 +73,7 @@ def now_us() -> int:
 def _come(file: Path, error: type[Exception]) -> None:
     taken = file.with_name(file.name + TAKEN)
     try:
-        file.rename(taken)  # whoever comes second finds nothing
+        file.rename(taken)  # the second process finds nothing
         action, _, seconds = taken.read_text().partition(" ")
     except OSError:
         return

@@ -30,7 +30,7 @@ class Shares:
         return self._held[owner]
 
     def is_full(self, amount: int) -> bool:
-        """Whether so much more is more than there is, whoever wants it."""
+        """Whether so much more is more than there is."""
         return self.held + amount > self.limit
 
     def is_past_share(self, owner: str, amount: int) -> bool:
@@ -92,7 +92,7 @@ class Turns:
 
     A sender with a thousand connections has a thousand requests here at a time. All at once they would make everybody
     wait for all of them at each step of the event loop. So some are worked on, each owner's share of them, and the rest
-    waits; what waits goes round by owners, not by who came first.
+    waits; what waits goes round by owners, not by order of arrival.
     """
 
     def __init__(self, indexes: int) -> None:
@@ -128,7 +128,7 @@ class Turns:
             raise
 
     def give_back(self, owner: str) -> None:
-        """Give a place to whoever is next."""
+        """Give a place to the next owner."""
         self._shares.give_back(owner, 1)
         self._hand_out()
 

@@ -1,1 +1,1 @@
-"""Commands about who may use the API, and how much."""
+"""Commands for API keys and quotas."""

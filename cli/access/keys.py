@@ -1,4 +1,4 @@
-"""``questline keys``: who may come in. Works on PostgreSQL, so it needs no running receiver."""
+"""``questline keys``: API keys. Works on PostgreSQL, so it needs no running receiver."""
 
 import json
 import re

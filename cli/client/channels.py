@@ -37,7 +37,7 @@ def channel_to(address: str, settings: Settings) -> Channel:
 
     Raises:
         ConfigurationError: TLS_CERT holds no certificate, or cannot be read.
-        ReceiverUnavailableError: nobody answers there.
+        ReceiverUnavailableError: there is no answer.
     """
     if settings.tls_cert is None:
         return Channel(address)

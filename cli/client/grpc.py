@@ -22,7 +22,7 @@ def send_event(to: Channel, event: Event, *, key: str | None = None) -> None:
     The metadata shows ``key``, where one is given.
 
     Raises:
-        ReceiverUnavailableError: nobody answered, or the receiver takes nothing for now.
+        ReceiverUnavailableError: there was no answer, or the receiver takes nothing for now.
         PermanentError: the receiver refused the event.
     """
     method, message = grpc_message(event)

@@ -61,7 +61,7 @@ def call(method: str, url: str, body: Any = None, *, key: str | None = None) -> 
     """Make one HTTP request, with an API key where one is given.
 
     Raises:
-        ReceiverUnavailableError: nobody answered.
+        ReceiverUnavailableError: there was no answer.
     """
     return asyncio.run(_call(method, url, body, key_headers(key)))
 

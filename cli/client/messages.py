@@ -18,7 +18,7 @@ def grpc_message(event: Event) -> tuple[str, bytes]:
     Raises:
         ValueError: the event is neither.
     """
-    # PLC0415: protobuf is loaded only by those who speak gRPC.
+    # PLC0415: protobuf is loaded only where gRPC is spoken.
     from ingest.protos.account_pb2 import UserLoggedIn  # noqa: PLC0415
     from ingest.protos.statistic_pb2 import StatItem, StatItemUpdated  # noqa: PLC0415
 

@@ -46,7 +46,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port(*, taken: Collection[int] = ()) -> int:
-    """A port of the loopback interface that nobody listens on and that is not in ``taken``."""
+    """A port of the loopback interface that is free and not in ``taken``."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind((LOOPBACK, 0))

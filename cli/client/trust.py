@@ -1,4 +1,4 @@
-"""TLS as our own client commands speak it: whom they trust.
+"""TLS of our own client commands: the certificates they trust.
 
 Commands speak to the product of their own settings. Where those name TLS_CERT, or a running ``questline up`` does, that
 is TLS, and the one certificate at the head of that file is trusted, under whatever name the server is called: commands

@@ -54,7 +54,7 @@ class Bars:
 
 @contextmanager
 def changer(settings: Settings, *, patience_s: float = 30.0) -> Iterator[Changer]:
-    """The one who changes the settings of an installation, under the lock of all who do.
+    """Changes the settings of an installation, under the lock of such changes.
 
     Raises:
         PermanentError: the settings name no servers, or another command holds the lock.

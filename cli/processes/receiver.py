@@ -30,7 +30,7 @@ def receiver() -> None:
     membership_thread.start()
     parts.metrics.start()
     parts.watcher.start()
-    with suppress(StateUnavailableError):  # before anybody is answered: a restart refuses nothing
+    with suppress(StateUnavailableError):  # before the first answer: a restart refuses nothing
         parts.probe.recall()
     parts.probing.start()
     parts.quota_watch.start()

@@ -1,1 +1,1 @@
-"""Who calls, by which key, and how much they may send."""
+"""Callers, API keys and quotas."""

@@ -48,7 +48,7 @@ class ApiKey(NamedTuple):
 
     @property
     def caller(self) -> Caller:
-        """Whoever shows this key."""
+        """The caller that shows this key."""
         return Caller(self.key_id, self.tenant_id, self.scope)
 
     def fault(self, now_us: int) -> str | None:
@@ -69,7 +69,7 @@ class KeyStore:
 
     @property
     def is_empty(self) -> bool:
-        """No key was ever made: nobody is asked for one."""
+        """No key was ever made, so none is asked for."""
         return not self.keys
 
     def check(self, shown: str, now_us: int) -> ApiKey:
@@ -86,7 +86,7 @@ class KeyStore:
         if key is None or not same:
             raise UnauthenticatedError("the API key is not valid")
         fault = key.fault(now_us)
-        if fault is not None:  # said to nobody who does not know the secret
+        if fault is not None:  # said only to a caller that knows the secret
             raise UnauthenticatedError(f"the API key {key.key_id} {fault}")
         return key
 

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do. Knows neither keys nor transports: a caller is made where a key was checked."""
+"""Callers and their rights. Knows neither keys nor transports: a caller is made where a key was checked."""
 
 from enum import StrEnum
 from typing import Literal, NamedTuple
@@ -22,10 +22,10 @@ class Refused(StrEnum):
 
 
 class Caller(NamedTuple):
-    """Whoever makes a request."""
+    """The sender of a request."""
 
     key_id: str | None
-    """The key that was shown; None where the installation has no keys and takes everybody on loopback."""
+    """The key that was shown; None where the installation has no keys and takes every request on loopback."""
     tenant_id: str
     """The tenant the caller belongs to, or ``ALL_TENANTS``."""
     scope: Scope

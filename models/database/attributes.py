@@ -32,7 +32,7 @@ class AttributeStore:
     def replacing(self, user: tuple[str, str], attributes: Attributes) -> Iterator[None]:
         """Write a user's attributes; they become valid when the block is left without an error.
 
-        Until then nobody else can write those of the same user.
+        Until then those of the same user cannot be written by others.
 
         Raises:
             DatabaseUnavailableError: PostgreSQL did not answer.

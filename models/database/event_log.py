@@ -31,7 +31,7 @@ class Logged(NamedTuple):
 
     event: Event
     revision: int | None
-    """The newest publication of rules that was known when it was applied; None where nobody noted it."""
+    """The newest publication of rules that was known when it was applied; None where it was not noted."""
     applied_at: int
 
 

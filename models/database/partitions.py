@@ -12,7 +12,7 @@ from models.database.connection import database_errors
 
 EVENTS, EVALUATIONS = "events", "evaluations"
 """The partitioned tables: by the day of ``occurred_at``, and of ``evaluated_at``."""
-_LOCK = 7_305_116_274_001  # any number, the same for all who make partitions
+_LOCK = 7_305_116_274_001  # any number, the same wherever partitions are made
 
 log = structlog.get_logger()
 
@@ -70,10 +70,10 @@ def partition_names(engine: Engine) -> list[str]:
 
 
 def drop_partition(engine: Engine, name: str) -> None:
-    """Drop one partition in a transaction of its own; whoever reads or writes the table waits 4 s for it at most.
+    """Drop one partition in a transaction of its own; reads and writes of the table wait 4 s for it at most.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL did not answer, or somebody used the table for too long.
+        DatabaseUnavailableError: PostgreSQL did not answer, or the table was in use for too long.
     """
     with database_errors(), engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = '4s'")

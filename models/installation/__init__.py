@@ -1,1 +1,1 @@
-"""The installation as one: the settings its processes share, who is alive in it, and how those settings change."""
+"""The installation as one: the settings its processes share, its living processes, and changes of those settings."""

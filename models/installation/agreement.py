@@ -59,7 +59,7 @@ class Agreement:
         return stored
 
     def _from_redis(self, settings: Settings) -> InstallationRecord:
-        """PostgreSQL is away: the copy decides. A Redis without one gets a provisional one, of who comes first."""
+        """PostgreSQL is away: the copy decides. A Redis without one gets a provisional one, of the first process."""
         copied = self.copy.read()
         if copied is None:
             self.check_data(settings.shards)

@@ -6,7 +6,7 @@ Redis keeps what it knows of users, so a change of them goes through these steps
 1. Draining. The shards take nothing more (503 for senders; reading goes on), workers and flush bring everything to
    PostgreSQL. Until here it may be given up, and nothing has changed.
 2. Switching. The new values hold. Redis forgets all users: their next events load them from PostgreSQL. Receivers take
-   the new number up, other processes end, and are started again by whoever supervises them.
+   the new number up, other processes end, and are started again by their supervisor.
 3. The shards are opened by the new number.
 
 Cut off in between, the installation stays closed and says so, and the same command goes on where it stopped.
@@ -41,7 +41,7 @@ class Lock(Protocol):
 
 
 class Progress(Protocol):
-    """Who is told how far it is."""
+    """Hears how far a change is."""
 
     def draining(self, left: int) -> None:
         """So many things wait for PostgreSQL."""
@@ -83,7 +83,7 @@ class Drain:
 
 @dataclass(slots=True)
 class Changer:
-    """One change of the shared settings, under the lock of those who make such changes."""
+    """One change of the shared settings, under the lock of such changes."""
 
     table: InstallationTable
     copy: InstallationCopy

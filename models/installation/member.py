@@ -50,7 +50,7 @@ class Member:
         on_change: OnChange = _cannot_go_on,
         stop: Callable[[], None] | None = None,
     ) -> None:
-        """``stop`` ends the process where it cannot go on: whoever supervises it starts it again, as it agrees then."""
+        """``stop`` ends the process where it cannot go on: its supervisor starts it again, as it agrees then."""
         redis = connect_state(settings.state, socket_timeout=_SOCKET_TIMEOUT)
         self._settings = settings
         self._copy, self._presence = InstallationCopy(redis), Presence(redis)

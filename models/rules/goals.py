@@ -1,6 +1,6 @@
 """Goals, the rulebook that a challenges file is, and the publications that give its goals their versions.
 
-In comes a parsed file (``models/rules/challenge_file/parser.py``); out go frozen values that both engines work from.
+A parsed file (``models/rules/challenge_file/parser.py``) becomes frozen values that both engines work from.
 """
 
 from bisect import bisect_right

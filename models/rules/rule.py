@@ -1,6 +1,6 @@
 """A rule as frozen values: what the challenges file, the expression language and both engines mean by it.
 
-In come parsed rules (``challenges.py``, ``expression.py``); both engines read them through ``nodes.py``.
+Made by the parsers of ``challenge_file/``; both engines read them through ``graph.py``.
 """
 
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What leads from one publication to the next: which states a new version carries on, and who stays behind."""
+"""What leads from one publication to the next: states that are migrated, users that stay on an older version."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,9 +1,9 @@
 """A copy of the key store in the state Redis, for a receiver that starts while PostgreSQL is away.
 
-Whoever may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is. It
-holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while no
-receiver ran is not taken for longer than that. A copy without keys is no copy: the first key may have been made since,
-and a receiver on loopback would let everybody in.
+A process that may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is.
+It holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while
+no receiver ran is not taken for longer than that. A copy without keys is no copy: the first key may have been made
+since, and a receiver on loopback would let every request in.
 """
 
 from datetime import timedelta
@@ -52,7 +52,7 @@ class KeyStoreCopy:
             pipeline.pttl(API_KEYS)
             found: Any = pipeline.execute()
         packed, left_ms = found
-        if packed is None or left_ms <= 0:  # negative also where somebody took its end away
+        if packed is None or left_ms <= 0:  # negative also where its end was taken away
             return None
         try:
             key_store = KeyStore.unpack(packed)

@@ -14,7 +14,7 @@ class Depth(NamedTuple):
     """How many dead letters there were at a moment."""
 
     counted_at: int
-    """Microseconds since the epoch; 0 where nobody has counted."""
+    """Microseconds since the epoch; 0 where they were never counted."""
     dead_letters: Mapping[tuple[str, str], int]
     """By kind and reason."""
 

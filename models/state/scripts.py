@@ -1,8 +1,8 @@
 """The one way to run a Lua script.
 
-A script is sent by its digest. A server that does not know it (it was restarted, a replica took over, somebody flushed
-its scripts) has run nothing, so the same call is sent again with the script's text: one command, which nothing can
-come in between. redis-py's own ``Script`` loads first and then calls again, and in a pipeline asks beforehand; both
+A script is sent by its digest. A server that does not know it (it was restarted, a replica took over, it was told to
+flush its scripts) has run nothing, so the same call is sent again with the script's text: one command, which nothing
+can come in between. redis-py's own ``Script`` loads first and then calls again, and in a pipeline asks beforehand; both
 fail where the script goes away in between.
 """
 

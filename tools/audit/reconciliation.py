@@ -168,7 +168,7 @@ class Reconciler:
         return self.examiner.repairs.compare_and_set(shard, diff.snapshot, diff.replacement, now_us=now_us)
 
     def _finish(self, to_do: _ToDo, report: ReconcileReport) -> None:
-        """Write what was put into the records, change PostgreSQL itself, and look at everybody once more."""
+        """Write what was put into the records, change PostgreSQL itself, and compare all of them once more."""
         self._flushed()
         engine = self.examiner.auditor.engine
         report.rows_deleted = delete_rows(engine, to_do.extra_rows)
@@ -177,7 +177,7 @@ class Reconciler:
         for shard, users in to_do.users.items():
             left_before = report.left_count
             wrong = {diff.user: diff for diff in self._finished(shard, users, report, self._is_certain)}
-            busy = report.left_count - left_before  # of whom nobody knows yet
+            busy = report.left_count - left_before  # of whom nothing is known yet
             report.users_repaired += len(users) - len(wrong) - busy
             for user, diff in wrong.items():
                 is_extra_unlock = all(d.what == "unlock" and d.expected == MISSING for d in diff.differences)

@@ -54,7 +54,7 @@ class Sandbox:
         """Create the schema and its empty tables; ``drop``: in place of those of an earlier replay.
 
         Raises:
-            ConfigurationError: the schema is there, and is not to be dropped or is of somebody else's making.
+            ConfigurationError: the schema is there, and is not to be dropped or was not made by a replay.
             DatabaseUnavailableError: PostgreSQL did not answer.
         """
         with database_errors(), self.engine.begin() as connection:

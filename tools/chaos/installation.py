@@ -162,20 +162,20 @@ class Installation:
         self._supervisor.start(*(name for name in down if name in self.wanted))
 
     def ended_by_themselves(self) -> Counter[str]:
-        """How often each process of the product ended that nobody had killed or stopped."""
+        """How often each process of the product ended without being killed or stopped."""
         names = "|".join(re.escape(program.name) for program in self._programs if not program.runs_once)
         ended = re.findall(rf"exited: ({names}) \(exit status", self._data.supervisor_log.read_text(errors="replace"))
         return Counter(ended)
 
     def arm(self, failpoint: str, action: str) -> None:
-        """Lay out a failpoint; whoever comes by first takes it."""
+        """Lay out a failpoint, which the first process to reach it takes."""
         (self.failpoints / (failpoint + TAKEN)).unlink(missing_ok=True)
         beside = self.failpoints / f".{failpoint}.new"
         beside.write_text(action)
         beside.rename(self.failpoints / failpoint)
 
     def disarm(self, failpoint: str) -> bool:
-        """Take a failpoint back; whether somebody had taken it."""
+        """Take a failpoint back; whether a process had taken it."""
         (self.failpoints / failpoint).unlink(missing_ok=True)
         return (self.failpoints / (failpoint + TAKEN)).exists()
 

@@ -26,7 +26,7 @@ def send(pid: int, number: Signals) -> bool:
 
 
 def freeze(pid: int) -> list[int]:
-    """Stop a process and its children where they stand; returns whom ``thaw`` must wake."""
+    """Stop a process and its children where they stand; returns those that ``thaw`` must wake."""
     family = [pid, *children(pid)]
     return [member for member in family if send(member, SIGSTOP)]
 

@@ -40,7 +40,7 @@ def draw_steps(seed: int, seconds: float, parts: Collection[str]) -> list[Step]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Whom a run tells how far it is."""
+    """Hears how far a run is."""
 
     doing: Callable[[str], None]
     sent: Callable[[int], None]

@@ -56,7 +56,7 @@ def _installation(settings: Settings) -> Iterator[Installation]:
         has_servers = False
     given, settings = settings, _shared(settings)
     app = make_app(settings)
-    # Whoever asks a doctor does not want to wait for a broker that is away.
+    # The check must not wait long for a broker that is away.
     app.conf.update(broker_connection_retry=False, broker_connection_timeout=_TIMEOUT_SECONDS)
     engine = connect_database(settings.database_url, application="questline-doctor", pool_size=8)
     with (

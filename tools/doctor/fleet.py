@@ -20,7 +20,7 @@ _SHORTEST = timedelta(seconds=15)
 _ON_ITS_WAY = timedelta(seconds=10)
 """A probe that waits no longer than this tells of no fault."""
 _PATIENCE = timedelta(seconds=60)
-"""How long a batch may wait before anybody is told."""
+"""How long a batch may wait before that is a finding."""
 
 
 @check("beat", "flush and sweep began in time: beat ticks, and a maintenance worker takes the ticks")
@@ -41,7 +41,7 @@ def beat(installation: Installation) -> Iterator[Remark]:
 
 @check("workers", "a worker takes every shard, and one the maintenance")
 def workers(installation: Installation) -> Iterator[Remark]:
-    """Every queue has somebody who takes from it."""
+    """Every queue has a consumer."""
     installation.broker.ping()  # Celery would try for longer than a doctor may take
     found = installation.app.control.inspect(timeout=_INSPECT_SECONDS).active_queues() or {}
     taken = {queue["name"] for queues in found.values() for queue in queues}
@@ -116,7 +116,7 @@ def path(installation: Installation) -> Iterator[Remark]:
 
 
 def _who_is_missing(installation: Installation) -> str:
-    """Ticks that nobody takes stay in their queue; without beat there are none."""
+    """Ticks that no worker takes stay in their queue; without beat there are none."""
     if installation.broker.llen(MAINTENANCE_QUEUE):
         return "Ticks are waiting: start `questline worker --maintenance`, or look why it is stuck."
     return "No ticks are waiting: start `questline beat`."

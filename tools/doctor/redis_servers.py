@@ -143,7 +143,7 @@ def own_keys(installation: Installation) -> Iterator[Remark]:
 
 @check("redis-password", "the state Redis and the broker are behind a password", needs_servers=False)
 def password(installation: Installation) -> Iterator[Remark]:
-    """Who reaches a Redis can send messages to workers, so it takes a password to be let in."""
+    """A Redis asks for a password, since its clients can send messages to workers."""
     settings = installation.settings
     for setting, url in {"STATE_URL": settings.state, "BROKER_URL": settings.broker}.items():
         parts = urlsplit(url)

@@ -89,10 +89,10 @@ def load_test(
 
 
 def _knock(http: str, tenant: str, key: str | None) -> None:
-    """Nobody there, or nobody who takes our key for this tenant: say so now, not after all patience.
+    """Refuse early where there is no receiver, or none that takes our key for this tenant.
 
     Raises:
-        ReceiverUnavailableError: nobody answered.
+        ReceiverUnavailableError: there was no answer.
         PermanentError: the key is not valid, or not for this tenant.
     """
     url = f"{http}/v1/ags/{in_path(tenant)}.{LOGIN_TOPIC}"

@@ -39,7 +39,7 @@ class SendReport:
     accepted_events: bytearray = field(repr=False)
     """For each event of the plan: 1 where it was accepted at least once."""
     unanswered: set[int] = field(default_factory=set)
-    """Events of requests that never got an answer: nobody knows whether they were taken."""
+    """Events of requests that never got an answer: whether they were taken is not known."""
     sent: int = 0
     """Events in requests, repeats included, retries not."""
     accepted: int = 0

@@ -1,7 +1,7 @@
 """Prove a run against PostgreSQL: every accepted event is there once, and every user's progress is exactly
 what the reference engine makes of them.
 
-In come what was sent and the rules, which may have changed meanwhile; nothing is read but PostgreSQL. It may be away
+It compares what was sent with PostgreSQL, by the rules, which may have changed meanwhile. It may be away
 for a while: only the deadline ends the waiting.
 """
 

@@ -62,7 +62,7 @@ def handed_on(only: str | None, without: str) -> dict[str, str]:
 
 
 def wait_for(host: str, port: int, patience_s: float) -> None:
-    """Wait until somebody listens there, for so long at most."""
+    """Wait until the port is open, for so long at most."""
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         try:

@@ -119,7 +119,7 @@ class Run:
             if drain and named.RECEIVER in names:
                 self._stop([named.RECEIVER], deadline - _DRAIN_S)
                 self._drain(min(time.monotonic() + _DRAIN_S, deadline - _LAST_STAGE_S - _WORKERS_S))
-            self._supervisor.stop(*[name for name in names if name == named.BEAT])  # first, but nobody waits for it
+            self._supervisor.stop(*[name for name in names if name == named.BEAT])  # first, but without waiting for it
             self._stop(names, deadline - _LAST_STAGE_S)
             self._stop(servers, deadline)
         except ServiceFailedError as error:  # the supervisor itself has died

@@ -95,7 +95,7 @@ class Program:
     without: Sequence[str] = ()
     """Names of the environment that it does not get."""
     after: tuple[str, int, float] | None = None
-    """Not started before somebody listens at this host and port, for so many seconds at most."""
+    """Not started before this host and port is open, for so many seconds at most."""
 
 
 _STOP_WAITS_S = {RECEIVER: _RECEIVER_STOP_WAIT_S, MAINTENANCE: _WORKER_STOP_WAIT_S}

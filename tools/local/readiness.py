@@ -62,7 +62,7 @@ def _failing(body: bytes) -> dict[str, str]:
 
 
 def listens(port: int, host: str) -> bool:
-    """Whether somebody takes connections on this port."""
+    """Whether this port takes connections."""
     try:
         socket.create_connection((host.strip("[]"), port), timeout=1).close()
     except OSError:

@@ -1,8 +1,8 @@
 """The process supervisor: supervisord, started as our child and asked over XML-RPC on a unix socket of its
 own.
 
-It lives in a session of its own, so that a Ctrl-C in the terminal reaches only us, who stop things in order;
-and it ends when we end, however we do.
+It lives in a session of its own, so that a Ctrl-C in the terminal reaches only this process, which stops things in
+order; and it ends when we end, however we do.
 """
 
 import re

@@ -73,7 +73,7 @@ def child_command(
 
     With ``parent``, a pid or the leader of the session, it does not start when that process is gone already. Of the
     environment it gets the names in ``only``, where that is given, but those in ``without``. With ``after`` it does not
-    start before somebody listens at that host and port, for so many seconds at most.
+    start before that host and port is open, for so many seconds at most.
     """
     start = [sys.executable, "-I", "-S", str(child.__file__), "--death-signal", str(int(stop))]
     if parent is not None:

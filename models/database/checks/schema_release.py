@@ -31,7 +31,7 @@ def require_tables(engine: Engine) -> None:
 def refuse_newer_schema(engine: Engine) -> None:
     """Refuse tables of a later release.
 
-    While PostgreSQL is away nobody can tell: the process goes on, as one does that was started before the migration.
+    While PostgreSQL is away that is not known: the process goes on, as one does that was started before the migration.
 
     Raises:
         ConfigurationError: they are; one line that names both migrations.

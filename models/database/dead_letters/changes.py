@@ -1,7 +1,7 @@
 """Taking dead letters away: those that are resolved, and those that are discarded.
 
 A dead letter whose events went their way once more may come back while it is being taken away, as the same dead letter
-with one attempt more: whoever takes it away must then leave it. So ``resolve`` and ``narrow`` touch a dead letter only
+with one attempt more: it must not be taken away then. So ``resolve`` and ``narrow`` touch a dead letter only
 while it is as it was read.
 """
 

@@ -1,4 +1,4 @@
-"""Which dead letters somebody asks for."""
+"""A selection of dead letters."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

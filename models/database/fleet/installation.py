@@ -21,7 +21,7 @@ class InstallationTable:
             return _read(connection)
 
     def create(self, record: InstallationRecord) -> InstallationRecord:
-        """Write the record if there is none; returns the one that holds, of whoever came first."""
+        """Write the record if there is none; returns the one that holds, which was the first."""
         with database_errors(), self._engine.begin() as connection:
             connection.exec_driver_sql(
                 "INSERT INTO installation_settings (installation_id, revision, record) VALUES (%s, %s, %s)"

@@ -1,4 +1,4 @@
-"""The lock of whoever changes the settings that all processes share: one at a time, for as long as it takes."""
+"""The lock of a change of the settings that all processes share: one at a time, for as long as it takes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from models.database.connection import database_errors
 from models.errors import PermanentError
 
-_LOCK = 7_305_116_274_010  # any number that no other lock has, the same for all who change them
+_LOCK = 7_305_116_274_010  # any number that no other lock has, the same for every change
 
 
 class ChangeLock:

@@ -1,4 +1,4 @@
-"""Who may publish rules: one at a time, while everybody else sees what is committed and nothing else.
+"""The lock of publications: one at a time, while all others see what is committed and nothing else.
 
 Transactions are READ COMMITTED (``transactions.py``): one snapshot, taken before the lock, would not show what was
 published meanwhile.
@@ -13,10 +13,10 @@ from models.database.connection import database_errors
 from models.database.tables import rule_publications
 
 LOCK_WAIT_MS = 2_000
-"""How long those who do not publish wait for one who does."""
+"""How long a reader waits for a publication under way."""
 LONGEST_PAUSE_MS = 10_000
 """How long a publisher may do nothing: then PostgreSQL ends its transaction, for all workers are waiting for it."""
-_LOCK = 7_305_116_274_002  # any number, the same for all who publish
+_LOCK = 7_305_116_274_002  # any number, the same for every publication
 
 
 @contextmanager
@@ -34,10 +34,10 @@ def publishing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def stable_revision(engine: Engine) -> Iterator[int]:
-    """The newest publication (0: none), while nobody can publish another: until the block ends.
+    """The newest publication (0: none), which stays the newest until the block ends.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL did not answer, or somebody has been publishing for too long.
+        DatabaseUnavailableError: PostgreSQL did not answer, or a publication has taken too long.
     """
     with database_errors(), engine.begin() as connection:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")

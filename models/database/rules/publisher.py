@@ -31,7 +31,7 @@ class RulesFence(Protocol):
     """What keeps workers from applying events by older rules."""
 
     def raise_to(self, revision: int) -> int:
-        """Let nobody apply by older rules from now on; returns the time (µs) when that was so."""
+        """Stop every worker from applying by older rules; returns the time (µs) when that was so."""
         ...
 
 

@@ -1,6 +1,6 @@
 """JSON as people write it by hand: read strictly, with every fault placed where an editor finds it.
 
-In comes the text of a file; out goes its value, and the places where one object names a key twice, which
+The text of a file becomes its value, and the places where one object names a key twice, which
 ``json`` would silently take the last of.
 """
 

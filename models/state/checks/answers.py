@@ -1,4 +1,4 @@
-"""Whether the state Redis takes what is asked of it. Each text may be read by anybody: no address, no password."""
+"""Whether the state Redis takes what is asked of it. No text holds an address or a password."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Which type of value each key of the product holds, and which keys hold another application's.
 
 A key of a user that holds something else concerns that user alone; it is told where the user's events fail. A key of
-a shard, or of the whole product, stops what needs it until somebody moves the foreign value out of the way.
+a shard, or of the whole product, stops what needs it until the foreign value is moved away.
 """
 
 from collections.abc import Mapping

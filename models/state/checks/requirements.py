@@ -178,7 +178,7 @@ class RequirementsCheck:
         """Whether the servers fit and their users may do everything; one that does not answer passes.
 
         Raises:
-            NotReadyError: a line for each that does not, fit for everybody.
+            NotReadyError: a line for each that does not, without secrets.
         """
         if self._clock() - self._asked_at > _FRESH_S:
             self._faults = [

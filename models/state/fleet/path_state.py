@@ -1,10 +1,10 @@
-"""What the state Redis knows of the way of events: where probes are, who has passed, and what failed last.
+"""What the state Redis knows of the way of events: where probes are, which have passed, and what failed last.
 
 | key | holds |
 |---|---|
 | ``ql:path:passed`` | when (µs) a probe went the whole way last, by the fingerprint of the settings it went by |
 | ``ql:path:report`` | what the last probes found, for the other receivers and for `questline doctor` |
-| ``ql:path:faults`` | the last error of a station, noted by whoever works there |
+| ``ql:path:faults`` | the last error of a station, noted by the process that works there |
 | ``ql:path:lease`` | the receiver that sends probes; it lapses |
 """
 

@@ -39,7 +39,7 @@ class ProcessFacts:
 
 
 class Presence:
-    """Who is alive. Every method may raise ``StateUnavailableError``."""
+    """The living processes. Every method may raise ``StateUnavailableError``."""
 
     def __init__(self, redis: Redis, *, silent_for: timedelta = SILENT_FOR) -> None:
         self._redis = redis

@@ -1,4 +1,4 @@
-"""Taking clean records out of Redis, those first that nobody has used for longest, as a sample tells.
+"""Taking clean records out of Redis, the least recently used first, by a sample.
 
 A record and its sets of event ids go together, and only where PostgreSQL has all of it (``evict_users.lua``): the next
 event of the user loads them again. What serves is the time of the last use that Redis keeps with each key, so a user

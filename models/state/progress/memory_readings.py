@@ -14,7 +14,9 @@ from models.state.queue.batches import Batch
 
 @dataclass(slots=True)
 class StateReadings:
-    """What is known of the memory of the state Redis, and of those who fill it; each raises StateUnavailableError."""
+    """What is known of the memory of the state Redis, and of the tenants that fill it; each raises
+    StateUnavailableError.
+    """
 
     redis: Redis
     records: Records

@@ -48,7 +48,7 @@ class Replacement(NamedTuple):
     hashes: list[str]
     """Identity hashes of the user's recent events."""
     floor: int
-    """The highest version that anybody has of the user."""
+    """The highest version known of the user."""
 
 
 class RecordRepairs:

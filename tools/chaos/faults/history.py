@@ -77,7 +77,7 @@ def _replace_redis(installation: Installation, dump: Dump) -> bool:
 
 
 def _cut_off_reset(failpoint: str) -> Callable[[Installation, Random], Heal]:
-    """Redis is emptied, and whoever resets its shards breaks in the middle."""
+    """Redis is emptied, and the process that resets its shards breaks in the middle."""
 
     def strike(installation: Installation, random: Random) -> Heal:
         installation.arm(failpoint, "kill")

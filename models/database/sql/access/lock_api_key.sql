@@ -1,4 +1,4 @@
--- One key, which nobody else changes until the transaction ends, and whether it is valid now.
+-- One key, which no other transaction changes until the transaction ends, and whether it is valid now.
 SELECT
     *,
     revoked_at IS NOT NULL AS is_revoked,

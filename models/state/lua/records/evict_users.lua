@@ -1,6 +1,6 @@
 --[[
 Takes records out of Redis together with their sets of event ids, each only if PostgreSQL has all of it: the user is not
-dirty, nobody is loading the record, and no entry of the log tells of the user's last change. Then the next event loads
+dirty, the record is not being loaded, and no entry of the log tells of the user's last change. Then the next event loads
 both again, so nothing counts twice. It frees memory where none is left: none of its commands needs any.
 
 KEYS[1] dirty        zset

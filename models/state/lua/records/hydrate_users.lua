@@ -1,5 +1,5 @@
 --[[
-Loads cold users' records with what PostgreSQL knows, each only if nobody has since: the token that apply_events.lua
+Loads cold users' records with what PostgreSQL knows, each only if that was not done since: the token that apply_events.lua
 gave out must still stand in the record. So a slow reader can never put back an older state (promise P7). What is left of the
 user in Redis goes first, its ids too: it may be of a history that has ended, and PostgreSQL has all that counts.
 
