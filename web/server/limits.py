@@ -1,7 +1,7 @@
 """The limits of HTTP connections, shared by all of one receiver, and the answers where one is broken."""
 
 from asyncio import Transport
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fastapi import Response
@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from models.declarations.error_codes import ProblemKind
 from models.fairness import Shares
+from web.authentication.middleware import Authenticator, shown_in_headers
 from web.bodies import MAX_BODY_BYTES
 from web.browser_headers import HEADERS
 from web.problems import RETRY_AFTER_SECONDS, problem
@@ -40,11 +41,6 @@ def raw_refusal(kind: ProblemKind, default_headers: list[tuple[bytes, bytes]]) -
 
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """Of bodies that have no answer yet, in all connections together. Parsed, a body takes several times its size."""
-Headers = Iterable[tuple[bytes, bytes]]
-
-
-def _nobody(_headers: Headers) -> str | None:
-    return None
 
 
 @dataclass(slots=True)
@@ -55,10 +51,8 @@ class ConnectionLimits:
     """For the head of a request, and once more for its body; and for a client to go on reading an answer."""
     max_connections: int
     max_held_bytes: int = MAX_HELD_BYTES
-    owner_of: Callable[[Headers], str | None] = _nobody
-    """The tenant whose share a request counts for, by its headers; None where no keys are checked."""
-    crowded_out: Callable[[], None] = lambda: None
-    """Counts a request that was one too many of its tenant."""
+    authenticator: Authenticator | None = None
+    """With one, tenants have shares of connections and bodies."""
     closing: bool = False
     """The server is about to stop: every answer is the last one of its connection."""
     silent: dict[Transport, None] = field(default_factory=dict)
@@ -74,6 +68,10 @@ class ConnectionLimits:
     def held_bytes(self) -> int:
         """Of bodies that have no answer yet."""
         return self.bodies.held
+
+    def owner(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """The tenant whose share a request counts for; None where there are no shares."""
+        return None if self.authenticator is None else self.authenticator.owner(shown_in_headers(headers))
 
     def end_a_silent_one(self) -> bool:
         """Close the connection that has been silent longest, for one that is one too many; tells whether there was one.

@@ -203,7 +203,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _find_owner(self) -> None:
         """Find the tenant of a request before its body; a connection counts for that of its first request."""
         limits = self._limits
-        self._owner = limits.owner_of(self.headers)
+        self._owner = limits.owner(self.headers)
         if limits.silent.pop(self.transport, self) is self or self._owner is None:
             return
         if limits.connections.is_past_share(self._owner, 1):
@@ -256,8 +256,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._set_timer(None)
         self._let_bodies_go()  # nothing more is read; while the client reads the refusal others need the room
         log.info("request_refused", reason=refusal)
-        if refusal is ProblemKind.TENANT_BUSY:
-            self._limits.crowded_out()
+        if refusal is ProblemKind.TENANT_BUSY and self._limits.authenticator is not None:
+            self._limits.authenticator.crowded_out()
         running = self.cycle is not None and not self.cycle.response_complete
         if running and self._part == "head":
             self.cycle.keep_alive = False  # its answer, to the request before, is the last one

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from config.settings import Settings
 from models.errors import ServiceFailedError
-from web.authentication.middleware import Authenticator, shown_in_headers
+from web.authentication.middleware import Authenticator
 from web.server.limits import ConnectionLimits
 from web.server.protocol import LINGER_S, LimitedProtocol
 
@@ -132,8 +132,4 @@ def listen(host: str, port: int, setting: str, *, reuse: bool = False) -> socket
 
 def limits_of(settings: Settings, authenticator: Authenticator | None = None) -> ConnectionLimits:
     """The limits of HTTP connections; with an authenticator tenants have shares of them."""
-    limits = ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit())
-    if authenticator is not None:
-        limits.crowded_out = authenticator.crowded_out
-        limits.owner_of = lambda headers: authenticator.owner(shown_in_headers(headers))
-    return limits
+    return ConnectionLimits(settings.request_timeout.total_seconds(), connection_limit(), authenticator=authenticator)

@@ -10,6 +10,7 @@ import pytest
 
 from api.database_threads import DatabaseThreads
 from cli.client.messages import LOGIN_METHOD
+from models.access.callers import ANYBODY
 from models.fairness import Shares
 from tests.integration.ingest.test_authentication import House
 from tests.integration.web.test_http_limits import everything, one_answer, refused, size_app
@@ -20,23 +21,35 @@ pytestmark = pytest.mark.anyio
 HELD = 10_000
 
 
-def owner_of(headers):
-    return dict(headers).get(b"x-owner", b"").decode()
+class Owners:
+    """Takes each key for the name of a tenant."""
+
+    def admit(self, _shown):
+        return ANYBODY
+
+    def denied(self):
+        """Counts nothing."""
+
+    def owner(self, shown):
+        return shown or ""
+
+    def crowded_out(self):
+        """Counts nothing."""
 
 
 @pytest.fixture
 def server():
     with serving(size_app(), held_bytes=HELD, connections=10) as served:
-        served.limits.owner_of = owner_of
+        served.limits.authenticator = Owners()
         yield served
 
 
 def get(owner: str) -> bytes:
-    return f"GET /size HTTP/1.1\r\nHost: x\r\nX-Owner: {owner}\r\n\r\n".encode()
+    return f"GET /size HTTP/1.1\r\nHost: x\r\nX-API-Key: {owner}\r\n\r\n".encode()
 
 
 def post(owner: str, size: int, sent: int) -> bytes:
-    head = f"POST /size HTTP/1.1\r\nHost: x\r\nX-Owner: {owner}\r\nContent-Length: {size}\r\n\r\n"
+    head = f"POST /size HTTP/1.1\r\nHost: x\r\nX-API-Key: {owner}\r\nContent-Length: {size}\r\n\r\n"
     return head.encode() + b"x" * sent
 
 
