@@ -10,6 +10,7 @@ from cli import VERBS, app
 from config.settings import Settings
 from tests.support.environment import database_settings
 from tests.support.receiver import Receiver
+from tests.support.rule_files import Files
 from tests.support.stack import SHARDS
 
 
@@ -44,3 +45,9 @@ async def receiver(redis):
     yield made
     await made.client.aclose()
     made.committer.close()
+
+
+@pytest.fixture
+def files():
+    """Challenges files that exist in the test only."""
+    return Files()

@@ -1,6 +1,7 @@
 """An HTTP server of ours in a thread, for tests that speak to it over raw sockets."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -9,7 +10,10 @@ from threading import Event, Thread
 from typing import Any
 
 import uvloop
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 
+from web.problems import install_problems
 from web.server.limits import MAX_HELD_BYTES, ConnectionLimits
 from web.server.server import HttpServer, listen
 
@@ -76,3 +80,60 @@ def serving(
         yield served
     finally:
         served.stop()
+
+
+SHORT = 1.0
+"""A time limit that a test waits for."""
+
+
+MUCH = 16 * 1024 * 1024
+"""Bytes of an answer that fits into no buffer of the system."""
+
+
+def size_app() -> FastAPI:
+    """Answers with the size of the body; remembers what it was asked."""
+    app = FastAPI()
+    app.state.sizes = []
+
+    @app.api_route("/size", methods=["GET", "POST"])
+    async def size(request: Request) -> int:
+        try:
+            app.state.sizes.append(len(await request.body()))
+        except ClientDisconnect:
+            app.state.sizes.append(-1)
+        return int(app.state.sizes[-1])
+
+    @app.get("/much")
+    async def much() -> Response:
+        return Response(b"x" * MUCH)
+
+    install_problems(app)
+    return app
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the server closes; a reset would raise."""
+    read = b""
+    while chunk := connection.recv(65536):
+        read += chunk
+    return read
+
+
+def one_answer(connection: socket.socket) -> bytes:
+    """What comes until the body is there, on a connection that stays."""
+    read = b""
+    while b"\r\n\r\n" not in read:
+        read += connection.recv(65536)
+    return read
+
+
+def refused(answer: bytes, status: int) -> dict[str, Any]:
+    """The problem of an answer that is the last of its connection."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"connection: close" in head
+    assert b"content-type: application/problem+json" in head
+    problem: dict[str, Any] = json.loads(body)
+    assert problem["status"] == status
+    assert problem["detail"]
+    return problem

@@ -25,9 +25,9 @@ from models.errors import AWAY, NotReadyError, StateUnavailableError
 from models.state.checks.answers import write_probe
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
+from tests.support.docs import code, table
 from tests.support.servers import embedded_redis
 from tests.support.stack import SHARDS
-from tests.unit.docs.test_docs import code, table
 from web.application import make_application
 
 

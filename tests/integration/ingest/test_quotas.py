@@ -16,7 +16,7 @@ from models.errors import QuotaExceededError, StateUnavailableError
 from models.state.connection import connect_state
 from models.state.metrics import Metrics
 from models.state.quota_usage import DailyUsage
-from tests.integration.ingest.test_authentication import House
+from tests.support.keyed_receiver import KeyedReceiver
 from tests.support.stack import Clock
 from worker.receiver.quota_watch import QuotaWatch
 
@@ -25,19 +25,19 @@ ACME = Caller("k1", "acme", "ingest")
 
 
 @pytest.fixture
-async def house_of(stack):
+async def keyed_receivers(stack):
     made = []
 
     async def make(**settings):
-        house = House(stack, **settings)
-        house.watcher.refresh()
-        await house.open()
-        made.append(house)
-        return house
+        keyed = KeyedReceiver(stack, **settings)
+        keyed.watcher.refresh()
+        await keyed.open()
+        made.append(keyed)
+        return keyed
 
     yield make
-    for house in made:
-        await house.close()
+    for keyed in made:
+        await keyed.close()
 
 
 def events(number, tenant=None):
@@ -45,50 +45,50 @@ def events(number, tenant=None):
     return [{"event_id": f"e{n}", "event_type": "login", "user_id": f"u{n}", **more} for n in range(number)]
 
 
-async def test_a_request_past_the_events_of_its_tenant_is_refused_whole_and_others_go_on(house_of):
-    house = await house_of(quota_events=2)
-    loud, quiet = house.key("loud", "ingest"), house.key("quiet", "ingest")
-    assert (await house.post(loud, *events(2 * WINDOW_S - 1))).status_code == 202
-    before = len(house.journaled())
-    answer = await house.post(loud, *events(2))
+async def test_a_request_past_the_events_of_its_tenant_is_refused_whole_and_others_go_on(keyed_receivers):
+    keyed = await keyed_receivers(quota_events=2)
+    loud, quiet = keyed.key("loud", "ingest"), keyed.key("quiet", "ingest")
+    assert (await keyed.post(loud, *events(2 * WINDOW_S - 1))).status_code == 202
+    before = len(keyed.journaled())
+    answer = await keyed.post(loud, *events(2))
     assert (answer.status_code, answer.json()["type"]) == (429, "urn:questline:problem:quota-exceeded")
     assert "2 events a second" in answer.json()["detail"]
     assert 1 <= int(answer.headers["retry-after"]) <= WINDOW_S
-    assert len(house.journaled()) == before
-    assert house.refused() == {"quota_exceeded": 1}
-    assert (await house.post(loud, *events(1))).status_code == 202  # what was refused was not counted
-    assert (await house.post(quiet, *events(2))).status_code == 202
+    assert len(keyed.journaled()) == before
+    assert keyed.refused() == {"quota_exceeded": 1}
+    assert (await keyed.post(loud, *events(1))).status_code == 202  # what was refused was not counted
+    assert (await keyed.post(quiet, *events(2))).status_code == 202
 
 
-async def test_a_request_that_no_wait_would_help_is_told_so(house_of):
-    house = await house_of(quota_events=1)
-    answer = await house.post(house.key("loud", "ingest"), *events(WINDOW_S + 1))
+async def test_a_request_that_no_wait_would_help_is_told_so(keyed_receivers):
+    keyed = await keyed_receivers(quota_events=1)
+    answer = await keyed.post(keyed.key("loud", "ingest"), *events(WINDOW_S + 1))
     assert answer.status_code == 429
     assert f"at most {WINDOW_S} in one request" in answer.json()["detail"]
 
 
-async def test_who_has_used_up_a_quota_is_refused_before_the_body_is_looked_at(house_of):
-    house = await house_of(quota_events=1)
-    loud = house.key("loud", "ingest")
-    assert (await house.post(loud, *events(WINDOW_S))).status_code == 202
-    assert (await house.ask("POST", "/v1/events", loud, content=b"no JSON")).status_code == 429
+async def test_who_has_used_up_a_quota_is_refused_before_the_body_is_looked_at(keyed_receivers):
+    keyed = await keyed_receivers(quota_events=1)
+    loud = keyed.key("loud", "ingest")
+    assert (await keyed.post(loud, *events(WINDOW_S))).status_code == 202
+    assert (await keyed.ask("POST", "/v1/events", loud, content=b"no JSON")).status_code == 429
 
 
-async def test_grpc_says_when_to_try_again(house_of):
-    house = await house_of(quota_events=1)
-    loud = house.key("loud", "ingest")
-    assert (await house.post(loud, *events(WINDOW_S))).status_code == 202
-    status, words = await house.call(loud)
+async def test_grpc_says_when_to_try_again(keyed_receivers):
+    keyed = await keyed_receivers(quota_events=1)
+    loud = keyed.key("loud", "ingest")
+    assert (await keyed.post(loud, *events(WINDOW_S))).status_code == 202
+    status, words = await keyed.call(loud)
     assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "1 events a second" in words
 
 
-async def test_the_tenants_of_an_operators_request_are_charged_each(house_of):
-    house = await house_of(quota_events=1)
-    gateway = house.key("*", "ingest")
-    assert (await house.post(gateway, *events(WINDOW_S, "a"), *events(WINDOW_S, "b"))).status_code == 202
-    assert (await house.post(gateway, *events(1, "a"))).status_code == 429
-    assert (await house.post(gateway, *events(1, "c"))).status_code == 202
+async def test_the_tenants_of_an_operators_request_are_charged_each(keyed_receivers):
+    keyed = await keyed_receivers(quota_events=1)
+    gateway = keyed.key("*", "ingest")
+    assert (await keyed.post(gateway, *events(WINDOW_S, "a"), *events(WINDOW_S, "b"))).status_code == 202
+    assert (await keyed.post(gateway, *events(1, "a"))).status_code == 429
+    assert (await keyed.post(gateway, *events(1, "c"))).status_code == 202
 
 
 def quotas_of(redis, default=Quota(), clock=None):  # noqa: B008 - never changed

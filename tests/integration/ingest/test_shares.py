@@ -12,9 +12,8 @@ from api.database_threads import DatabaseThreads
 from cli.client.messages import LOGIN_METHOD
 from models.access.callers import ANYBODY
 from models.fairness import Shares
-from tests.integration.ingest.test_authentication import House
-from tests.integration.web.test_http_limits import everything, one_answer, refused, size_app
-from tests.support.http_server import Served, serving
+from tests.support.http_server import Served, everything, one_answer, refused, serving, size_app
+from tests.support.keyed_receiver import KeyedReceiver
 from tests.support.servers import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -99,28 +98,28 @@ def test_connections_on_which_nothing_was_said_make_room_for_others(server):
 
 
 async def test_grpc_calls_of_one_tenant_leave_room_for_those_of_others(stack):
-    house = House(stack)
-    house.watcher.refresh()
-    await house.open()
-    house.grpc._calls = Shares(10)
-    loud, quiet = house.key("loud", "ingest"), house.key("quiet", "ingest")
+    keyed = KeyedReceiver(stack)
+    keyed.watcher.refresh()
+    await keyed.open()
+    keyed.grpc._calls = Shares(10)
+    loud, quiet = keyed.key("loud", "ingest"), keyed.key("quiet", "ingest")
     metadata = (("x-api-key", loud),)
     try:
-        held = [house.channel.stream_unary(LOGIN_METHOD)(timeout=10, metadata=metadata) for _ in range(8)]
+        held = [keyed.channel.stream_unary(LOGIN_METHOD)(timeout=10, metadata=metadata) for _ in range(8)]
         async with asyncio.timeout(5):
-            while house.grpc._calls.held < 8:
+            while keyed.grpc._calls.held < 8:
                 await asyncio.sleep(0.01)
-        assert (await house.call(loud))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert (await house.call(quiet))[0] is grpc.StatusCode.OK
-        assert house.refused() == {"tenant_busy": 1}
+        assert (await keyed.call(loud))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await keyed.call(quiet))[0] is grpc.StatusCode.OK
+        assert keyed.refused() == {"tenant_busy": 1}
         for call in held:
             call.cancel()
         async with asyncio.timeout(5):
-            while house.grpc._calls.held:
+            while keyed.grpc._calls.held:
                 await asyncio.sleep(0.01)
-        assert (await house.call(loud))[0] is grpc.StatusCode.OK
+        assert (await keyed.call(loud))[0] is grpc.StatusCode.OK
     finally:
-        await house.close()
+        await keyed.close()
 
 
 async def test_reads_of_one_tenant_that_wait_for_postgresql_leave_threads_for_those_of_others():

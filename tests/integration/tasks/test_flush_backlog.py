@@ -1,7 +1,6 @@
 """After an outage PostgreSQL gets events only together with progress that contains them, however many users wait."""
 
 from collections import Counter
-from datetime import timedelta
 from threading import Lock
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from models.database.flush.items import Flush, ProgressRow
 from models.errors import DatabaseUnavailableError, HistoryChangedError
 from models.state.flush_reads import ReadTrace
-from tasks.audit.audit import Auditor, Scope
+from tests.support.flush import differences
 from tests.support.stack import SHARDS, Stack
 
 USERS, BATCH_SIZE = 120, 5
@@ -46,10 +45,6 @@ def flush_once_and_wipe(stack):
 def events_of_users(stack):
     with stack.engine.connect() as connection:
         return Counter(user for (user,) in connection.exec_driver_sql("SELECT user_id FROM events"))
-
-
-def differences(stack):
-    return Auditor(stack.engine, stack.matcher).run(Scope(), grace=timedelta()).differences
 
 
 def progress_of(records):

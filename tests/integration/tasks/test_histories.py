@@ -20,8 +20,8 @@ from models.fleet.histories import NO_FLUSH, DatabaseHistory, FlushMark, Standin
 from models.state.keys import FLUSH_LOCK, member, record_key, shard_keys
 from models.state.progress.apply_request import make_request
 from tests.conftest import empty_tables, examples
-from tests.integration.tasks.test_flush_backlog import differences
 from tests.support.backups import DatabaseBackup, StateBackup
+from tests.support.flush import differences
 from tests.support.stack import SHARDS, Stack
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,9 @@ from models.database.rules.publisher import Document
 from models.progress_listener import ProgressListener
 from models.rules.calendar import microseconds
 from models.rules.goals import Publication, Publications
-from models.rules.matcher import DEFAULT_LATENESS_US
-from tasks.audit.audit import SHOWN, Auditor, Scope
-from tasks.audit.replay import RecallingMatcher
+from tasks.audit.audit import SHOWN, Scope
 from tasks.rules.publications import parse_stored
+from tests.support.audit import audit, sql
 from tests.support.mixed_rules import RULES, document, events_of, plan_of, post, use_database
 from tests.support.publication import publish
 from tests.support.stack import NOON, Stack
@@ -46,17 +45,6 @@ class Heard(ProgressListener):
 
     def advance(self, done):
         self.steps.append(done)
-
-
-def audit(stack, scope=None, grace=timedelta(), **options):
-    rules = stack.matcher().publications
-    auditor = Auditor(stack.engine, lambda: RecallingMatcher(rules, lateness_us=DEFAULT_LATENESS_US), **options)
-    return auditor.run(scope or Scope(), grace=grace)
-
-
-def sql(stack, statement):
-    with stack.engine.begin() as connection:
-        return connection.exec_driver_sql(statement).rowcount
 
 
 def test_a_mixed_load_with_shuffles_and_duplicates_has_no_drift(mixed):

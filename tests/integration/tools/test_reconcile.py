@@ -16,7 +16,7 @@ from models.state.event_log import ShardLog
 from models.state.progress.repairs import RecordRepairs
 from tasks.audit.audit import Auditor, Scope
 from tasks.audit.replay import RecallingMatcher
-from tests.integration.tools.test_audit import audit, sql
+from tests.support.audit import audit, sql
 from tests.support.mixed_rules import RULES, document, events_of, plan_of, post
 from tests.support.publication import publish
 from tests.support.stack import NOON, SHARDS, WINDOW, Stack

@@ -6,77 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import psutil
 import pytest
 
-from cli.client.data_folder import DataFolder
-from config.settings import Settings
 from models.errors import ServiceFailedError, StateUnavailableError
 from tests.support.servers import wait_until
-from tools.local.launcher import Product, Run
+from tests.support.trial import SLEEPER, Trial, watching
 from tools.local.programs import Program
-from tools.local.servers.selection import ReadinessCheck, Servers
-from tools.local.signals import Interrupts, StoppedError
+from tools.local.servers.selection import ReadinessCheck
+from tools.local.signals import StoppedError
 from tools.local.supervision import stop_leftover
 
 pytestmark = pytest.mark.slow
-
-SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
-
-
-class Recorder:
-    """Output that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def show_status(self, what: str) -> None:
-        self.lines.append(f"({what})")
-
-
-class NoServers(Servers):
-    """The servers of a run whose programs need none."""
-
-    check: ReadinessCheck | None = None
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    @property
-    def programs(self) -> list[Program]:
-        return []
-
-    def readiness_checks(self) -> Iterator[ReadinessCheck]:
-        return iter([self.check] if self.check else [])
-
-    def complete(self) -> None:
-        pass
-
-    def environment(self) -> dict[str, str]:
-        return {"QUESTLINE_TOLD": "by the launcher"}
-
-
-class Trial:
-    """A run under test and all it said."""
-
-    def __init__(self, folder: Path, programs: list[Program], backlog: Callable[[Settings], int] = lambda _: 0) -> None:
-        self.data = DataFolder(folder)
-        self.data.prepare()
-        self.output = Recorder()
-        self.interrupts = Interrupts()
-        servers = NoServers(Settings(questline_data_dir=folder))
-        self.run = Run(self.data, servers, Product(programs, backlog), self.output, self.interrupts)
-
-    def pid(self, name: str) -> int:
-        return self.run._supervisor.states()[name].pid
 
 
 @pytest.fixture
@@ -93,23 +36,11 @@ def trial(tmp_path):
         each.run.stop(drain=False)
 
 
-def _watching(trial: Trial) -> Thread:
-    """Watch in a thread until a stop is asked for."""
-
-    def watch() -> None:
-        with suppress(StoppedError):
-            trial.run.watch()
-
-    thread = Thread(target=watch)
-    thread.start()
-    return thread
-
-
 def test_a_program_that_is_killed_is_started_again_and_said_so(trial):
     one = trial([Program("sleeper", SLEEPER)])
     one.run.start()
     pid = one.pid("sleeper")
-    watcher = _watching(one)
+    watcher = watching(one)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: any("died" in line for line in one.output.lines), message=lambda: str(one.output.lines))
     one.interrupts.ask()
@@ -123,7 +54,7 @@ def test_a_program_that_ends_by_itself_is_not_said_to_have_died(trial):
     one = trial([Program("sleeper", [sys.executable, "-c", stoppable])])
     one.run.start()
     pid = one.pid("sleeper")
-    watcher = _watching(one)
+    watcher = watching(one)
     wait_until(lambda: _catches(pid, signal.SIGUSR1))
     os.kill(pid, signal.SIGUSR1)
     wait_until(lambda: any("by itself" in line for line in one.output.lines), message=lambda: str(one.output.lines))
@@ -234,7 +165,7 @@ def test_a_stop_while_starting_is_heeded(trial):
 def test_killing_whoever_is_above_leaves_no_orphan(tmp_path, victim):
     code = (
         "from pathlib import Path\n"
-        "from tests.integration.tools.test_supervision import Trial, SLEEPER, Program\n"
+        "from tests.support.trial import Trial, SLEEPER, Program\n"
         f"t = Trial(Path({str(tmp_path)!r}), [Program('sleeper', SLEEPER)]); t.run.start()\n"
         "print(t.run._supervisor._process.pid, t.pid('sleeper'), flush=True); t.run.watch()"
     )

@@ -1,79 +1,20 @@
 """What a client may do to a connection: raw sockets against a running server."""
 
-import json
-import socket
 from contextlib import ExitStack, suppress
-from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request, Response
-from starlette.requests import ClientDisconnect
 
-from tests.support.http_server import serving
+from tests.support.http_server import MUCH, SHORT, everything, one_answer, refused, serving, size_app
 from tests.support.servers import wait_until
 from web.bodies import MAX_BODY_BYTES
-from web.problems import install_problems
 from web.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
-SHORT = 1.0
-"""A time limit that a test waits for."""
-MUCH = 16 * 1024 * 1024
-"""Bytes of an answer that fits into no buffer of the system."""
 GET = b"GET /size HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-def size_app() -> FastAPI:
-    """Answers with the size of the body; remembers what it was asked."""
-    app = FastAPI()
-    app.state.sizes = []
-
-    @app.api_route("/size", methods=["GET", "POST"])
-    async def size(request: Request) -> int:
-        try:
-            app.state.sizes.append(len(await request.body()))
-        except ClientDisconnect:
-            app.state.sizes.append(-1)
-        return int(app.state.sizes[-1])
-
-    @app.get("/much")
-    async def much() -> Response:
-        return Response(b"x" * MUCH)
-
-    install_problems(app)
-    return app
 
 
 @pytest.fixture
 def app():
     return size_app()
-
-
-def everything(connection: socket.socket) -> bytes:
-    """What comes until the server closes; a reset would raise."""
-    read = b""
-    while chunk := connection.recv(65536):
-        read += chunk
-    return read
-
-
-def one_answer(connection: socket.socket) -> bytes:
-    """What comes until the body is there, on a connection that stays."""
-    read = b""
-    while b"\r\n\r\n" not in read:
-        read += connection.recv(65536)
-    return read
-
-
-def refused(answer: bytes, status: int) -> dict[str, Any]:
-    """The problem of an answer that is the last of its connection."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 %d " % status), answer
-    assert b"connection: close" in head
-    assert b"content-type: application/problem+json" in head
-    problem: dict[str, Any] = json.loads(body)
-    assert problem["status"] == status
-    assert problem["detail"]
-    return problem
 
 
 def head_of(*headers: str, url: str = "/size", method: str = "GET") -> bytes:

@@ -15,8 +15,8 @@ import pytest
 from celery import Celery
 from celery.beat import PersistentScheduler
 
-from tests.integration.tools.test_supervision import SLEEPER, Trial, _watching
 from tests.support.servers import wait_until
+from tests.support.trial import SLEEPER, Trial, watching
 from tools.local.programs import Program
 from worker.scheduler import BoundedScheduler
 
@@ -65,7 +65,7 @@ def supervisor_of(one):
 def test_the_supervisor_outlives_logs_that_cannot_be_written(trial):
     one = trial([Program("noisy", NOISY), Program("sleeper", SLEEPER)])
     one.run.start()
-    watcher = _watching(one)
+    watcher = watching(one)
     log = one.data.logs / "noisy.log"
     wait_until(lambda: log.stat().st_size > 10_000)
     with no_room(supervisor_of(one), 10_000):
@@ -89,7 +89,7 @@ def test_what_cannot_run_on_a_full_disk_is_started_again_until_there_is_room(tri
     full = [True]
     monkeypatch.setattr(one.data, "is_full", lambda: full[0])
     one.run.start()
-    watcher = _watching(one)
+    watcher = watching(one)
     wait_until(lambda: any("keeps failing" in line for line in one.output.lines), seconds=40)
     room.touch()
     wait_until(lambda: one.run._supervisor.states()["sickly"].is_up, seconds=40)

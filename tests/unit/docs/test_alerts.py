@@ -16,7 +16,7 @@ from models.state.dead_letter_count import write_depth
 from models.state.progress.records import Records
 from models.state.queue.journal import Journal, JournalBounds
 from tasks.broker.publisher import QueuePeek
-from tests.unit.docs.test_docs import code, table
+from tests.support.docs import code, table
 
 METRIC = re.compile(r"\b(?:questline|challenge_event_handler)_[a-z_]+\b")
 ROOT = Path(__file__).parents[3]

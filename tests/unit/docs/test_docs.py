@@ -14,8 +14,8 @@ from models.database.tables import metadata
 from models.dead_letter_reasons import Reason
 from models.declarations.metrics import DECLARED
 from models.state import keys
+from tests.support.docs import ROOT, code, section, table, text_of
 
-ROOT = Path(__file__).parents[3]
 DOCS = [
     "README.md",
     "CONTRIBUTING.md",
@@ -25,30 +25,6 @@ DOCS = [
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 PROMISES = [f"P{number}" for number in range(1, 17)]
-
-
-def text_of(page: str) -> str:
-    return (ROOT / page).read_text()
-
-
-def table(page: str, heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading of this name, without its two head lines."""
-    section = re.split(rf"(?m)^#+ {re.escape(heading)}.*$", text_of(page))[1]
-    lines = re.search(r"(?m)(?:^\|.*\n)+", section)
-    assert lines is not None, f"no table below {heading!r}"
-    rows = [line.strip("|").split(" | ") for line in lines[0].splitlines()[2:]]
-    return [[cell.strip() for cell in row] for row in rows]
-
-
-def code(cell: str) -> str:
-    return cell.strip("`")
-
-
-def section(page: str, title: str) -> str:
-    """The text below a heading that begins with these words, up to the next heading."""
-    found = re.search(rf"(?ms)^#+ {re.escape(title)}\b.*?$(.*?)(?=^#|\Z)", text_of(page))
-    assert found is not None, title
-    return found[1]
 
 
 def test_the_commands_table_is_the_command_line():
