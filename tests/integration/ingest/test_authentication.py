@@ -56,7 +56,7 @@ async def test_without_keys_neither_a_proxy_nor_a_web_page_speaks_for_this_machi
     assert keyed.status_code == 202
 
 
-async def test_as_soon_as_there_is_a_key_nobody_is_let_in_without_and_a_revoked_one_keeps_the_door_shut(keyed):
+async def test_as_soon_as_there_is_a_key_no_request_is_let_in_without_one_and_a_revoked_one_counts(keyed):
     key = keyed.key("t1", "admin")
     answer = await keyed.post(None, EVENT)
     assert answer.status_code == 401
@@ -179,7 +179,7 @@ async def test_too_many_requests_of_a_key_are_told_when_to_come_again(keyed_rece
     answers = [await keyed.post(key, EVENT) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert answers[2].json()["type"] == "urn:questline:problem:rate-limited"
-    assert (await keyed.call(key))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED  # one door for both transports
+    assert (await keyed.call(key))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED  # one limit for both transports
     assert (await keyed.post(roomy, EVENT)).status_code == 202
     assert keyed.refused() == {"rate_limited": 2}
     seconds[0] += int(answers[2].headers["retry-after"])
