@@ -1,4 +1,4 @@
-"""The PostgreSQL and the fences that commands about rules and the event log work on."""
+"""PostgreSQL and the fences for commands about rules and the event log."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager

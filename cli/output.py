@@ -1,4 +1,4 @@
-"""What commands print: text and tables that a terminal takes no orders from, times, progress bars."""
+"""Output of commands: safe text, tables, times and progress bars."""
 
 import json
 import re

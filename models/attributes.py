@@ -1,4 +1,4 @@
-"""A user's attributes: what an operator says of a user, for rules with segments or the user's own time zone.
+"""A user's attributes, for rules with segments or the user's own time zone.
 
 JSON text becomes an object whose form is the same however often it is stored and read back.
 

@@ -1,4 +1,4 @@
-"""The event as it travels: accepted by the receiver, journaled, queued, applied and logged in this one form.
+"""The event, in the one form in which it is journaled, queued and logged.
 
 A batch is packed once, by the receiver, and the same bytes serve the journal, the Celery message and the event log.
 Times are integers in microseconds since the epoch, which Lua's doubles hold exactly until the year 2255.

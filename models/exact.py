@@ -1,4 +1,4 @@
-"""What any value from outside must be to mean the same in Python, Lua, PostgreSQL and JSON. Pure functions."""
+"""Values that mean the same in Python, Lua, PostgreSQL and JSON. Pure functions."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""Failpoints: moments in the code at which a test installation breaks itself on purpose.
+"""Failpoints: points in the code at which a test installation breaks on purpose.
 
 ``failpoint("name")`` does nothing unless the process was armed with a folder (``FAILPOINTS_DIR``) at its start. Armed,
 it looks there for a file of that name, takes it, and does what it says: ``kill`` (SIGKILL of the own process),

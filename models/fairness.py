@@ -1,4 +1,4 @@
-"""Turns and shares, so that one owner leaves room for others: of what is bounded, in queues, and of work at once."""
+"""Turns and shares of bounded things, so that one owner leaves room for others."""
 
 import asyncio
 from collections import Counter, deque

@@ -1,4 +1,4 @@
-"""A poller: a thread of its own that looks again and again, whatever happened at the look before."""
+"""A poller: a thread that repeats a call, whatever became of the one before."""
 
 from collections.abc import Callable
 from threading import Event, Thread

@@ -1,4 +1,4 @@
-"""Every record and number that Python and Lua share: each stands here once, and Lua gets it from here.
+"""Every record and number that Python and Lua share, defined once.
 
 A script names a position, ``row[Row.state]``, a number, ``Limit.CHUNK``, or makes a record, ``Part{ ... }``. Before it
 goes to Redis each such name is replaced by what ``constants`` says (``models/state/lua_source.py``), so it costs no

@@ -1,4 +1,4 @@
-"""Writes the tables of ``docs/reference`` from the code: ``python -m tools.docs_tables [--check]``.
+"""Writes the tables of the docs: ``python -m tools.docs_tables [--check]``.
 
 A page says by a pair of comments where a table belongs; what stands between them is replaced. With ``--check`` nothing
 is written, and a stale page is an error.

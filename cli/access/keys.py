@@ -1,4 +1,4 @@
-"""``questline keys``: API keys. Works on PostgreSQL, so it needs no running receiver."""
+"""``questline keys``: API keys. Works on PostgreSQL; no receiver is needed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``questline quotas``: how much tenants and keys may send. Works on PostgreSQL, so it needs no running receiver."""
+"""``questline quotas``: what tenants and keys may send. Works on PostgreSQL."""
 
 import re
 from contextlib import AbstractContextManager

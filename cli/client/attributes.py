@@ -1,4 +1,4 @@
-"""``questline attributes get|set USER``: what segments and the time zone ``user`` look at."""
+"""``questline attributes get|set USER``: a user's attributes."""
 
 import json
 from typing import Annotated, Any

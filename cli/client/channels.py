@@ -1,4 +1,4 @@
-"""How our own gRPC clients reach the receiver: in plain text, or by TLS as ``cli.client.trust`` says."""
+"""Channels of our gRPC clients to the receiver: plain, or TLS."""
 
 import socket
 from typing import NamedTuple

@@ -1,5 +1,4 @@
-"""QUESTLINE_DATA_DIR: what of the embedded product is kept between runs, and the lock that only one run
-holds.
+"""QUESTLINE_DATA_DIR: data kept between runs, and the lock of the one run.
 
 ``secrets.json`` (generated passwords), ``ports.json`` (ports of the embedded servers), ``redis/``,
 ``postgres/``, ``logs/``, and while a run lives ``run.json``, ``supervisord.conf`` and a few files beside

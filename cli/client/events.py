@@ -1,4 +1,4 @@
-"""``questline events trigger``: one event of the AccelByte platform's shape, sent as the platform would."""
+"""``questline events trigger``: send one event in AccelByte's shape."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""``questline progress USER``: a user's progress on every goal, as a table with bars."""
+"""``questline progress USER``: progress on every goal, as a table with bars."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

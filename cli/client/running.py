@@ -1,4 +1,4 @@
-"""The run file: how commands in another terminal find the product that ``questline up`` started.
+"""The run file: how commands find the product that ``questline up`` started.
 
 It holds passwords, so only its owner can read it, and it counts only while the run that wrote it holds the
 lock.

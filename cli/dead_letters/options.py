@@ -1,4 +1,4 @@
-"""The options of ``questline dlq`` that say which dead letters are meant, declared once for all its commands."""
+"""The options of ``questline dlq`` that select dead letters."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the commands share that change the settings of all processes: their servers, and how far they are."""
+"""Servers and progress of commands that change shared settings."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -1,4 +1,4 @@
-"""``questline recover``: PostgreSQL and Redis go on from one truth after one of them went back in time."""
+"""``questline recover``: go on after PostgreSQL or Redis went back in time."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""``questline settings``: the settings that all processes of an installation share."""
+"""``questline settings``: the settings that all processes share."""
 
 import json
 from dataclasses import asdict

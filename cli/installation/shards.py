@@ -1,4 +1,4 @@
-"""``questline shards``: how many shards users are spread over, on a live installation."""
+"""``questline shards``: the number of shards, on a live installation."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The receiver as a command. It has a module of its own: no other process needs its web servers."""
+"""The receiver as a command, apart, since only it needs the web servers."""
 
 from contextlib import suppress
 

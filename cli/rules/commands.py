@@ -1,4 +1,4 @@
-"""``questline rules``: the commands about challenges files and what was published of them."""
+"""``questline rules``: commands about challenges files and publications."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``questline rules diff``: two goals, files or publications, compared field by field."""
+"""``questline rules diff``: compare goals, files or publications by field."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``questline rules format`` and ``rules schema``: rules from one form into the other, and what editors read."""
+"""``questline rules format`` and ``schema``: forms of rules, and their schema."""
 
 import json
 from enum import StrEnum

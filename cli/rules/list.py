@@ -1,4 +1,4 @@
-"""``questline rules list``, ``show`` and ``history``: what was published, for people and for programs."""
+"""``questline rules list``, ``show`` and ``history``: what was published."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``questline rules publish``: give a challenges file to all running workers, without a restart."""
+"""``questline rules publish``: publish a challenges file without a restart."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""API keys: how they are written, and the key store that a shown one is checked against.
+"""API keys: their form, and the key store that a shown key is checked against.
 
 A key is ``ql_<id>_<secret>``. The id names it everywhere; the secret is 256 random bits, shown once, of which only
 the SHA-256 is kept. A slow hash, as passwords need, would add nothing: there is no list of likely secrets to try, and

@@ -1,4 +1,7 @@
-"""Callers and their rights. Knows neither keys nor transports: a caller is made where a key was checked."""
+"""Callers and their rights.
+
+Knows neither keys nor transports: a caller is made where a key was checked.
+"""
 
 from enum import StrEnum
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""Quotas: how many events a second, and how many bytes a day, a tenant or a key may send."""
+"""Quotas: events a second and bytes a day of a tenant or a key."""
 
 from typing import NamedTuple
 

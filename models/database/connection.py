@@ -1,4 +1,4 @@
-"""The one way to reach PostgreSQL, and the one place where its driver's errors enter our tree."""
+"""Connections to PostgreSQL; its driver's errors become ours here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

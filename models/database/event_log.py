@@ -1,4 +1,6 @@
-"""The event log as audit and replay read it: every event once, user by user, in the order of applying.
+"""The event log as audit and replay read it.
+
+Every event once, user by user, in the order of applying.
 
 All of it comes from one snapshot of PostgreSQL, a few thousand events at a time, however many there are.
 """

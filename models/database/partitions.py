@@ -1,4 +1,4 @@
-"""The daily partitions of events and evaluations: made ahead, made on demand, and dropped when they are too old."""
+"""The daily partitions of events and evaluations: making and dropping them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

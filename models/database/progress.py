@@ -1,4 +1,4 @@
-"""What PostgreSQL knows of users: for loading cold records, and for the API when Redis has no record."""
+"""Users' progress in PostgreSQL, for loading cold records and for the API."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,7 @@
-"""Quotas in PostgreSQL: the table ``quotas``. A tenant without a row has that of the settings, a key has none."""
+"""Quotas in PostgreSQL: the table ``quotas``.
+
+A tenant without a row has that of the settings, a key has none.
+"""
 
 from sqlalchemy import Engine
 

@@ -1,4 +1,4 @@
-"""What a repair changes in PostgreSQL itself: rows that should not exist go, completions that are missing come."""
+"""Repairs in PostgreSQL itself: extra rows go, missing completions are added."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

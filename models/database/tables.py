@@ -1,4 +1,4 @@
-"""The tables of PostgreSQL, as SQLAlchemy describes them. Migrations must lead to exactly these.
+"""The tables of PostgreSQL; migrations must lead to exactly these.
 
 All times are ``timestamptz``. ``stamp`` is the shard's counter of changes (promise P5).
 """

@@ -1,1 +1,1 @@
-"""Names that the outside relies on, each declared once: metrics, log events, error codes."""
+"""Public names, each declared once: metrics, log events, error codes."""

@@ -1,4 +1,4 @@
-"""Every error code that callers see, declared once: meaning, and what to do. Codes do not change.
+"""Every error code with its meaning and remedy. Codes do not change.
 
 ``make docs-tables`` writes ``docs/reference/error-codes.md`` from it. Dead letters have reasons of their own
 (``models/dead_letter_reasons.py``).

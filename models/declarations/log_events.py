@@ -1,4 +1,4 @@
-"""Every log event of the product, declared once: name, level, fields, meaning. Names do not change.
+"""Every log event with its level, fields and meaning. Names do not change.
 
 Code logs by the name itself (``log.warning("flush_put_off", error=...)``), which makes it easy to find from a line; a
 test compares all calls with this table, and ``make docs-tables`` writes ``docs/reference/log-events.md`` from it.

@@ -1,4 +1,4 @@
-"""Which history a store belongs to (promise P12): how a store that went back in time is told.
+"""The identity of a store's history, to tell one that went back (promise P12).
 
 Each flush of a shard has a number and a random token. PostgreSQL keeps those of the last one it committed. The state
 Redis keeps those of the last one it knows to be committed, and of the one that may be: it learns of a flush after

@@ -1,5 +1,6 @@
-"""What an installation has agreed on: who it is, the settings that all its processes share, and a change of them under
-way (promise P13). PostgreSQL keeps this record, Redis a copy of it.
+"""The installation's record: its id, shared settings, and a change under way.
+
+PostgreSQL keeps this record, Redis a copy of it (promise P13).
 """
 
 import json

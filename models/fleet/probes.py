@@ -1,4 +1,4 @@
-"""The probe: an event of our own that shows whether events can go the whole way (promise P15).
+"""The probe: an event of our own that proves the whole way (promise P15).
 
 It takes the way of every event, from the journal to a transaction of PostgreSQL, and is told from all others by its
 tenant, which no caller can name. It moves no goal, for no rule can name its type. PostgreSQL keeps the newest one of

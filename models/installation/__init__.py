@@ -1,1 +1,1 @@
-"""The installation as one: the settings its processes share, its living processes, and changes of those settings."""
+"""The installation: its shared settings, its living processes, and changes."""

@@ -1,4 +1,4 @@
-"""Whether a process agrees with its installation, asked before it serves or consumes anything (promise P13).
+"""Agreement of a process with its installation before it works (promise P13).
 
 The first process of an installation writes its shared settings down, in PostgreSQL and in Redis; whoever comes later
 goes by them. What the environment does not name is taken from there. What it names must be the same, or be a value

@@ -1,4 +1,4 @@
-"""Changing a setting that all processes share: on a live installation, and resumable wherever it was cut off.
+"""Changing a shared setting on a live installation; resumable anywhere.
 
 Each step of a change is a new revision of the record, in PostgreSQL first. ``SHARDS`` and ``MAX_LATENESS`` say where
 Redis keeps what it knows of users, so a change of them goes through these steps:

@@ -1,4 +1,4 @@
-"""What stored data say of the number of shards they were laid out by, where no record says it yet.
+"""The number of shards that stored data were laid out by, without a record.
 
 An installation of a release before the record has none. An upgrade at which ``SHARDS`` is changed as well would move
 users away from their progress, so what is stored must fit.

@@ -1,4 +1,4 @@
-"""How a process joins its installation: connections of its own, one look at record and clocks, and its settings."""
+"""Joining an installation: own connections, record, clocks and settings."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress

@@ -1,4 +1,4 @@
-"""A process as a member of its installation: it says that it is alive, and notices when the shared settings change."""
+"""A process as a member: it reports itself and notices changed settings."""
 
 import os
 import socket

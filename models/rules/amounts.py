@@ -1,4 +1,4 @@
-"""Exact sums: a number as two integers that a double holds exactly, so that adding is order-free.
+"""Exact sums: a number as two integers, so that adding is order-free.
 
 Floating-point addition depends on its order, and the engine's result must not (promise P3). An amount is a whole
 number of billionths (fractions beyond nine decimals are rounded, each event on its own), split as

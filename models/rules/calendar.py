@@ -1,4 +1,7 @@
-"""Calendar arithmetic for goals with periods. Lua never sees a calendar: it gets the keys and numbers made here."""
+"""Calendar arithmetic for goals with periods.
+
+Lua never sees a calendar: it gets the keys and numbers made here.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache

@@ -1,5 +1,6 @@
-"""``all``, ``any`` and ``at_least`` as pure Python: the reference that ``models/state/lua/apply/composites.lua`` must
-agree with (P11).
+"""``all``, ``any`` and ``at_least`` in Python.
+
+``models/state/lua/apply/composites.lua`` must agree with it (promise P11).
 
 The state is [parts complete, completion time of each part or 0]; 1 stands for the time of a part whose time depends on
 the order of arrival. With ``within``, a list for each part follows: the

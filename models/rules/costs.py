@@ -1,4 +1,4 @@
-"""What one event may cost the live engine at most, by its type: steps of work, and bytes.
+"""The most that one event may cost the live engine, by its type: steps, bytes.
 
 A step is the work of a ``count`` that moves by one: seven to nine microseconds of Redis' processor time.
 Other operators count as several, by what they look through in a state as large as it may become; what hangs on goals

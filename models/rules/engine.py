@@ -1,4 +1,4 @@
-"""The reference engine: what a user's rows must be, computed in memory from the set of accepted events.
+"""The reference engine: a user's rows, computed from the accepted events.
 
 It is what ``models/state/lua/apply_events.lua`` does to one user's record, in Python (promise P11).
 """

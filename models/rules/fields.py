@@ -1,4 +1,4 @@
-"""What a rule can ask of an event: its fields by name, numbers among them, and whether conditions hold."""
+"""Fields of an event as rules read them, and conditions over them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b

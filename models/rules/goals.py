@@ -1,4 +1,4 @@
-"""Goals, the rulebook that a challenges file is, and the publications that give its goals their versions.
+"""Goals, the rulebook of a challenges file, and publications with versions.
 
 A parsed file (``models/rules/challenge_file/parser.py``) becomes frozen values that both engines work from.
 """

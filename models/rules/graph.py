@@ -1,4 +1,4 @@
-"""What both engines run: the rules of a rulebook as nodes, each with rows of its own, and how they hang together.
+"""Compiles a rulebook into the dependency graph that both engines execute.
 
 A goal's own rule is the node with the goal's id; a nested part is ``<id>#<n>``, counted from 1; the prerequisites of a
 goal are one more node, ``<goal id>#gate``, that is complete once they all are, and has a row only where one of them

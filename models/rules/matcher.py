@@ -1,4 +1,4 @@
-"""From an event to the steps it makes: which nodes it moves, in which period, by how much.
+"""From an event to its steps: which nodes it moves, in which period, by how much.
 
 Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
 """

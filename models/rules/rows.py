@@ -1,4 +1,4 @@
-"""A user's progress on one goal in one period: the row that Redis packs, PostgreSQL stores and the API shows."""
+"""A user's progress on one goal in one period, as Redis and PostgreSQL keep it."""
 
 from decimal import Decimal
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""A rule as frozen values: what the challenges file, the expression language and both engines mean by it.
+"""A rule as frozen values, for the challenges file and both engines.
 
 Made by the parsers of ``challenge_file/``; both engines read them through ``graph.py``.
 """

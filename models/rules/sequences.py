@@ -1,4 +1,4 @@
-"""Chains of steps in event-time order: how far a sequence has come, and when it was first complete."""
+"""Chains of steps in event-time order, and when one was first complete."""
 
 
 def chain(lists: list[list[int]], within: int | None, *, strict: bool) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Runs of consecutive periods, as (first period, length): how they grow together, and the streaks they make."""
+"""Runs of consecutive periods, as (first period, length), and their streaks."""
 
 
 def with_period(runs: list[tuple[int, int]], period: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""From one version of a goal to the next: what becomes of progress, and which changes cannot be made at all."""
+"""From one version of a goal to the next: changes that can keep progress."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""States of one row under several versions of its goal, while late events may still move them.
+"""States of one row under several versions of its goal.
 
 A row under one version has none. Once it is under several, ``version_states`` has an entry for each, and the row
 shows one of them, its main one. So the row is a function of the set of events although each is measured by the version

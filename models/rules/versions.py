@@ -1,4 +1,4 @@
-"""What leads from one publication to the next: states that are migrated, users that stay on an older version."""
+"""Links between publications: migrated states, and grandfathered users."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""A copy of the key store in the state Redis, for a receiver that starts while PostgreSQL is away.
+"""A copy of the key store in Redis, for a start while PostgreSQL is away.
 
 A process that may write to this Redis could forge the journal itself, so the copy asks for no more trust than there is.
 It holds hashes, no secrets, and lapses when no receiver has read PostgreSQL for an hour: a key that was revoked while

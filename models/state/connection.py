@@ -1,4 +1,4 @@
-"""The one way to reach the state Redis, and the one place where its errors enter our tree."""
+"""Connections to the state Redis; its errors become ours here."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

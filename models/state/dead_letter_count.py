@@ -1,4 +1,4 @@
-"""The number of dead letters as metrics show it: a hash that is replaced as a whole."""
+"""The number of dead letters for metrics: a hash replaced as a whole."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What a flush reads of a shard, as one chain: each read counts itself, so that none is of a Redis that is gone."""
+"""The reads of a flush, each counted, so that none is of a Redis that is gone."""
 
 from uuid import uuid4
 

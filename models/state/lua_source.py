@@ -1,4 +1,4 @@
-"""The Lua scripts as Redis gets them: put together from their parts, with the names of ``models/wire.py`` replaced.
+"""The Lua scripts as Redis gets them: assembled, with names of ``wire`` replaced.
 
 Three things are written in a script that are not Lua:
 

@@ -1,4 +1,4 @@
-"""Counters and histograms of the whole fleet, kept in the state Redis so that any process can show them all.
+"""Counters and histograms of the whole fleet, kept in the state Redis.
 
 Every process counts in memory and pushes what it counted about once a second; what could not be pushed waits for
 the next push. Reading (``api/metrics/``) sums nothing: the hash already is the sum over all processes.

@@ -1,4 +1,4 @@
-"""What tenants and keys have sent on a day (of UTC), over all receivers: one hash a day, in the state Redis."""
+"""What tenants and keys have sent on a day (of UTC), over all receivers."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

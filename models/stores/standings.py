@@ -1,4 +1,4 @@
-"""How the two stores of each shard stand to each other (promise P12), without a lock.
+"""How the two stores of each shard stand to each other (promise P12).
 
 PostgreSQL is read between two looks at Redis: what Redis knew to be committed before must be there, and what is there
 must be known to Redis afterwards. So a flush that runs meanwhile makes no difference.

@@ -1,4 +1,4 @@
-"""Progress against the event log: ``questline audit``, ``questline reconcile`` and ``questline replay``.
+"""Progress against the event log: ``questline audit``, ``reconcile``, ``replay``.
 
 The log is replayed through the reference engine (``replaying``). The audit compares what comes out with what
 PostgreSQL holds (``stored``, ``comparing``, ``auditing``). Reconciling looks closer at who differs (``examining``) and

@@ -1,4 +1,4 @@
-"""Users as they are at one moment, on a running product, and what is wrong with them.
+"""The state of users on a running product, and what is wrong with it.
 
 The record is looked at first, then the shard's log, then PostgreSQL. So whatever was applied to a user before the look
 is in one of the two logs; what is applied after it, the look gives away (``models/state/progress/repairs.py``).

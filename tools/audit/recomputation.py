@@ -1,4 +1,4 @@
-"""Progress computed anew: a stretch of the event log, through the reference engine, into a sandbox."""
+"""Progress computed anew from a stretch of the event log, into a sandbox."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Repairing what the audit finds, on a running product: users get the rows and unlocks that their events mean.
+"""Repairs what the audit finds, on a running product.
 
 A user's record in Redis is replaced under compare-and-set, with a new version, and the flush writes it over whatever
 PostgreSQL has. Only then rows that should not exist are deleted, and missing unlocks added, in PostgreSQL itself.

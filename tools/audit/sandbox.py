@@ -1,4 +1,4 @@
-"""A schema of its own for progress computed anew, beside the live tables and like them."""
+"""A schema for progress computed anew, beside the live tables."""
 
 import re
 from collections.abc import Iterable

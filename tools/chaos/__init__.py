@@ -1,4 +1,4 @@
-"""Chaos: an installation of its own is broken again and again under load, and must not lose or double an event.
+"""Chaos: breaks an installation under load; no event may be lost or doubled.
 
 What is broken when is drawn from a seed (``schedule``); how each thing is broken and healed is in
 ``process_faults``, ``moment_faults`` and ``server_faults``; ``driving`` does it to an ``installation`` while ``load``

@@ -1,4 +1,4 @@
-"""``questline chaos``: break an installation of its own for some minutes and prove that nothing was lost or doubled."""
+"""``questline chaos``: break an installation, and prove that nothing was lost."""
 
 import json
 import shutil

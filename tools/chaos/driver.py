@@ -1,4 +1,4 @@
-"""Doing a schedule to an installation: strike, heal, and keep up what must run, until all is healed again."""
+"""Executes a schedule of faults: strike, heal, and keep up what must run."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""An installation to be broken: servers and processes of its own, in a folder of its own, on free ports.
+"""An installation to be broken, in a folder of its own, on free ports.
 
 It never touches another installation, whatever the environment says: no setting of the environment reaches it but the
 challenges file. Its processes reach Redis and PostgreSQL through proxies that can cut a reply in two.

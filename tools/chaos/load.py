@@ -1,4 +1,4 @@
-"""The load of a chaos run: planned events, sent from a thread as long as the faults last, that can be held."""
+"""The load of a chaos run: events sent from a thread as long as it lasts."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What an installation to be broken is made of: its programs, some of them to spare, and their settings."""
+"""Programs and settings of an installation to be broken."""
 
 import sys
 from collections.abc import Mapping

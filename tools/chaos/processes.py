@@ -1,4 +1,4 @@
-"""Processes of the installation: finding children, stopping and going on. Linux only, by ``/proc``."""
+"""Processes of the installation: children, stop, continue (Linux, ``/proc``)."""
 
 import os
 from contextlib import suppress

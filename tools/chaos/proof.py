@@ -1,4 +1,4 @@
-"""What a run left in PostgreSQL, against what was acknowledged: events id by id, rows of progress, unlocks."""
+"""PostgreSQL after a run, against what was acknowledged, event by event."""
 
 from collections import Counter
 from collections.abc import Callable, Collection

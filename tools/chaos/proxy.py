@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection in the middle of a reply, so that the caller cannot know what happened."""
+"""A TCP proxy that can cut a connection in the middle of a reply."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""A second Redis that takes over and gives back, as the servers of a managed service do while one is maintained.
+"""A second Redis that takes over and gives back, as managed services do.
 
 Nothing is lost by it: the master takes no writes until its replica has all of them (FAILOVER). What is tried is that
 every connection is cut, that the server behind the address is another one, and that the former one refuses writes.

@@ -1,4 +1,4 @@
-"""What is broken when, drawn from a seed: the same seed and length give the same schedule. Pure."""
+"""The schedule of faults, drawn from a seed. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The installation as one: its record in both servers, and whether the processes alive agree with it."""
+"""Checks that record and processes of the installation agree."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

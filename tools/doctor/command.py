@@ -1,4 +1,4 @@
-"""``questline doctor``: what is wrong with the installation, and what to do about it."""
+"""``questline doctor``: findings about the installation, and what to do."""
 
 import json
 from collections import Counter

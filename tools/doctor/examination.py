@@ -1,4 +1,4 @@
-"""Running the checks: side by side, each with its time, none able to hold up or break another."""
+"""Runs the checks side by side, each with its own time limit."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""The processes: whether beat ticks, workers take every shard, and nothing waits too long."""
+"""Checks of the processes: beat, workers of every shard, and waiting times."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""PostgreSQL: whether it answers, is new enough, has our tables, and what they say."""
+"""Checks of PostgreSQL: it answers, is new enough, and has our tables."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

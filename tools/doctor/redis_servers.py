@@ -1,4 +1,4 @@
-"""The state Redis and the broker: whether they answer, keep what they are told, and have room."""
+"""Checks of the state Redis and the broker: answers, durability, memory."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

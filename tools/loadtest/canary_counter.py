@@ -1,4 +1,4 @@
-"""Goals that show an event that counted twice: beside those of a challenges file, one ``count`` of each kind of event.
+"""Canary counters: one ``count`` for each kind of event, to find double effects.
 
 Many goals cannot tell: the newest value, the highest, and a goal that is complete stay as they are when an event is
 applied again. These count on for ever, so that each event of a user is in the progress of one of them, once.

@@ -1,4 +1,4 @@
-"""``questline load-test``: send many events to the running product and prove what PostgreSQL made of them."""
+"""``questline load-test``: send many events, prove what became of them."""
 
 import json
 import time

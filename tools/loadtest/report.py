@@ -1,4 +1,4 @@
-"""A run in figures: as data for machines, as a table for people, and as an outcome."""
+"""A run in figures: as data, as a table, and as an outcome."""
 
 from collections.abc import Sequence
 from math import ceil

@@ -1,4 +1,4 @@
-"""Send requests at a rate or as fast as they are taken, and remember what became of each event.
+"""Sends requests at a rate or at full speed, and keeps each event's outcome.
 
 A request is repeated, with the same ids, until it has an answer or patience ends: the product counts an event
 once, however often it arrives.

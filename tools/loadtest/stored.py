@@ -1,4 +1,4 @@
-"""What PostgreSQL holds of a run: its events and its rows of progress, asked for until a deadline."""
+"""A run's events and progress in PostgreSQL, polled until a deadline."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal

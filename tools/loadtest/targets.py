@@ -1,4 +1,4 @@
-"""The two ways into the product, HTTP and gRPC, behind one face: a request in, an outcome out."""
+"""HTTP and gRPC behind one interface: a request in, an outcome out."""
 
 import ssl
 from collections.abc import Mapping

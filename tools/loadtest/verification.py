@@ -1,5 +1,6 @@
-"""Prove a run against PostgreSQL: every accepted event is there once, and every user's progress is exactly
-what the reference engine makes of them.
+"""Proves a run against PostgreSQL.
+
+Every accepted event is there once, and every user's progress is what the reference engine makes of them.
 
 It compares what was sent with PostgreSQL, by the rules, which may have changed meanwhile. It may be away
 for a while: only the deadline ends the waiting.

@@ -1,5 +1,4 @@
-"""Becomes one program of the product, in the way the supervisor cannot: tied to the supervisor's life, as
-another user.
+"""Runs one program, tied to the supervisor's life, as another user.
 
 Run by its path, with the standard library only, so that it costs some milliseconds. Four things are done
 before exec:

@@ -1,4 +1,4 @@
-"""What ``questline up`` says: a line for each thing done, a spinner for what is being waited for."""
+"""Output of ``questline up``: a line for each thing done, a spinner meanwhile."""
 
 import json
 import shlex

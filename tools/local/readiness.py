@@ -1,4 +1,4 @@
-"""Whether the started product answers: one question each, asked again until it does."""
+"""Readiness of the started product, polled until everything answers."""
 
 import socket
 from http.client import HTTPException

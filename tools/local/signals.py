@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin as something that can be asked: the first asks to stop, the second to stop at once."""
+"""Ctrl-C and its kin: the first asks to stop, the second to stop at once."""
 
 import signal
 from collections.abc import Iterator

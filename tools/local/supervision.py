@@ -1,5 +1,4 @@
-"""The process supervisor: supervisord, started as our child and asked over XML-RPC on a unix socket of its
-own.
+"""supervisord, started as a child and controlled over XML-RPC.
 
 It lives in a session of its own, so that a Ctrl-C in the terminal reaches only this process, which stops things in
 order; and it ends when we end, however we do.

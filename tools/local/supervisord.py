@@ -1,4 +1,4 @@
-"""supervisord as ``questline up`` starts it: its log files may stand on a disk that is full.
+"""supervisord with log files that may stand on a full disk.
 
 Where a log cannot be written, supervisord prints that to its standard error, which stands on the same disk; that error
 ended it, and with it everything. Here what cannot be written of a log is left out, until there is room again.

@@ -1,4 +1,4 @@
-"""Run as root: the unprivileged user that PostgreSQL runs as, and binaries that this user can reach."""
+"""The unprivileged user of PostgreSQL when we run as root, and its binaries."""
 
 import hashlib
 import os

@@ -1,1 +1,1 @@
-"""What is asked of a PostgreSQL that answers: whether it can be used, and whose tables it has."""
+"""Checks of a PostgreSQL that answers: suitability, and the release of its tables."""

@@ -1,4 +1,4 @@
-"""Whether the tables in PostgreSQL are of a later release than this one, which must not work on them.
+"""Refuses tables in PostgreSQL that are of a later release than this one.
 
 It runs at every start, so it asks for one value and does without Alembic, whose import takes its time.
 """

@@ -1,4 +1,4 @@
-"""Whether the PostgreSQL of the settings can be used at all: asked before a process takes its first work."""
+"""Checks before the first work whether the PostgreSQL of the settings can be used."""
 
 import structlog
 from sqlalchemy import Engine

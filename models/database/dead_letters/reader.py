@@ -1,4 +1,4 @@
-"""Reading dead letters: page by page without their bytes, one as a whole, or counted by cause.
+"""Reading dead letters: in pages, one as a whole, or counted by cause.
 
 Pages go by id, not by offset, so that dead letters which come and go meanwhile are neither shown twice nor missed.
 """

@@ -1,4 +1,7 @@
-"""The last flush of each shard in PostgreSQL, by which ``models/fleet/histories.py`` tells what went back in time."""
+"""The last flush of each shard in PostgreSQL.
+
+By it ``models/fleet/histories.py`` tells which store went back in time.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The installation's record in PostgreSQL: the one row of ``installation_settings``."""
+"""The installation's record: the one row of ``installation_settings``."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The lock of a change of the settings that all processes share: one at a time, for as long as it takes."""
+"""The lock of changes of the shared settings: one at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a flush brings to PostgreSQL, as values. Times are microseconds since the epoch."""
+"""The items of a flush, as values. Times are microseconds since the epoch."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Rows that PostgreSQL refused: read back out of their dead letters, and written once more.
+"""Rows that PostgreSQL refused: read from their dead letters and written again.
 
 They were packed by ``tables.py`` as msgpack, decimals as text. Writing one is safe however often it happens, and
 however late: a progress row by its version, the others by their keys.

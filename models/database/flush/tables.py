@@ -1,4 +1,4 @@
-"""What writes each table in a flush: the statement, its columns, and what becomes of an item that is refused.
+"""Table writers: statement, columns, and the dead letter of a refused item.
 
 The tables are progress, events, unlocks and evaluations. Writing the same items again changes nothing. An item that
 PostgreSQL refuses is kept as msgpack, decimals as text, and read back by ``read``.

@@ -1,4 +1,4 @@
-"""The write of a flush: all layers in one transaction, what PostgreSQL refuses kept aside.
+"""The write of a flush: all tables in one transaction, refused items apart.
 
 An item that PostgreSQL refuses must neither block its neighbours nor vanish: the batch is halved until the bad one is
 alone, and it becomes a dead letter with the server's words, in the same transaction.

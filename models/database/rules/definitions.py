@@ -1,4 +1,7 @@
-"""Compiled goals as PostgreSQL keeps them: the meaning with each version, the rest with each publication."""
+"""Compiled goals as PostgreSQL keeps them.
+
+The meaning stands with each version, the rest with each publication.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace

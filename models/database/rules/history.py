@@ -1,4 +1,4 @@
-"""What was published when: publications and the versions of goals, for people to read and compare."""
+"""Publications and the versions of goals, for people to read and compare."""
 
 from datetime import datetime
 from typing import Any, NamedTuple

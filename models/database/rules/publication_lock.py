@@ -1,4 +1,4 @@
-"""The lock of publications: one at a time, while all others see what is committed and nothing else.
+"""The lock of publications: one at a time; readers see what is committed.
 
 Transactions are READ COMMITTED (``transactions.py``): one snapshot, taken before the lock, would not show what was
 published meanwhile.

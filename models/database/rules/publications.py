@@ -1,4 +1,4 @@
-"""The publications that PostgreSQL holds, as the engine works with them (promise P9)."""
+"""Publications in PostgreSQL, as the engine reads them (promise P9)."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace

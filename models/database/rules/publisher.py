@@ -1,4 +1,4 @@
-"""Publishing a challenges file: the versions it gives to goals, and from when on it holds (promise P9).
+"""Publishing a challenges file: goals' versions and their start (promise P9).
 
 Nothing updates a publication or a version. A goal whose meaning changed gets the next version; a publication holds
 for events from its ``active_from`` on. Before it is committed the fence of every shard is raised to it, and only then

@@ -1,4 +1,4 @@
-"""Which servers can be used: old ones, and databases that do not hold every text, are refused at each connection.
+"""Checks each connection's server: release, and an encoding for every text.
 
 It costs nothing: a server says its version and encoding when it is connected to, and a pooler passes that on.
 """

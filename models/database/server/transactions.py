@@ -1,4 +1,4 @@
-"""What each transaction sets for itself, so that no default of the server, the database or the role changes a result.
+"""Settings of each transaction, so that no default changes a result.
 
 Nothing is set for a session: a pooler in transaction mode gives each transaction another one, and takes no ``options``
 at the start. All goes out in one round trip, before the first statement.

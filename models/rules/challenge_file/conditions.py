@@ -1,4 +1,4 @@
-"""The conditions of a rule in JSON: their shape, and that no event is asked for what it can never be."""
+"""The conditions of a rule in JSON: shape, and values that events can have."""
 
 from collections import defaultdict
 from typing import Annotated, Any, Literal

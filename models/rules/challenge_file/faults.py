@@ -1,4 +1,4 @@
-"""Faults of a challenges file as people read them: one line each, placed by challenge, goal and field.
+"""Faults of a challenges file as text: one line each, by challenge and field.
 
 A fault of an expression is followed by two indented lines: the expression, and a caret under the place.
 """

@@ -1,4 +1,4 @@
-"""JSON as people write it by hand: read strictly, with every fault placed where an editor finds it.
+"""JSON written by hand, read strictly, with the position of every fault.
 
 The text of a file becomes its value, and the places where one object names a key twice, which
 ``json`` would silently take the last of.

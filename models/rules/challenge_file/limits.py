@@ -1,4 +1,4 @@
-"""What a rulebook must keep to so that the state of every rule stays small, and so that every target can be reached.
+"""Limits of a rulebook: small states, and targets that can be reached.
 
 These checks follow those of shape and links, so the rules are whole, every goal they name exists, and nothing goes in
 circles. Operators that keep what an event of the accepted lateness may still change grow with that lateness; the bounds

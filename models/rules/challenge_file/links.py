@@ -1,4 +1,4 @@
-"""What must hold between the challenges and goals of a file: unique ids, references that exist and end.
+"""Links between goals of a file: unique ids, references without cycles.
 
 These checks look at the raw values and pass over what has the wrong shape, so that a file's wrong shapes and
 wrong links are reported together.

@@ -1,4 +1,4 @@
-"""Targets that no events can reach, as far as that can be told from the file alone."""
+"""Targets that no events can reach, as far as the file alone tells."""
 
 from collections.abc import Iterator
 

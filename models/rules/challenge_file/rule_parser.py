@@ -1,4 +1,4 @@
-"""The ``rule`` of a goal in a challenges file, in either form, with every fault at its place."""
+"""The ``rule`` of a goal, in either form, with the position of every fault."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

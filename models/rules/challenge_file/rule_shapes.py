@@ -1,4 +1,4 @@
-"""The shape of a rule in JSON for each operator: which keys it has and what each may hold.
+"""The shape of a rule in JSON for each operator.
 
 The parts of a composite are only described, for the JSON Schema; ``rule_json.py`` reads them one level after the other.
 """

@@ -1,4 +1,4 @@
-"""A rule as text again: its JSON form and its expression, both of which read back as the same rule.
+"""A rule as text: its JSON form and its expression, which read back alike.
 
 One thing has no spelling in either: that goals of the simple type ``daily`` stop counting at their target.
 """

@@ -1,4 +1,4 @@
-"""The JSON Schema of a challenges file, for editors: generated from the shapes that the file is held to.
+"""The JSON Schema of a challenges file, generated from its shapes.
 
 It says less than the parser: links between goals, limits and expressions are beyond it.
 """

@@ -1,4 +1,4 @@
-"""The values that a challenges file may hold: ids, numbers, durations, moments, time zones.
+"""Values of a challenges file: ids, numbers, durations, timestamps, time zones.
 
 They are pydantic field types for the shapes in ``challenges.py`` and ``rule_json.py``. The reason of a refusal is the
 end of a sentence whose subject is the field.

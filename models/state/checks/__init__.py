@@ -1,1 +1,1 @@
-"""What is asked of a Redis that answers: whether it fits, takes writes, has room, and holds only what is ours."""
+"""Checks of a Redis that answers: fitness, writes, memory, foreign keys."""

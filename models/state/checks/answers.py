@@ -1,4 +1,4 @@
-"""Whether the state Redis takes what is asked of it. No text holds an address or a password."""
+"""Whether the state Redis takes writes. No text holds an address or a password."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which type of value each key of the product holds, and which keys hold another application's.
+"""The type of each of our keys, and keys that hold another application's value.
 
 A key of a user that holds something else concerns that user alone; it is told where the user's events fail. A key of
 a shard, or of the whole product, stops what needs it until the foreign value is moved away.

@@ -1,4 +1,4 @@
-"""How much of its memory the state Redis uses, what is on its way there, and whose new users fill it."""
+"""The memory of the state Redis, what is on its way there, and its new users."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""What a Redis must be and allow before a process works with it. What waiting does not mend is said in one line."""
+"""What a Redis must be and allow before a process works with it.
+
+What waiting does not mend is said in one line.
+"""
 
 import time
 from collections.abc import Callable, Sequence

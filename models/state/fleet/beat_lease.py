@@ -1,4 +1,4 @@
-"""Which of several beats sends the ticks: one lease in the state Redis. The others stand by until it ends."""
+"""The lease of the one beat that sends ticks; other beats stand by."""
 
 from datetime import timedelta
 from typing import Any

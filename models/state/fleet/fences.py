@@ -1,4 +1,4 @@
-"""The fence of each shard: the lowest revision of rules that a plan may be made with (promise P14).
+"""The fence of each shard: the lowest revision it accepts (promise P14).
 
 A publisher raises all fences before it commits a publication. From then on the apply script refuses plans of workers
 that have not read it; they read it and plan again. So no event is evaluated by rules that are not those of its time,

@@ -1,4 +1,4 @@
-"""The histories of the shards in the state Redis: a hash for each, with these fields.
+"""The histories of the shards: a hash for each, with these fields.
 
 * ``epoch``: which records are trusted, those whose ``@loaded`` says the same; absent where the shard was never reset
 * ``number``, ``token``, ``events``: the last flush that is known to be committed, and the events of all flushes

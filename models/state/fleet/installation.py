@@ -1,4 +1,4 @@
-"""The copy of the installation's record in the state Redis: by it a process agrees that PostgreSQL does not answer."""
+"""The copy of the installation's record, for when PostgreSQL is away."""
 
 from typing import Any
 

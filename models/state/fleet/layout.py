@@ -1,4 +1,4 @@
-"""By how many shards the state Redis is laid out: noted with each shard, and how one layout gives way to another.
+"""The number of shards that Redis is laid out by, and its change.
 
 What is noted is a fence (promise P13): the script that appends to a journal takes nothing by another number, and
 nothing at all while the number changes. So a receiver that does not know of a change, since it was frozen meanwhile,

@@ -1,4 +1,4 @@
-"""The partition assignment: a lease for each shard, and the list of the workers alive, in the state Redis.
+"""The partition assignment: a lease for each shard, and the workers alive.
 
 A lease spreads the work, and no more than that: several consumers of one queue are safe, because whatever a batch does
 is done by one script that knows the events it has seen. So a lease may be lost or held twice for a moment without harm.

@@ -1,4 +1,4 @@
-"""What the state Redis knows of the way of events: where probes are, which have passed, and what failed last.
+"""Probes as Redis knows them: where they are, which passed, what failed last.
 
 | key | holds |
 |---|---|

@@ -1,4 +1,4 @@
-"""The processes that are alive, as they say of themselves: release, settings, and what they do."""
+"""The processes that are alive: release, settings, and what they do."""
 
 import json
 from collections.abc import Mapping

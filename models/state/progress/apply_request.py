@@ -1,4 +1,4 @@
-"""The plan of a batch: what ``apply_events.lua`` needs to know of the events, and nothing else.
+"""The apply request of a batch: all that ``apply_events.lua`` needs to know.
 
 Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
 ``[nodes, users, tenants]`` in msgpack, where

@@ -1,4 +1,4 @@
-"""What a receiver asks of the state Redis before it accepts events: its memory, and the users that fill it."""
+"""The memory of the state Redis and its largest tenants, read before accepting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Users' records in the state Redis: applying batches, loading cold users, reading, and acknowledging what was flushed.
+"""Users' records: applying, hydrating, reading, acknowledging what was flushed.
 
 A record is a hash with one field per goal and period, holding a packed ``Row``, and these fields of its own:
 

@@ -1,4 +1,4 @@
-"""Repairing users' records while events go on: look at a record, work out what it must hold, put that in its place.
+"""Repairs of users' records by compare-and-set, while events go on.
 
 Whatever happens to the user between looking and putting is noticed by what the record looked like: every event that
 counts adds its id to the user's sets of ids, every load and every flush changes fields of the record.

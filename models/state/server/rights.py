@@ -1,4 +1,4 @@
-"""What our user of Redis must be allowed to do, and a look at what it may not, without doing any of it.
+"""The rights that our user of Redis needs, checked without using them.
 
 The commands are queued in a transaction that is discarded: Redis checks rights to commands, keys and channels when it
 queues them. ``ACL DRYRUN`` would need more rights than the product itself.

@@ -1,4 +1,4 @@
-"""How a Redis is reached by its URL: the one place that makes connections to state and broker, for redis-py and kombu.
+"""Connections to state and broker by URL, for redis-py and kombu.
 
 Each new connection looks at what has answered. The greeting of RESP3 (HELLO) tells it, so that costs nothing.
 """

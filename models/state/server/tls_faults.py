@@ -1,4 +1,4 @@
-"""What went wrong between us and a server in TLS, in words that hold no address and no name."""
+"""Faults of TLS in words that hold no address and no name."""
 
 import socket
 import ssl

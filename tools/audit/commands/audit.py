@@ -1,4 +1,4 @@
-"""``questline audit``: prove that progress and unlocks are what the events in the log say."""
+"""``questline audit``: prove progress and unlocks against the event log."""
 
 import json
 from collections.abc import Iterator

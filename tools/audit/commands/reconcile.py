@@ -1,4 +1,4 @@
-"""``questline reconcile``: give users the progress and unlocks that their events mean, on a running product."""
+"""``questline reconcile``: repair progress and unlocks on a running product."""
 
 import json
 from collections.abc import Iterator

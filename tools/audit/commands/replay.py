@@ -1,4 +1,4 @@
-"""``questline replay``: compute progress anew from the event log, into a schema beside the live tables."""
+"""``questline replay``: compute progress anew, into a schema of its own."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The options of ``questline audit`` and ``questline reconcile`` that say which users are looked at."""
+"""Options of ``audit`` and ``reconcile`` that select users."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Faults that take a store back in time, under load: Redis restored or emptied, PostgreSQL restored.
+"""Faults that take a store back in time, under load.
 
 What only the lost part of a store had is lost. Each fault writes down which events these may be, as the store had them
 in the moment before it went back (``Installation.at_risk``): every other acknowledged event must be there in the end.

@@ -1,4 +1,4 @@
-"""Faults of the product's own processes: killed, frozen, doubled, added, removed, and with a wrong clock."""
+"""Faults of our own processes: killed, frozen, doubled, a wrong clock."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Faults of rules: a publication while the workers' sessions of PostgreSQL stand still."""
+"""Faults of rules: a publication while workers' sessions stand still."""
 
 import json
 from contextlib import closing, suppress

@@ -1,4 +1,4 @@
-"""Faults of Redis and PostgreSQL: killed, stopped, frozen, cut off in a reply, and without room on the disk."""
+"""Faults of Redis and PostgreSQL: killed, frozen, cut off, a full disk."""
 
 import resource
 from collections.abc import Callable

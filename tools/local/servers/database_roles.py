@@ -1,4 +1,4 @@
-"""The role and the database of the product in the embedded PostgreSQL, as the settings have them.
+"""The product's role and database in the embedded PostgreSQL.
 
 Made, or brought to what they must be, at every start, so that changed settings are honoured and a folder of an older
 release is taken up. The role is no superuser: it owns what it made, and reads and writes nothing else.

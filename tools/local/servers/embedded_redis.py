@@ -1,6 +1,4 @@
-"""The embedded Redis or Valkey: its data folder, its configuration and its URL. It is started by the
-supervisor.
-"""
+"""The embedded Redis or Valkey: data folder, configuration and URL."""
 
 import json
 import os

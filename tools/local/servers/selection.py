@@ -1,4 +1,4 @@
-"""The servers of one run: those that settings name are used, the others are started beside the product."""
+"""The servers of one run: those that settings name, else embedded ones."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

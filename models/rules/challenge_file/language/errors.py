@@ -1,4 +1,4 @@
-"""Wrong expressions, answered with the line, a caret under the place, and what was expected there."""
+"""Errors of expressions: the line, a caret, and what was expected there."""
 
 import re
 from collections.abc import Iterable, Mapping

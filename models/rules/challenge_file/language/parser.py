@@ -1,4 +1,4 @@
-"""The expression language: ``count(lesson.completed where payload.course_id == 'course_2' per week) >= 10``.
+"""The expression language, such as ``count(login last 7d) >= 5``.
 
 The grammar is ``expression.lark``. A text becomes the JSON form of the rule first, with the place of each value, and is
 then read as any rule in JSON (``rule_json.py``); so both forms have one meaning, and a fault of either kind finds its

@@ -1,4 +1,4 @@
-"""From the grammar's parts to the JSON form of a rule, built up while the text is parsed.
+"""From the grammar's parts to the JSON form of a rule.
 
 Each callback bears the name of its rule in ``expression.lark``. Nothing here recurses, so that deep nesting in a text
 does no harm before it is refused.
