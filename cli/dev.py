@@ -22,7 +22,7 @@ def lua(
     list_: Annotated[bool, typer.Option("--list", help="Print the names of all scripts.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the digest and the size.")] = False,
 ) -> None:
-    """Print a Lua script as Redis gets it: put together, and with numbers in place of names.
+    """Print a Lua script as Redis gets it: put together, and with numbers instead of names.
 
     For example: questline dev lua apply_events
     """

@@ -27,7 +27,7 @@ _MARGIN = timedelta(days=1)
 def remembered_for(window: timedelta) -> timedelta:
     """How long an id is known after its event was applied, where events are taken up to ``window`` old.
 
-    A day longer: a sender's clock may be ahead, and what was taken at the last moment waits for its worker.
+    A day longer: a sender's clock may be ahead, and what was taken last waits for its worker.
     """
     return window + _MARGIN
 

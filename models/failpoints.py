@@ -3,7 +3,7 @@
 ``failpoint("name")`` does nothing unless the process was armed with a folder (``FAILPOINTS_DIR``) at its start. Armed,
 it looks there for a file of that name, takes it, and does what it says: ``kill`` (SIGKILL of the own process),
 ``kill-parent`` (of the parent first; for a process of a worker's pool), ``pause SECONDS``, or ``raise`` (the error that
-the moment names). Exactly one process takes a file; it stays as ``name.taken``, which says that the moment came.
+the failpoint names). Exactly one process takes a file; it stays as ``name.taken``, which says that the failpoint came.
 
 The same folder may hold ``clock.PROCESS``: seconds by which the clock of that process is wrong, for as long as the
 file is there.
@@ -31,7 +31,7 @@ _arms: _Arms | None = None
 
 
 def arm(folder: Path | None, *, process: str) -> None:
-    """Let this process, and those that it forks, break at the moments that files in the folder name.
+    """Let this process, and those that it forks, break at the failpoints that files in the folder name.
 
     Args:
         folder: where the files are; None disarms.
@@ -52,7 +52,7 @@ def clock_name(process: str) -> str:
 
 
 def failpoint(name: str, error: type[Exception] = StateUnavailableError) -> None:
-    """A moment at which a process may be broken.
+    """A failpoint at which a process may be broken.
 
     Raises:
         Exception: ``error``, where the file of this name says ``raise``.

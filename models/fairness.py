@@ -88,21 +88,21 @@ class FairQueue(Generic[T]):
 
 
 class Turns:
-    """Places for so many at once. For one event loop.
+    """Permits for so many at once, for one event loop.
 
     A sender with a thousand connections has a thousand requests here at a time. All at once they would make everybody
     wait for all of them at each step of the event loop. So some are worked on, each owner's share of them, and the rest
     waits; what waits goes round by owners, not by order of arrival.
     """
 
-    def __init__(self, indexes: int) -> None:
-        self._shares = Shares(indexes)
+    def __init__(self, permits: int) -> None:
+        self._shares = Shares(permits)
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner, whose turn is next first."""
 
     @asynccontextmanager
     async def turn(self, owner: str) -> AsyncIterator[None]:
-        """Hold a place, once it is the owner's turn to have one."""
+        """Hold a permit, once it is the owner's turn to have one."""
         await self.take(owner)
         try:
             yield
@@ -110,25 +110,25 @@ class Turns:
             self.give_back(owner)
 
     async def take(self, owner: str) -> None:
-        """Wait for a place, which ``give_back`` ends."""
+        """Wait for a permit, which ``give_back`` ends."""
         if self._waiting or not self._has_permit(owner):
             await self._wait(owner)
         else:
             self._shares.take(owner, 1)
 
     async def _wait(self, owner: str) -> None:
-        index = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(index)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(waiter)
         self._hand_out()
         try:
-            await index
+            await waiter
         except asyncio.CancelledError:
-            if index.done() and not index.cancelled():  # it was handed a place in the same moment
+            if waiter.done() and not waiter.cancelled():  # it was handed a permit at the same time
                 self.give_back(owner)
             raise
 
     def give_back(self, owner: str) -> None:
-        """Give a place to the next owner."""
+        """Give a permit to the next owner."""
         self._shares.give_back(owner, 1)
         self._hand_out()
 
@@ -137,13 +137,13 @@ class Turns:
             self._hand_to(owner)
 
     def _hand_to(self, owner: str) -> None:
-        indexes = self._waiting.pop(owner)
-        index = indexes.popleft()
-        if not index.cancelled():
+        waiters = self._waiting.pop(owner)
+        waiter = waiters.popleft()
+        if not waiter.cancelled():
             self._shares.take(owner, 1)
-            index.set_result(None)
-        if indexes:
-            self._waiting[owner] = indexes  # at the end
+            waiter.set_result(None)
+        if waiters:
+            self._waiting[owner] = waiters  # at the end
 
     def _has_permit(self, owner: str) -> bool:
         shares = self._shares

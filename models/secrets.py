@@ -13,7 +13,7 @@ _QUERY = re.compile(rf"(?P<name>[?&][A-Za-z_]*password=)(?:(?!&){_QUOTED})*", re
 
 
 def without_passwords(text: str) -> str:
-    """The text with ``****`` in the place of the password of every URL in it."""
+    """The text with ``****`` instead of the password of every URL in it."""
     if "://" not in text:
         return text
     return _QUERY.sub(rf"\g<name>{MASK}", _CREDENTIALS.sub(rf"\g<scheme>\g<user>:{MASK}@", text))

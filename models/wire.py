@@ -88,13 +88,13 @@ class Parent(NamedTuple):
 
     node: int
     position: int
-    """The part's place in it, from 1."""
+    """The part's position in it, from 1."""
     is_current: bool
     """False: it is of a later publication than the node."""
 
 
 class Node(NamedTuple):
-    """A rule under one version. Other nodes are named by their places in the request's list, from 1; 0: none."""
+    """A rule under one version. Other nodes are named by their positions in the request's list, from 1; 0: none."""
 
     node_id: str
     challenge_id: str
@@ -128,7 +128,7 @@ class Target(NamedTuple):
 
     node: int
     row: int
-    """The row's place among the user's, from 1."""
+    """The row's position among the user's, from 1."""
     mode: Mode
 
 

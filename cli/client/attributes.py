@@ -43,7 +43,7 @@ def set_attributes(
     tenant: _Tenant = None,
     as_json: _Json = False,
 ) -> None:
-    """Put these attributes in the place of all that the user had; without any: remove them all."""
+    """Put these attributes instead of all that the user had; without any: remove them all."""
     settings = running_settings(Settings())
     url = user_url(settings, user, tenant, "attributes")
     body = dict(_attribute(text) for text in given or ())

@@ -46,7 +46,7 @@ def json_of_expression(text: str) -> str:
     """The JSON of a rule that is given as an expression.
 
     Raises:
-        ConfigurationError: it is none; the text shows the place.
+        ConfigurationError: it is none; the text shows the location.
     """
     from models.rules.challenge_file.language.errors import ExpressionError  # noqa: PLC0415 - as above
     from models.rules.challenge_file.language.parser import parse_expression  # noqa: PLC0415 - as above

@@ -26,7 +26,7 @@ _NOBODY = secrets.token_bytes(32)
 
 
 class NewKey(NamedTuple):
-    """A key that was just drawn: the only moment at which its secret is known."""
+    """A key that was just drawn: the only time at which its secret is known."""
 
     key_id: str
     text: str
@@ -61,7 +61,7 @@ class ApiKey(NamedTuple):
 
 
 class KeyStore:
-    """Every key of the installation, as it stood at one moment. Never changed, so safe to share between threads."""
+    """Every key of the installation, as it stood at one time. Never changed, so safe to share between threads."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self.keys = tuple(keys)

@@ -21,7 +21,7 @@ def read_quotas(engine: Engine) -> dict[str, Quota]:
 
 
 def write_quota(engine: Engine, owner: str, quota: Quota) -> None:
-    """Give an owner a quota in place of the one it had; for a tenant, what it does not say is that of the settings.
+    """Give an owner a quota instead of the one it had; for a tenant, what it does not say is that of the settings.
 
     Raises:
         DatabaseUnavailableError: PostgreSQL did not answer.

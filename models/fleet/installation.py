@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 PROVISIONAL = 0
-"""The revision of a record that Redis got while PostgreSQL was away: PostgreSQL's own takes its place."""
+"""The revision of a record that Redis got while PostgreSQL was away: PostgreSQL's own replaces it."""
 
 
 class Step(StrEnum):

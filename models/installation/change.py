@@ -78,7 +78,7 @@ class Drain:
     purge: Callable[[int], None]
     """Drops the messages of so many shards' queues: they stand for batches that are applied."""
     mark: Callable[[int], None]
-    """Lets a Redis that goes back to before this moment be behind, in so many shards."""
+    """Lets a Redis that goes back to before this time be behind, in so many shards."""
 
 
 @dataclass(slots=True)

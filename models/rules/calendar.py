@@ -35,7 +35,7 @@ def to_datetime(microseconds_since_epoch: int) -> datetime:
 
 
 def period_key(per: Period | None, at: int, zone: str = "UTC") -> str:
-    """The key of the period that holds a moment (microseconds) in a time zone; empty without periods.
+    """The key of the period that holds a time (microseconds) in a time zone; empty without periods.
 
     ``2026-11-21`` for a day, ``2026-W47`` for an ISO week, ``2026-11`` for a month.
     """
@@ -43,7 +43,7 @@ def period_key(per: Period | None, at: int, zone: str = "UTC") -> str:
 
 
 def period_number(unit: Period, at: int, zone: str = "UTC") -> int:
-    """The number of the day, ISO week or month that holds a moment; what follows on each other differs by one."""
+    """The number of the day, ISO week or month that holds a time; what follows on each other differs by one."""
     day = _local_day(at, zone)
     if unit == "day":
         return day

@@ -4,10 +4,10 @@
 
 The state is [parts complete, completion time of each part or 0]; 1 stands for the time of a part whose time depends on
 the order of arrival. With ``within``, a list for each part follows: the
-moments at which a stretch of that duration may begin and hold an event that counts for the part, as [begin, end]
+times at which a stretch of that duration may begin and hold an event that counts for the part, as [begin, end]
 pairs, merged and in order. Cut off at the part's completion time less the duration, they are the beginnings of the
 stretches in which an event finds the part complete; where enough parts overlap, the composite is complete. Adding an
-event only adds to these moments, and an earlier completion only moves the cut back, so completion is never taken back,
+event only adds to these times, and an earlier completion only moves the cut back, so completion is never taken back,
 in whatever order events arrive.
 """
 
@@ -26,7 +26,7 @@ def first_composite(node: Node, completed: list[int]) -> list[Any]:
 
 
 def add_stretch(stretches: list[int], begin: int, end: int) -> None:
-    """Merge the moments from ``begin`` to ``end`` into a list of [begin, end] pairs."""
+    """Merge the times from ``begin`` to ``end`` into a list of [begin, end] pairs."""
     pairs = [(stretches[index], stretches[index + 1]) for index in range(0, len(stretches), 2)]
     apart = []
     for pair_begin, pair_end in pairs:

@@ -137,12 +137,12 @@ class Publications:
         return max(self.newest.revision, *(item.revision for item in self.unreadable), 0)
 
     def unreadable_at(self, occurred_at: int) -> int | None:
-        """The revision that an event of a moment (microseconds) falls under and that cannot be read, if it is so."""
+        """The revision that an event of a time (microseconds) falls under and that cannot be read, if it is so."""
         found = (item.revision for item in self.unreadable if item.active_from <= occurred_at < item.active_until)
         return next(found, None)
 
     def index_at(self, occurred_at: int, revision: int | None = None) -> int:
-        """The index of the publication active at a moment (microseconds), among those up to a revision.
+        """The index of the publication active at a time (microseconds), among those up to a revision.
 
         What is older than the oldest known falls under that.
         """
@@ -152,7 +152,7 @@ class Publications:
         return max(bisect_right([item.active_from for item in known], occurred_at) - 1, 0)
 
     def at(self, occurred_at: int, revision: int | None = None) -> Publication:
-        """The publication active at a moment; see ``index_at``."""
+        """The publication active at a time; see ``index_at``."""
         return self.items[self.index_at(occurred_at, revision)]
 
 

@@ -16,13 +16,13 @@ from models.rules.goals import Goal, Rulebook
 from models.rules.rule import USER_ZONE, Rule
 
 NEVER = 2**53
-"""A moment after all others."""
+"""A time after all others."""
 EXACT_REDUCERS = frozenset({"latest", "max", "min", "timed", "last", "distinct", "sequence"})
-"""Those that know when the target was reached whatever the order of arrival; the moment may still move back."""
+"""Those that know when the target was reached whatever the order of arrival; the time may still move back."""
 
 
 class Parent(NamedTuple):
-    """A composite that a node is a part of, and the part's place in it, from 1."""
+    """A composite that a node is a part of, and the part's position in it, from 1."""
 
     node: "Node"
     position: int
@@ -45,9 +45,9 @@ class Node:
     periodic_parts: frozenset[str] = frozenset()
     """Those of them that have a row for each period: they count once any is complete."""
     exact_parts: frozenset[str] = frozenset()
-    """Those of them whose moment of completion is a function of the set of events."""
+    """Those of them whose time of completion is a function of the set of events."""
     is_exact: bool = False
-    """Whether the moment at which its target is reached is a function of the set of events, whatever their order."""
+    """Whether the time at which its target is reached is a function of the set of events, whatever their order."""
     gate: "Node | None" = None
     """The node of the goal's prerequisites, at the goal's own node."""
     unlocks: "Node | None" = None
@@ -113,7 +113,7 @@ class DependencyGraph:
 
 
 def node_id(parent_id: str, position: int) -> str:
-    """The id of a nested part by its place, from 1."""
+    """The id of a nested part by its position, from 1."""
     return f"{parent_id}#{position}"
 
 

@@ -49,7 +49,7 @@ class Matcher:
         return frozenset().union(*(graph.attribute_names for graph in self.graphs))
 
     def graph_at(self, occurred_at: int, revision: int | None = None) -> DependencyGraph:
-        """The nodes that an event of a moment (µs) falls under; ``revision``: the newest known when it was applied."""
+        """The nodes that an event of a time (µs) falls under; ``revision``: the newest known when it was applied."""
         return self._single or self.graphs[self.publications.index_at(occurred_at, revision)]
 
     def cost(self, event: Event, steps: Sequence[Step]) -> Cost:

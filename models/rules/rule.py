@@ -60,7 +60,7 @@ class Rule:
 
     @property
     def repeats_events(self) -> bool:
-        """Whether a ``sequence`` waits for one type of event twice: then its steps need moments of their own."""
+        """Whether a ``sequence`` waits for one type of event twice: then its steps need times of their own."""
         return len(set(self.events)) < len(self.events)
 
     def meaning(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ def chain(lists: list[list[int]], within: int | None, *, strict: bool) -> tuple[
     Args:
         lists: for each step its times, oldest first.
         within: how far the last step may lie behind the first, in the unit of the times.
-        strict: a step must come after the one before; else at the same moment will do.
+        strict: a step must come after the one before; else at the same time will do.
     """
     longest = earliest = 0
     # Without a duration the earliest first step is as good as any other.

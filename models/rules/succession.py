@@ -40,7 +40,7 @@ def policy_in_effect(old: Goal, new: Goal) -> Policy:
 
 
 def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
-    """Where a rule over other rules takes the place of one that looks at events, or the other way round.
+    """Where a rule over other rules replaces one that looks at events, or the other way round.
 
     Rows of both kinds cannot be told apart by late events, so such a change needs a new id.
     """

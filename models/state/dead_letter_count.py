@@ -11,7 +11,7 @@ _COUNTED_AT = "counted_at"
 
 
 class Depth(NamedTuple):
-    """How many dead letters there were at a moment."""
+    """How many dead letters there were at a time."""
 
     counted_at: int
     """Microseconds since the epoch; 0 where they were never counted."""
@@ -20,7 +20,7 @@ class Depth(NamedTuple):
 
 
 def write_depth(redis: Redis, dead_letters: Mapping[tuple[str, str], int], *, now_us: int) -> None:
-    """Put these numbers in the place of all that were there; neither kinds nor reasons hold a '|'."""
+    """Put these numbers instead of all that were there; neither kinds nor reasons hold a '|'."""
     fields: dict[Any, Any] = {f"{kind}|{reason}": number for (kind, reason), number in dead_letters.items()}
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.delete(DEAD_DEPTH)

@@ -1,7 +1,7 @@
 """The shard's log: batches as they were applied, on their way to PostgreSQL.
 
-One stream entry holds the batch as it arrived, the places of the events that counted, the version of the call and the
-unlocks it made. Entries leave only after PostgreSQL has committed them.
+One stream entry holds the batch as it arrived, the positions of the events that counted, the version of the call and
+the unlocks it made. Entries leave only after PostgreSQL has committed them.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class ShardLog:
     def read_for_flush(
         self, shard: int, limit: int, trace: ReadTrace, *, after: bytes | None = None
     ) -> tuple[list[LogEntry], int]:
-        """The same for a flush, and the shard's version at that moment: all that it applied by then is in the log, or
+        """The same for a flush, and the shard's version at that time: all that it applied by then is in the log, or
         was acknowledged.
 
         Raises:

@@ -65,7 +65,7 @@ class UserAttributes:
             return self.store.read([user])[user]
 
     def replace(self, tenant_id: str, user_id: str, attributes: Attributes) -> None:
-        """Put attributes in the place of all that the user had.
+        """Put attributes instead of all that the user had.
 
         Raises:
             StateUnavailableError, DatabaseUnavailableError: Redis or PostgreSQL did not answer; try again.

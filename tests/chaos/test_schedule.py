@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.chaos.faults.failpoints import FAILPOINTS
 from tools.chaos.faults.fault import Category
-from tools.chaos.faults.moment import FAILPOINTS
 from tools.chaos.run import FAULTS, draw_steps
 from tools.chaos.schedule import WIPE, draw_schedule
 

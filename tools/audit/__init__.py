@@ -1,6 +1,5 @@
 """Progress against the event log: ``questline audit``, ``reconcile``, ``replay``.
 
-The log is replayed through the reference engine (``replaying``). The audit compares what comes out with what
-PostgreSQL holds (``stored``, ``comparing``, ``auditing``). Reconciling looks closer at who differs (``examining``) and
-repairs it (``reconciling``); the replay writes it into a schema of its own (``sandbox``).
+The comparison itself is in ``tasks/audit``. ``examination`` finds what is wrong with single users on a running product,
+``reconciliation`` repairs it, and ``recomputation`` writes progress computed anew into a ``sandbox``.
 """

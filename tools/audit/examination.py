@@ -106,7 +106,7 @@ class Examiner:
 
 @dataclass(frozen=True, slots=True)
 class _UserComparer:
-    """Judges the users of one moment."""
+    """Judges the users of one time."""
 
     comparer: Comparer
     now_us: int

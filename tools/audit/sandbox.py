@@ -51,7 +51,7 @@ class Sandbox:
         return f'"{self.schema}"'
 
     def make(self, *, drop: bool) -> None:
-        """Create the schema and its empty tables; ``drop``: in place of those of an earlier replay.
+        """Create the schema and its empty tables; ``drop``: instead of those of an earlier replay.
 
         Raises:
             ConfigurationError: the schema is there, and is not to be dropped or was not made by a replay.

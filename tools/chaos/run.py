@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from cli.client.running import addresses
 from tools.chaos.driver import Driver
+from tools.chaos.faults.failpoints import FAILPOINT_FAULTS
 from tools.chaos.faults.fault import Fault
 from tools.chaos.faults.history import HISTORY_FAULTS
-from tools.chaos.faults.moment import FAILPOINT_FAULTS
 from tools.chaos.faults.process import PROCESS_FAULTS
 from tools.chaos.faults.rules import RULE_FAULTS
 from tools.chaos.faults.server import SERVER_FAULTS

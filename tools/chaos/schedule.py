@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from tools.chaos.faults.fault import Category
 
 WIPE = "redis-wiped"
-"""Redis loses everything at a moment when nothing is on its way. It is no fault among others: it needs quiet."""
+"""Redis loses everything at a time when nothing is on its way. It is no fault among others: it needs quiet."""
 _GAPS: dict[Category, tuple[float, float]] = {Category.PROCESSES: (0.3, 2.0), Category.SERVERS: (3.0, 9.0)}
 """Seconds from the healing of one fault to the next of its category."""
 _LONGEST_SHARE = 8

@@ -21,7 +21,7 @@ _MIX = 0x9E3779B1
 
 
 class Field(NamedTuple):
-    """A place in an event's payload that rules look at."""
+    """A field of an event's payload that rules look at."""
 
     path: tuple[str, ...]
     values: tuple[Scalar, ...]
@@ -72,7 +72,7 @@ def _kind(event_type: str, rules: list[Rule], *, with_payload: bool) -> Kind:
 
 
 def _fields(rules: list[Rule]) -> tuple[Field, ...]:
-    """Every place of the payload that rules look at, with values that some of them count and others do not."""
+    """Every field of the payload that rules look at, with values that some of them count and others do not."""
     found: dict[str, dict[Scalar, None]] = {}
     for rule in rules:
         if rule.field is not None and rule.field.startswith(_PAYLOAD):
@@ -103,7 +103,7 @@ def _asked(condition: Condition) -> tuple[Scalar, ...]:
 
 
 def _put(told: dict[str, Any], path: tuple[str, ...], value: Scalar) -> None:
-    """Write a value where it belongs, unless a shorter path has taken the place."""
+    """Write a value where it belongs, unless a shorter path has taken it."""
     for name in path[:-1]:
         inner = told.setdefault(name, {})
         if not isinstance(inner, dict):

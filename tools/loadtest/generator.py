@@ -1,6 +1,6 @@
 """A plan of events to send, drawn from a seed.
 
-It is pure: the moment and the run's name are passed in. Events are kept as columns of numbers, about 40 bytes
+It is pure: the time and the run's name are passed in. Events are kept as columns of numbers, about 40 bytes
 each, so that a plan of millions fits into memory and each event can be built again for the proof at the end.
 """
 

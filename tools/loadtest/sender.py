@@ -47,7 +47,7 @@ class SendReport:
     busy_retries: int = 0
     network_retries: int = 0
     latencies: "array[float]" = field(default_factory=lambda: array("d"), repr=False)
-    """Seconds from the moment a request was due until its answer, retries included; one for each request."""
+    """Seconds from the time a request was due until its answer, retries included; one for each request."""
     started: float = 0.0
     finished: float = 0.0
 
@@ -91,7 +91,7 @@ async def send(
 
 
 def _schedule(requests: Iterable[Request], start: float, rate: float | None) -> Iterator[tuple[Request, float | None]]:
-    """Each request with the moment it is due, fixed beforehand: a slow answer delays no other request."""
+    """Each request with the time it is due, fixed beforehand: a slow answer delays no other request."""
     before = 0
     for request in requests:
         yield request, None if rate is None else start + before / rate

@@ -61,7 +61,7 @@ class StoredRun:
         self._engine.dispose()
 
     def event_counts(self) -> Iterator[tuple[float, int]]:
-        """How many events there are, with the moment of asking; again and again until the deadline."""
+        """How many events there are, with the time of asking; again and again until the deadline."""
         for asked in self._polls():
             yield asked, self._ask(_COUNT)[0][0]
 
@@ -70,7 +70,7 @@ class StoredRun:
         return {event_id: StoredEvent(count, revision) for event_id, count, revision in self._ask(_EVENTS)}
 
     def progress(self) -> Iterator[tuple[float, dict[RowKey, RowValue]]]:
-        """The rows of progress, with the moment of asking; again and again until the deadline."""
+        """The rows of progress, with the time of asking; again and again until the deadline."""
         for asked in self._polls():
             yield (
                 asked,
@@ -81,7 +81,7 @@ class StoredRun:
             )
 
     def _polls(self) -> Iterator[float]:
-        """Moments to ask at: one at least, the last one after the deadline."""
+        """Times to ask at: one at least, the last one after the deadline."""
         while True:
             asked = monotonic()
             yield asked

@@ -31,7 +31,7 @@ class InstallationTable:
             return _read(connection) or record
 
     def replace(self, record: InstallationRecord, *, over: int) -> bool:
-        """Put a record in the place of that of revision ``over``; tells whether it still had this revision."""
+        """Put a record instead of that of revision ``over``; tells whether it still had this revision."""
         with database_errors(), self._engine.begin() as connection:
             done = connection.exec_driver_sql(
                 "UPDATE installation_settings SET revision = %s, record = %s, changed_at = now()"

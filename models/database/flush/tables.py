@@ -52,7 +52,7 @@ class TableWriter(ABC, Generic[T]):
         """The item of a dead letter; raises whatever packed values raise that are none."""
 
     def at(self, _item: T) -> int:
-        """Where the table is partitioned, the moment (µs) whose day an item belongs to."""
+        """Where the table is partitioned, the time (µs) whose day an item belongs to."""
         return 0
 
     def write(self, connection: Connection, items: Sequence[T]) -> None:

@@ -103,7 +103,7 @@ class FlushWriter:
 
 
 def _days(timestamps: set[int]) -> set[date]:
-    """Without what is no moment, whose row is refused when it is written."""
+    """Without what is no time, whose row is refused when it is written."""
     days = set()
     for at in timestamps:
         with suppress(TypeError, OverflowError):

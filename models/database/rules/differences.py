@@ -10,7 +10,7 @@ from models.rules.challenge_file.rule_text import json_of
 from models.rules.goals import Goal, Rulebook
 
 Fields = Mapping[str, Any]
-"""What is said of a goal, by the place where it is said, such as ``rule.target``."""
+"""What is said of a goal, by the location where it is said, such as ``rule.target``."""
 
 
 class Difference(NamedTuple):
@@ -51,7 +51,7 @@ def _readable(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(said: Any, path: str = "") -> dict[str, Any]:
-    """Every value by its place; a list of plain values is one value."""
+    """Every value by its location; a list of plain values is one value."""
     if isinstance(said, Mapping):
         parts = {f"{path}.{name}" if path else str(name): value for name, value in said.items()}
     elif isinstance(said, list) and any(isinstance(value, Mapping) for value in said):

@@ -27,7 +27,7 @@ CompiledGoals = dict[tuple[str, int, str], Goal | None]
 def load(
     engine: Engine, parse: Callable[[bytes], Rulebook], *, since_us: int, compiled: CompiledGoals | None = None
 ) -> Publications:
-    """The publications that events since a moment (µs) may fall under, their goals under their versions.
+    """The publications that events since a time (µs) may fall under, their goals under their versions.
 
     With them come those of the versions before, which decide what a new version does with progress made under them,
     however long ago that was. ``on_change`` of a goal is what it came to when its version was published, whatever

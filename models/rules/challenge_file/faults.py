@@ -1,6 +1,6 @@
 """Faults of a challenges file as text: one line each, by challenge and field.
 
-A fault of an expression is followed by two indented lines: the expression, and a caret under the place.
+A fault of an expression is followed by two indented lines: the expression, and a caret under the location.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,11 +28,11 @@ _REASONS = {
 
 
 class Fault(NamedTuple):
-    """What is wrong at one place of the file."""
+    """What is wrong at one location of the file."""
 
     path: Path
     reason: str
-    """The end of a sentence whose subject is the place."""
+    """The end of a sentence whose subject is the location."""
     excerpt: tuple[str, ...] = ()
     """The line of an expression, and a line with the caret."""
 

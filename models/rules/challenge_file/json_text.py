@@ -1,6 +1,6 @@
 """JSON written by hand, read strictly, with the position of every fault.
 
-The text of a file becomes its value, and the places where one object names a key twice, which
+The text of a file becomes its value, and the locations where one object names a key twice, which
 ``json`` would silently take the last of.
 """
 

@@ -87,7 +87,7 @@ def _state_faults(rule: Rule, path: Path, reach: int) -> Iterator[Fault]:
 
 
 def _within_faults(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault]:
-    """Parts of a composite with ``within`` whose moment of completion cannot be known."""
+    """Parts of a composite with ``within`` whose time of completion cannot be known."""
     if rule.op not in COMPOSITES or rule.within is None:
         return
     for index, part in enumerate(rule.of):
@@ -127,7 +127,7 @@ def _untimed_goal(rulebook: Rulebook, goal_id: str) -> Iterator[str]:
 
 
 def _untimed(rule: Rule) -> str | None:
-    """Why the moment at which a rule completes is not known in time."""
+    """Why the time at which a rule completes is not known in time."""
     if rule.per is not None:
         return f"it completes anew each {rule.per}"
     if rule.op in COMPOSITES and rule.within is not None:

@@ -24,7 +24,7 @@ class RuleReading(NamedTuple):
     """Where the rule is written as one."""
 
     def located(self, fault: Fault) -> Fault:
-        """A fault whose path begins at the rule, with its place in the expression where the rule is one."""
+        """A fault whose path begins at the rule, with its location in the expression where the rule is one."""
         return self.expression.located(fault) if self.expression else fault
 
     def names(self) -> Iterator[tuple[Path, str]]:

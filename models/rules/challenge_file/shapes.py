@@ -31,7 +31,7 @@ def _plain_data(reward: dict[str, Any]) -> dict[str, Any]:
         where = ".".join(str(step) for step in path)
         try:
             if len(path) > _MAX_REWARD_DEPTH:
-                raise ValueError(f"is nested deeper than {_MAX_REWARD_DEPTH} levels")  # noqa: TRY301 - gets its place below
+                raise ValueError(f"is nested deeper than {_MAX_REWARD_DEPTH} levels")  # noqa: TRY301 - gets its location below
             if isinstance(part, str):
                 storable(part)
             elif isinstance(part, dict):
@@ -57,9 +57,9 @@ class _Goal(Strict):
     prerequisites: list[Id] = Field(default_factory=list)
     """Goals without which this one gathers progress but does not complete."""
     active_from: Timestamp | None = None
-    """Events before this moment do not count."""
+    """Events before this time do not count."""
     active_until: Timestamp | None = None
-    """Events at this moment or later do not count."""
+    """Events at this time or later do not count."""
     segments: Segments = Field(default_factory=dict)
     """User attributes, each with the value or values of which the user must have one."""
     hidden: bool = False
@@ -119,11 +119,11 @@ class FileShape(Strict):
 
 
 _TYPED = frozenset({"type", "event_source", "requirement"})
-"""What a goal has in place of a rule."""
+"""What a goal has instead of a rule."""
 
 
 def shape_fault(error: Any) -> Fault:
-    """What pydantic found in a file, at its place and in our words."""
+    """What pydantic found in a file, at its location and in our words."""
     path = error["loc"]
     kind = path[4] if path[2:3] == ("goals",) and len(path) > 4 else None
     if kind is not None:

@@ -10,7 +10,7 @@ from models.state.keys import BEAT_LEASE
 from models.state.scripts import register
 
 BEAT_LEASE_TTL = timedelta(seconds=3)
-"""After so long another beat takes the place of one that was killed. Far above the second between two renewals."""
+"""After so long another beat replaces one that was killed. Far above the second between two renewals."""
 
 
 class BeatLease:

@@ -1,7 +1,7 @@
 """The partition assignment: a lease for each shard, and the workers alive.
 
 A lease spreads the work, and no more than that: several consumers of one queue are safe, because whatever a batch does
-is done by one script that knows the events it has seen. So a lease may be lost or held twice for a moment without harm.
+is done by one script that knows the events it has seen. So a lease may be lost or held twice briefly without harm.
 """
 
 from collections.abc import Iterable

@@ -146,7 +146,7 @@ class PathState:
         return fault if fault is not None and fault.at_us > now_us - _FAULT_US else None
 
     def save(self, report: Report) -> None:
-        """Put a report in the place of the one before.
+        """Put a report instead of the one before.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
@@ -167,7 +167,7 @@ class PathState:
     def lead(self, name: str, length: timedelta) -> bool:
         """Take or renew the lease by which one receiver of several sends probes; tells whether it is held.
 
-        Two that hold it for a moment send a probe too many.
+        Two that hold it briefly send a probe too many.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.

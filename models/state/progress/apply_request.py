@@ -3,7 +3,7 @@
 Python matches events to nodes and does the calendar; Lua gets fields, numbers and hashes. The wire form is
 ``[nodes, users, tenants]`` in msgpack, where
 
-* a node is a rule under one version; others are named by their places in the list
+* a node is a rule under one version; others are named by their positions in the list
 * tenants = [tenant, weight, ...]: about what part of the batch's bytes each tenant has
 
 and all records are those of ``models/wire.py``. Indexes count from 1, as Lua does, those of targets in steps of three.
@@ -188,7 +188,7 @@ class _RequestBuilder:
         return index
 
     def _index_of(self, node: Node) -> int:
-        """A node's place in the list, which it and all that it may move are added to."""
+        """A node's position in the list, which it and all that it may move are added to."""
         index = self._node_indexes.get(node)
         if index is None:
             wire: list[Any] = []
@@ -233,7 +233,7 @@ def _told(node: Node) -> int:
 
 
 def _row(user: UserRequest, node_id: str, period: str) -> int:
-    """The place of a row among those of the user, which it is added to."""
+    """The position of a row among those of the user, which it is added to."""
     name = field_of(node_id, period)
     index = user.row_indexes.get(name)
     if index is None:

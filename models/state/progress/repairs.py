@@ -25,7 +25,7 @@ _VERSION_LIMIT = 2**53 - 2**20
 
 
 class RecordSnapshot(NamedTuple):
-    """A user's record as it was at one moment."""
+    """A user's record as it was at one time."""
 
     tenant_id: str
     user_id: str
@@ -62,7 +62,7 @@ class RecordRepairs:
         self._repair = register(redis, "repair_user")
 
     def read(self, shard: int, users: Sequence[tuple[str, str]], *, now_us: int) -> list[RecordSnapshot]:
-        """The records of (tenant, user) of one shard, all at one moment.
+        """The records of (tenant, user) of one shard, all at one time.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.

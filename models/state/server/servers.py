@@ -40,7 +40,7 @@ class ClusterError(UnfitServerError):
 
 
 class SentinelGivenError(UnfitServerError):
-    """A Sentinel in the place of a server."""
+    """A Sentinel instead of a server."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -49,14 +49,14 @@ class SentinelGivenError(UnfitServerError):
 
 
 class ServerGivenError(UnfitServerError):
-    """A server in the place of a Sentinel."""
+    """A server instead of a Sentinel."""
 
     def __init__(self) -> None:
         super().__init__("this is no Sentinel: write redis:// or rediss:// for a server itself")
 
 
 class ReplicaGivenError(UnfitServerError):
-    """A replica in the place of its master. It may be promoted later, or a failover may be under way."""
+    """A replica instead of its master. It may be promoted later, or a failover may be under way."""
 
     def __init__(self) -> None:
         super().__init__("this is a replica, which takes no writes: name its master, or Sentinels as sentinel://")

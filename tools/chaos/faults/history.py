@@ -1,7 +1,7 @@
 """Faults that take a store back in time, under load.
 
 What only the lost part of a store had is lost. Each fault writes down which events these may be, as the store had them
-in the moment before it went back (``Installation.at_risk``): every other acknowledged event must be there in the end.
+just before it went back (``Installation.at_risk``): every other acknowledged event must be there in the end.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +20,8 @@ from models.events import unpack_unchecked
 from models.state.connection import connect_state
 from models.state.keys import shard_keys
 from models.state.metrics import Metrics
+from tools.chaos.faults.failpoints import FAILPOINTS, RESET
 from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
-from tools.chaos.faults.moment import FAILPOINTS, RESET
 from tools.chaos.installation import Installation
 from worker.wiring import make_history_watch
 
@@ -55,7 +55,7 @@ def _empty_redis(installation: Installation, _random: Random) -> Heal:
 
 
 def _replace_redis(installation: Installation, dump: Dump) -> bool:
-    """Put other keys in the place of all keys, in one step with looking at what is lost by it."""
+    """Put other keys instead of all keys, in one step with looking at what is lost by it."""
     shards = range(installation.settings.shards)
     try:
         with (

@@ -8,7 +8,7 @@ from models.rules.challenge_file.faults import did_you_mean
 from models.rules.challenge_file.json_text import Path
 
 _SHOWN = 110
-"""Characters of a line that are shown around the place."""
+"""Characters of a line that are shown around the location."""
 
 _WORDS = {
     "LEAF": "an operator such as count(",
@@ -46,14 +46,14 @@ _NAMES = {"EVENT", "GOAL", "FIELD", "WORD"}
 
 
 class Location(NamedTuple):
-    """A place in an expression, both counted from 1."""
+    """A location in an expression, both counted from 1."""
 
     line: int
     column: int
 
 
 class ExpressionError(ValueError):
-    """A text that is no rule; as text it is the line, a caret under the place, and the reason."""
+    """A text that is no rule; as text it is the line, a caret under the location, and the reason."""
 
     def __init__(self, text: str, location: Location, reason: str, expected: tuple[str, ...] = ()) -> None:
         line, caret = excerpt(text, location)
@@ -62,21 +62,21 @@ class ExpressionError(ValueError):
         self.reason = reason
         """The reason alone; ``expected ',' or ')'`` for a text that does not follow the grammar."""
         self.expected = expected
-        """What may stand at the place, in words; empty where the grammar is followed."""
+        """What may stand at the location, in words; empty where the grammar is followed."""
 
     @property
     def line(self) -> int:
-        """The line of the place, from 1."""
+        """The line of the location, from 1."""
         return self.location.line
 
     @property
     def column(self) -> int:
-        """The column of the place, from 1."""
+        """The column of the location, from 1."""
         return self.location.column
 
 
 def excerpt(text: str, location: Location) -> tuple[str, str]:
-    """The line of a place, cut to what fits, and below it a caret with the place in numbers."""
+    """The line of a location, cut to what fits, and below it a caret with the location in numbers."""
     lines = re.split(r"\r\n|\r|\n", text)
     line = "".join(character if character.isprintable() else " " for character in lines[location.line - 1])
     start = max(0, min(location.column - 1 - _SHOWN // 2, len(line) - _SHOWN))
@@ -89,13 +89,13 @@ def excerpt(text: str, location: Location) -> tuple[str, str]:
 
 
 def location_at(text: str, position: int) -> Location:
-    """The place of a character."""
+    """The location of a character."""
     before = re.split(r"\r\n|\r|\n", text[:position])
     return Location(len(before), len(before[-1]) + 1)
 
 
 def location_of(path: Path, locations: Mapping[Path, Location]) -> Location:
-    """The place of the value at a path, or of the nearest one around it."""
+    """The location of the value at a path, or of the nearest one around it."""
     while path not in locations:
         path = path[:-1]
     return locations[path]
@@ -110,7 +110,7 @@ def in_words(terminals: Iterable[str]) -> tuple[str, ...]:
 
 
 def unexpected(text: str, position: int, terminals: Iterable[str], operators: Iterable[str]) -> ExpressionError:
-    """The error for a place where the grammar expects something else."""
+    """The error for a location where the grammar expects something else."""
     known = set(terminals)
     found = re.compile(r"[A-Za-z_]+(?=\s*\()").match(text, position) if "LEAF" in known else None
     called = (

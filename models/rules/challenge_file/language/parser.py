@@ -1,8 +1,8 @@
 """The expression language, such as ``count(login last 7d) >= 5``.
 
-The grammar is ``expression.lark``. A text becomes the JSON form of the rule first, with the place of each value, and is
-then read as any rule in JSON (``rule_json.py``); so both forms have one meaning, and a fault of either kind finds its
-place in the text.
+The grammar is ``expression.lark``. A text becomes the JSON form of the rule first, with the location of each value, and
+is then read as any rule in JSON (``rule_json.py``); so both forms have one meaning, and a fault of either kind finds
+its location in the text.
 """
 
 from functools import lru_cache
@@ -39,7 +39,7 @@ class Expression(NamedTuple):
     """Where in the text each value of the form stands."""
 
     def located(self, fault: Fault) -> Fault:
-        """A fault of the form with the place in the text, which it is shown with."""
+        """A fault of the form with the location in the text, which it is shown with."""
         return fault._replace(excerpt=excerpt(self.text, location_of(fault.path, self.locations)))
 
 
@@ -60,7 +60,7 @@ def parse_expression(text: str) -> Rule:
 
 
 def read_expression(text: str) -> Expression:
-    """Read a text as the JSON form of a rule, with places.
+    """Read a text as the JSON form of a rule, with locations.
 
     Raises:
         ExpressionError: the text does not follow the grammar.

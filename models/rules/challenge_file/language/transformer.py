@@ -14,7 +14,7 @@ from models.rules.challenge_file.json_text import Path, whole_number
 from models.rules.challenge_file.rule_shapes import SHAPES
 
 _MAX_PATH = 12
-"""Steps to a value in a rule that nests no deeper than is allowed; places below are not worth keeping."""
+"""Steps to a value in a rule that nests no deeper than is allowed; locations below are not worth keeping."""
 _ESCAPE = re.compile(r"""\\(?:u([0-9A-Fa-f]{4})|(['"\\])|.)""")
 
 
@@ -78,7 +78,7 @@ class ToForm(Transformer[Token, Part]):
     goal = field = literal = number = event
 
     def events(self, *items: Part) -> Part:
-        """A list; its place is its first item's."""
+        """A list; its location is its first item's."""
         return _nested(enumerate(items), [item.value for item in items], items[0].positions[()])
 
     parts = events

@@ -17,7 +17,7 @@ local function first_composite(node, completed)
   return state
 end
 
--- Merges the moments from begin to stop into a list of [begin, end] pairs, oldest first; whether that is news.
+-- Merges the times from begin to stop into a list of [begin, end] pairs, oldest first; whether that is news.
 local function add_stretch(stretches, begin, stop)
   local index = 1
   while index <= #stretches and stretches[index + 1] < begin do

@@ -15,7 +15,7 @@ local function remember(row, state)
   was_first, was_second = state and state[1] or 0, state and state[2] or 0
 end
 
--- Notes what the event at a place of the batch meant to a row: a change of status, or any step where all are wanted.
+-- Notes what the event at a position of the batch meant to a row: a change of status, or any step where all are wanted.
 local function evaluate(node, row, state, index)
   if node[Node.is_part] or evaluation_log == 0 then
     return

@@ -1,6 +1,6 @@
 --[[
 Part of every script that trusts users' records: a record is loaded only if its @loaded names the shard's epoch. While
-a shard is closed, which a reset does for a moment, nothing is applied or loaded (models/state/fleet/histories.py).
+a shard is closed, which a reset does briefly, nothing is applied or loaded (models/state/fleet/histories.py).
 
 DEFINES epoch
 ]]

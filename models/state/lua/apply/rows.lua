@@ -2,7 +2,7 @@
 Part of apply_events.lua: the rows of one user, under one version of their goal or several. It must agree with
 models/rules/version_states.py and models/rules/engine.py.
 
-A row is known by its place: that of its field among those read with the record, or one behind them.
+A row is known by its position: that of its field among those read with the record, or one behind them.
 
 DEFINES begin_user, row_at, index_of, indexes_of, put_row, new_row, open_version_state, show_main, changed_rows
 ]]
@@ -14,7 +14,7 @@ local function begin_user(record_key, names, packed)
   record, fields, packed_rows, rows, changed, indexes, all_fields = record_key, names, packed, {}, {}, nil, nil
 end
 
--- The row at a place; false where there is none.
+-- The row at a position; false where there is none.
 local function row_at(index)
   local row = rows[index]
   if row == nil then
@@ -37,7 +37,7 @@ local function row_at(index)
   return row
 end
 
--- The place of a field, which is read now if it was not read with the record.
+-- The position of a field, which is read now if it was not read with the record.
 local function index_of(field)
   if not indexes then
     indexes = {}
@@ -69,7 +69,7 @@ local function read_fields()
   end
 end
 
--- The places of all rows of a node, whatever their periods.
+-- The positions of all rows of a node, whatever their periods.
 local function indexes_of(id)
   if not all_fields then
     read_fields()

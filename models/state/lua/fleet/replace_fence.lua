@@ -4,7 +4,7 @@ Replaces the fence of a shard, if it is still what the caller has seen.
 KEYS[1] fence    string
 
 ARGV[1] seen     string   the fence that was seen; '' where there was none
-ARGV[2] fence    string   the one to put in its place
+ARGV[2] fence    string   the one to put instead of it
 
 RETURNS 1 replaced, 0 it is another one by now
 ]]

@@ -1,5 +1,5 @@
 --[[
-Puts a user's rows in place of those of its record, if no event was applied to the user, and nobody loaded or flushed
+Puts a user's rows instead of those of its record, if no event was applied to the user, and nobody loaded or flushed
 it, since the record was looked at. The rows get a new version and the user is marked dirty, so that the next flush
 writes them over whatever PostgreSQL has; the ids of recent events are added, so that each still counts once.
 

@@ -1,4 +1,4 @@
-"""Faults at the nasty moments: a failpoint is laid out, and the first process that comes by breaks there."""
+"""Faults at failpoints: the first process that reaches one breaks there."""
 
 from collections.abc import Callable
 from random import Random
@@ -25,7 +25,7 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
 }
 """What may happen at each failpoint. Only a worker's pool has a parent that may be killed."""
 RESET = "reset."
-"""The beginning of those moments that only come after a store went back in time: see ``history_faults.py``."""
+"""The prefix of failpoints that are reached only after a store went back in time: see ``history.py``."""
 _LEFT_BEHIND = "batches.taken"
 """Raised here, batches are left without a message: only so has the sweep anything to do."""
 _HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
