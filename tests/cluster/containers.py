@@ -17,7 +17,7 @@ from tools.local.servers.database_roles import postgres_fault
 
 ROOT = Path(__file__).parents[2]
 _REDIS_COMMAND = ["redis-server", "--appendonly", "yes", "--save", "", "--protected-mode", "no"]
-_POSTGRES = {"POSTGRES_USER": "tester", "POSTGRES_PASSWORD": "secret", "POSTGRES_DB": "tests"}
+_POSTGRES = {"POSTGRES_USER": "tester", "POSTGRES_PASSWORD": "secret", "POSTGRES_DB": "questline_test"}
 
 
 class QuestlineContainer(CeleryWorkerContainer):  # type: ignore[misc]  # the plugin ships no types
@@ -72,7 +72,7 @@ postgres_container = container(
 def container_database_url(postgres_container):
     """The database as this process reaches it; migrating it is the cluster's business."""
     host, port = postgres_container.get_addr("5432/tcp")
-    url = f"postgresql://tester:secret@{host}:{port}/tests"
+    url = f"postgresql://tester:secret@{host}:{port}/questline_test"
     wait_until(lambda: postgres_fault(url) is None, seconds=60, message=lambda: str(postgres_fault(url)))
     return url
 
@@ -81,7 +81,9 @@ def container_database_url(postgres_container):
 def inside_environment(redis_container, postgres_container):
     """The settings as processes inside the network reach the servers."""
     postgres = postgres_container.attrs["Config"]["Hostname"]
-    return environment_of(redis_container.celeryconfig["url"], f"postgresql://tester:secret@{postgres}:5432/tests")
+    return environment_of(
+        redis_container.celeryconfig["url"], f"postgresql://tester:secret@{postgres}:5432/questline_test"
+    )
 
 
 def _process(*arguments, scope="session"):
