@@ -16,3 +16,13 @@ def audit(stack, scope=None, grace=timedelta(), **options):
 def sql(stack, statement):
     with stack.engine.begin() as connection:
         return connection.exec_driver_sql(statement).rowcount
+
+
+def lessons(stack, number, user="ada"):
+    stack.post(*(stack.event("lesson", user, payload=b'{"course":"c1"}') for _ in range(number)))
+    stack.flusher.flush()
+
+
+def progress(stack, goal="lessons", user="ada"):
+    """What Redis and PostgreSQL show of a goal."""
+    return stack.progress(user).get((goal, ""), (None,))[0], stack.rows(user).get((goal, ""), (None,))[0]

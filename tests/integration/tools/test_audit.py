@@ -27,12 +27,6 @@ pytestmark = pytest.mark.slow
 USERS = 25
 
 
-@pytest.fixture
-def mixed(redis, engine) -> Stack:
-    """A stack on the mixed rules."""
-    return Stack(redis, engine, rulebook=RULES)
-
-
 class Heard(ProgressListener):
     """Keeps what it is told."""
 

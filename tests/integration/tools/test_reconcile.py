@@ -1,37 +1,27 @@
 """``questline reconcile``: users get the rows and unlocks that their events mean, while events go on."""
 
-import json
 from datetime import timedelta
 from random import Random
 
 import pytest
 
 from models.database.dead_letters.writer import DeadLetter
-from models.database.rules.publisher import Document
 from models.errors import HistoryChangedError
 from models.events import unpack_batch
-from models.rules.calendar import microseconds
 from models.rules.matcher import DEFAULT_LATENESS_US
 from models.state.event_log import ShardLog
 from models.state.progress.repairs import RecordRepairs
 from tasks.audit.audit import Auditor, Scope
 from tasks.audit.replay import RecallingMatcher
-from tests.support.audit import audit, sql
-from tests.support.mixed_rules import RULES, document, events_of, plan_of, post
-from tests.support.publication import publish
-from tests.support.stack import NOON, SHARDS, WINDOW, Stack
+from tests.support.audit import audit, lessons, progress, sql
+from tests.support.mixed_rules import events_of, plan_of
+from tests.support.stack import SHARDS, WINDOW
 from tools.audit.examination import DEAD_EVENTS, Examiner
 from tools.audit.reconciliation import ATTEMPTS, BUSY, EXTRA_UNLOCK, UNKNOWN_VERSION, Reconciler
 
 pytestmark = pytest.mark.slow
 
 WRONG = "UPDATE user_goal_progress SET state = '[1]', progress = 1 WHERE goal_id = 'lessons'"
-
-
-@pytest.fixture
-def mixed(redis, engine) -> Stack:
-    """A stack on the mixed rules."""
-    return Stack(redis, engine, rulebook=RULES)
 
 
 class Disturbed(RecordRepairs):
@@ -57,16 +47,6 @@ def reconciler(stack, event=lambda: None, times=0):
 
 def reconcile(stack, scope=None, *, dry_run=False, event=lambda: None, times=0):
     return reconciler(stack, event, times).run(scope or Scope(), dry_run=dry_run)
-
-
-def lessons(stack, number, user="ada"):
-    stack.post(*(stack.event("lesson", user, payload=b'{"course":"c1"}') for _ in range(number)))
-    stack.flusher.flush()
-
-
-def progress(stack, goal="lessons", user="ada"):
-    """What Redis and PostgreSQL show of a goal."""
-    return stack.progress(user).get((goal, ""), (None,))[0], stack.rows(user).get((goal, ""), (None,))[0]
 
 
 @pytest.mark.parametrize(
@@ -348,37 +328,3 @@ def test_whatever_happened_to_a_mixed_load_it_is_right_again_and_stays_so(mixed,
     assert audit(mixed).differences == []
     assert mixed.count("events") == plan.distinct
     assert reconcile(mixed).users_differing == 0
-
-
-@pytest.fixture
-def command(engine, quietly):
-    """``questline reconcile`` on the servers of the test, whose rules are published."""
-    publish(engine, Document(document(), RULES, "mixed.json"), now_us=microseconds(NOON))
-    return quietly("reconcile")
-
-
-def test_the_command_repairs_says_what_and_ends_with_0_once_all_is_right(mixed, command):
-    post(mixed, plan_of(600, 10))
-    sql(mixed, "UPDATE user_goal_progress SET progress = progress + 1 WHERE user_id = 'lt-a-3' AND goal_id = 'minutes'")
-
-    dry = command("--dry-run", "--json")
-    other = command("--user", "lt-a-4", "--tenant", "t1")
-    repaired = command("--all")
-    again = command("--json")
-
-    said = json.loads(dry.stdout)
-    assert (dry.exit_code, said["ok"], said["users_differing"], said["users_repaired"]) == (1, False, 1, 0)
-    assert (other.exit_code, repaired.exit_code, again.exit_code) == (0, 0, 0)
-    assert repaired.stdout.startswith("t1 lt-a-3 minutes: progress must be ")
-    assert "1 users differed in 1 places, 1 repaired" in repaired.stdout
-    assert json.loads(again.stdout)["users_differing"] == 0
-
-
-def test_the_command_ends_with_1_where_something_is_left_and_with_2_for_two_scopes(mixed, command):
-    lessons(mixed, 1)
-    sql(mixed, "UPDATE user_goal_progress SET progress = 2, stamp = 9223372036854775807")
-    bad = command()
-    assert bad.exit_code == 1
-    assert "left: t1 ada: " in bad.stdout
-    assert command("--user", "u", "--all").exit_code == 2
-    assert command("--tenant", "t").exit_code == 2
