@@ -1,7 +1,7 @@
 """Is the process alive, and can it accept events?"""
 
 import asyncio
-from collections.abc import Callable
+from threading import Event
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -25,8 +25,8 @@ class Readiness(BaseModel):
     checks: dict[str, str] = Field(description="ok, or what is wrong, by dependency")
 
 
-def health_router(readiness: ReadinessProbe, *, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
-    """``/healthz`` and ``/readyz``. A process that is ``stopping`` is alive, but sends new work elsewhere."""
+def health_router(readiness: ReadinessProbe, *, stopping: Event | None = None) -> APIRouter:
+    """``/healthz`` and ``/readyz``. A process with ``stopping`` set is alive, but sends new work elsewhere."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="Is the process alive?")
@@ -37,7 +37,7 @@ def health_router(readiness: ReadinessProbe, *, stopping: Callable[[], bool] = l
         "/readyz", summary="Can events be accepted?", responses={503: {"model": Readiness, "description": "Not now"}}
     )
     async def readyz(response: Response) -> Readiness:
-        if stopping():
+        if stopping is not None and stopping.is_set():
             response.status_code = 503
             return Readiness(status="unavailable", checks={"process": "stopping"})
         # Not in the threads that requests share: those may all be waiting for what this is to tell of.

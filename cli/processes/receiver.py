@@ -1,6 +1,7 @@
 """The receiver as a command, apart, since only it needs the web servers."""
 
 from contextlib import suppress
+from threading import Event
 
 from api.attributes import attributes_router
 from api.health.routes import health_router
@@ -14,7 +15,7 @@ from web.authentication.authenticator import watch_keys
 from web.server.metrics import serve_metrics
 from worker.celery_app import make_app
 from worker.receiver.composition import make_receiver_parts
-from worker.receiver.process import Receiver, Stopping
+from worker.receiver.process import Receiver
 from worker.wiring import own_challenges
 
 
@@ -24,7 +25,7 @@ def receiver() -> None:
     parts = make_receiver_parts(settings, make_app(settings), own_challenges(settings))
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
-    stopping = Stopping()
+    stopping = Event()
     member = Member(settings, "receiver", on_change=parts.follower.take_up)
     membership_thread = membership(member)
     membership_thread.start()
@@ -42,7 +43,7 @@ def receiver() -> None:
             routers=[
                 progress_router(parts.progress, parts.threads),
                 attributes_router(parts.attributes, parts.threads),
-                health_router(parts.readiness, stopping=lambda: stopping.asked),
+                health_router(parts.readiness, stopping=stopping),
                 parts.dead_letters,
             ],
             authenticator=parts.authenticator,

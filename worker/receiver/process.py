@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event
 
 import structlog
 import uvloop
@@ -50,13 +51,6 @@ def build_app(
     return make_application([build_router(pipeline, ags), *routers], authenticator, BODIES)
 
 
-class Stopping:
-    """Whether the receiver was told to stop; it may still answer."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-
 def make_committer(settings: Settings, append: Append, publish: Publish, metrics: Metrics) -> GroupCommitter:
     """Group commit as the settings bound it; its thread is started by ``Receiver.serve``."""
     limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
@@ -78,7 +72,8 @@ class Receiver:
     """The routes beside those for events."""
     authenticator: Authenticator | None = None
     """Without one, every caller is admitted."""
-    stopping: Stopping = field(default_factory=Stopping)
+    stopping: Event = field(default_factory=Event)
+    """Set once the receiver was told to stop; it may still answer."""
 
     def run(self) -> None:
         """Serve until a signal, on a loop of our own; ``serve`` says what is raised."""
@@ -124,7 +119,7 @@ class Receiver:
 class _Signals:
     """The first SIGTERM or SIGINT asks for a stop, the second one hastens it."""
 
-    def __init__(self, stopping: Stopping) -> None:
+    def __init__(self, stopping: Event) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
         self._stopping = stopping
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -132,7 +127,7 @@ class _Signals:
 
     def _come(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
-        self._stopping.asked = True
+        self._stopping.set()
 
 
 async def _serve_until(

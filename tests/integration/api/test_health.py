@@ -90,8 +90,10 @@ def test_a_process_that_stops_is_alive_but_not_ready_and_asks_nobody():
     asked = []
     readiness = ReadinessProbe({"state": lambda: asked.append(1)}, {})
 
-    assert ask(readiness, stopping=lambda: True) == (503, {"status": "unavailable", "checks": {"process": "stopping"}})
-    assert ask(readiness, "/healthz", stopping=lambda: True) == (200, {"status": "ok"})
+    stopping = Event()
+    stopping.set()
+    assert ask(readiness, stopping=stopping) == (503, {"status": "unavailable", "checks": {"process": "stopping"}})
+    assert ask(readiness, "/healthz", stopping=stopping) == (200, {"status": "ok"})
     assert asked == []
 
 

@@ -46,13 +46,14 @@ PROGRAM = textwrap.dedent("""
     from models.state.connection import connect_state
     from models.state.queue.journal import Journal, JournalBounds
     from models.state.metrics import Metrics
-    from worker.receiver.process import Receiver, Stopping, make_committer
+    from threading import Event
+    from worker.receiver.process import Receiver, make_committer
 
     settings = Settings()
     redis = connect_state(settings.state)
     journal = Journal(redis, shards=settings.shards, bounds=JournalBounds(settings.journal_max_bytes),
                       retry_after=settings.journal_retry_after)
-    stopping = Stopping()
+    stopping = Event()
     metrics = Metrics(redis)
     committer = make_committer(settings, journal.append, lambda batches: None, metrics)
     commit = committer.commit
@@ -66,7 +67,7 @@ PROGRAM = textwrap.dedent("""
     committer.commit = held
     Receiver(settings=settings, committer=committer, readiness=ReadinessProbe({}, {}),
              pipeline=IngestPipeline(committer, metrics, max_lateness=settings.max_lateness),
-             routers=[health_router(ReadinessProbe({}, {}), stopping=lambda: stopping.asked)],
+             routers=[health_router(ReadinessProbe({}, {}), stopping=stopping)],
              stopping=stopping).run()
 """)
 
