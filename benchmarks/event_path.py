@@ -32,7 +32,8 @@ from ingest.accelbyte import AgsReader
 from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.state.connection import connect_state
-from models.state.lua_source import SCRIPTS, script_source, with_parts
+from models.state.lua_source import SCRIPTS, with_parts
+from models.state.progress.script_text import script_text
 from tasks.runtime import Runtime
 from tests.conftest import empty_tables
 from tests.support.environment import database_settings, remember_path
@@ -158,7 +159,7 @@ def _is_in_front(frame: FrameType) -> bool:
 @contextmanager
 def _scripts_run(redis: Redis, trace: Trace) -> Iterator[None]:
     """Note what scripts the server runs meanwhile, as it tells them itself."""
-    names = {sha1(script_source(name).encode()).hexdigest(): name for name in SCRIPTS}  # noqa: S324 - Redis' own digest
+    names = {sha1(script_text(name).encode()).hexdigest(): name for name in SCRIPTS}  # noqa: S324 - Redis' own digest
     end = f"end-{uuid4().hex}"
     with redis.monitor() as monitor:  # type: ignore[no-untyped-call]
         yield

@@ -17,6 +17,7 @@ from config.settings import Settings
 from models.events import Event, pack_batch
 from models.rules.goals import Goal, Rulebook
 from models.rules.matcher import Matcher, always
+from models.rules.operators import make_rule
 from models.rules.rows import Snapshot
 from models.rules.rule import Rule
 from models.state.connection import connect_state
@@ -34,12 +35,12 @@ _BATCH, _USERS = 250, 200
 
 
 def _counts(target: int) -> tuple[Rule, ...]:
-    return tuple(Rule(op="count", events=(kind,), target=target) for kind in _TYPES)
+    return tuple(make_rule(op="count", events=(kind,), target=target) for kind in _TYPES)
 
 
 def _each(**rule: Any) -> list[Rule]:
     """The same rule on each type of event, so that every event makes one step."""
-    return [Rule(events=(kind,), **rule) for kind in _TYPES]
+    return [make_rule(events=(kind,), **rule) for kind in _TYPES]
 
 
 RULES: dict[str, list[Rule]] = {
@@ -52,11 +53,11 @@ RULES: dict[str, list[Rule]] = {
     "distinct of 20": _each(op="distinct", target=20, field="value"),
     "streak": _each(op="streak", target=7, unit="day", grace=1),
     "sequence of 3, within 7d": [
-        Rule(op="sequence", events=events, target=3, within=_WEEK_US) for events in (("a", "b", "c"), ("d", "e"))
+        make_rule(op="sequence", events=events, target=3, within=_WEEK_US) for events in (("a", "b", "c"), ("d", "e"))
     ],
-    "all of 5": [Rule(op="all", of=_counts(5), target=5)],
-    "at least 3 of 5": [Rule(op="at_least", of=_counts(5), target=3)],
-    "all of 5, within 7d": [Rule(op="all", of=_counts(5), target=5, within=_WEEK_US)],
+    "all of 5": [make_rule(op="all", of=_counts(5), target=5)],
+    "at least 3 of 5": [make_rule(op="at_least", of=_counts(5), target=3)],
+    "all of 5, within 7d": [make_rule(op="all", of=_counts(5), target=5, within=_WEEK_US)],
 }
 """What is measured: goals' rules, together moved once by every event."""
 

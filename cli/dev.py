@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from models.state.lua_source import SCRIPTS, script_source
+from models.state.lua_source import SCRIPTS
+from models.state.progress.script_text import script_text
 
 dev = typer.Typer(no_args_is_help=True, help="For developers of Questline.")
 
@@ -31,11 +32,11 @@ def lua(
     if name is not None and name not in SCRIPTS:
         raise typer.BadParameter(f"there is no script {name!r}; --list has all", param_hint="NAME")
     if name is not None:
-        source = script_source(name)
+        source = script_text(name)
         typer.echo(json.dumps(_described(name, source) | {"source": source}, indent=2) if as_json else source, nl=False)
         return
     if as_json:
-        typer.echo(json.dumps([_described(one, script_source(one)) for one in SCRIPTS], indent=2))
+        typer.echo(json.dumps([_described(one, script_text(one)) for one in SCRIPTS], indent=2))
     else:
         typer.echo("\n".join(SCRIPTS))
 

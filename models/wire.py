@@ -31,7 +31,7 @@ class Row(NamedTuple):
     created_at: int
     updated_at: int
     state: list[Any]
-    """What the operator remembers; see ``models/rules/operators.py``."""
+    """What the operator remembers; see its file in ``models/rules/operators``."""
     reached_at: int = 0
     """When (event time) the rule's own condition was met; ``completed_at`` follows once prerequisites are complete."""
     version_states: Sequence[Any] = ()
@@ -103,7 +103,7 @@ class Node(NamedTuple):
     version: int
     target: float
     a: float
-    """``a`` and ``b``: two further numbers, whose meaning is the operator's own."""
+    """``a`` and ``b``: two further numbers, which each operator has its own names for."""
     b: float
     steps: int
     """Of a sequence."""
@@ -273,14 +273,6 @@ class Limit:
     """Arguments of one command; Lua's stack holds about 8,000."""
     VERSION_DIGITS = 16
     """In front of every packed row, so that a flush can tell what changed without unpacking."""
-    SUM_BASE = 10**15
-    """What the lower half of an exact sum stays below; see ``models/rules/amounts.py``."""
-    MAX_RUNS = 64
-    """Runs that a streak remembers: the newest."""
-    MAX_STEP_TIMES = 64
-    """Times that a sequence remembers of a step: the oldest, and the newest others."""
-    MAX_STRETCHES = 64
-    """Merged stretches that a part of a composite remembers: the newest."""
     SHARE = 4
     """An owner holds at most so many times what is still free of a bound; see ``models/fairness.py``."""
     EVENT_COST = 1024
@@ -297,8 +289,10 @@ def fields_of(record: str) -> tuple[str, ...]:
     """The fields of a record by its name, in their order."""
     if record == VersionState.__name__:
         return tuple(VersionState.__members__)
-    fields: tuple[str, ...] = next(one._fields for one in RECORDS if one.__name__ == record)
-    return fields
+    found = {one.__name__: one._fields for one in RECORDS}
+    if record not in found:
+        raise ValueError(f"there is no record {record}")
+    return tuple(found[record])
 
 
 def constants() -> dict[str, int | str]:

@@ -14,7 +14,6 @@ from models.rules.graph import gate_id, node_id
 from models.rules.operators import progress_of
 from models.rules.rows import Row
 from models.rules.rule import USER_ZONE, Rule
-from models.rules.succession import can_keep
 
 NAME_OF_SECRETS = "Secret goal"
 
@@ -117,7 +116,7 @@ class UserView:
         before = self._version(goal.goal_id, row.rule_version) or goal
         if goal.on_change == "grandfather" or row.rule_version > goal.version:
             return before, row
-        if goal.on_change == "keep" and can_keep(before.rule, goal.rule):
+        if goal.on_change == "keep" and goal.rule.can_keep(before.rule):
             return goal, row
         return (before, row) if row.completed_at else (goal, None)
 
@@ -191,7 +190,7 @@ def _status(row: Row | None) -> Status:
 
 def _progress(rule: Rule, row: Row | None) -> Number | None:
     if row is None or not row.state:
-        return None if rule.op == "min" else 0
+        return 0 if rule.comparison == ">=" else None  # nothing is as little as can be
     progress = progress_of(row)
     return progress if isinstance(progress, int) else float(progress)
 

@@ -8,9 +8,7 @@ accepted number stay exact.
 
 from decimal import ROUND_HALF_EVEN, Decimal
 
-from models.wire import Limit
-
-BASE = Limit.SUM_BASE
+BASE = 10**15
 _PER_UNIT = 10**9
 
 

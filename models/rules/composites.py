@@ -11,13 +11,75 @@ event only adds to these times, and an earlier completion only moves the cut bac
 in whatever order events arrive.
 """
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from models.rules.graph import Node
-from models.wire import Limit
+from pydantic import Field, SkipValidation
+
+from models.rules.forms.bases import MAX_PARTS
+from models.rules.forms.values import Duration, Id, Strict, duration_text
+from models.rules.rule import Facts, Rule
+
+if TYPE_CHECKING:
+    from models.rules.graph import Node
+
+    RuleShape = Any  # rule_shapes.py makes it of the shapes of all operators
+
+MAX_STRETCHES = 64
+"""Merged stretches that a part remembers: the newest."""
+MAX_WINDOWS = 60
+"""How many times the shortest ``within`` fits into the time in which events may still come."""
+
+Parts = Annotated[list[SkipValidation["Id | RuleShape"]], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-def first_composite(node: Node, completed: list[int]) -> list[Any]:
+class GroupShape(Strict):
+    """An operator over other goals and rules."""
+
+    of: Parts
+    """Ids of goals, and rules."""
+    within: Duration | None = None
+    """All must happen within this duration."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composite(Rule):
+    """A rule over other goals and rules."""
+
+    terminal: ClassVar[str] = "GROUP"
+    is_composite: ClassVar[bool] = True
+    numbers_of_lua: ClassVar[Mapping[str, Literal["a", "b"]]] = {"within": "a"}
+    limits_of_lua: ClassVar[Mapping[str, int]] = {"MAX_STRETCHES": MAX_STRETCHES}
+
+    def state_faults(self, reach: int) -> Iterator[tuple[str, str]]:
+        """A part remembers stretches of the duration."""
+        shortest = -(-reach // MAX_WINDOWS)
+        if self.within is not None and self.within < shortest:
+            least = duration_text(shortest)
+            yield "within", f"makes the state unbounded: with parts to combine it must be at least {least}"
+
+    def untimed(self) -> str | None:
+        """A part of another composite with a duration may not have one itself."""
+        if self.within is None:
+            return None
+        return "the moment at which parts are complete within another duration depends on the order of arrival"
+
+    def can_keep(self, old: Rule) -> bool:
+        """It has no progress of its own; its nested parts are asked one by one."""
+        return old.is_composite
+
+    def numbers(self, node: Facts) -> tuple[float, ...]:
+        """The target and the duration."""
+        return self.target, self.within or 0
+
+    def state_size(self, node: Facts) -> int:
+        """A number for each part, and stretches."""
+        parts = len(node.parts)
+        return parts + (2 * MAX_STRETCHES * parts if self.within is not None else 0)
+
+
+def first_composite(node: "Node", completed: list[int]) -> list[Any]:
     """The state of a composite whose parts were completed at these times (0: not)."""
     state: list[Any] = [0, *completed]
     if node.rule.within is not None:
@@ -34,11 +96,11 @@ def add_stretch(stretches: list[int], begin: int, end: int) -> None:
             apart.append((pair_begin, pair_end))
         else:
             begin, end = min(begin, pair_begin), max(end, pair_end)
-    merged = sorted([*apart, (begin, end)])[-Limit.MAX_STRETCHES :]
+    merged = sorted([*apart, (begin, end)])[-MAX_STRETCHES:]
     stretches[:] = [begin_or_end for pair in merged for begin_or_end in pair]
 
 
-def find_completion(node: Node, state: list[Any], event_at: int) -> int:
+def find_completion(node: "Node", state: list[Any], event_at: int) -> int:
     """Bring the progress up to date; returns when the composite was reached, 0 while it is not.
 
     That is the completion of the part that made it enough where all parts' times are exact, else the event's time.

@@ -15,8 +15,6 @@ EVENT_STEPS, USER_STEPS = 1, 2
 """What an event and a user cost beside the rules: ids to look up, a record to read and to write."""
 _PERIODS = {"day": 12, "week": 4, "month": 3, None: 1}
 """Rows that a node may have at a time; those of past periods leave a record."""
-_STREAK_NUMBERS, _SEQUENCE_TIMES, _STRETCH_NUMBERS = 130, 64, 128
-"""The largest states: of a streak, of a step of a sequence, of a part within a duration."""
 _NUMBER_BYTES, _NODE_BYTES, _ROW_BYTES, _STEP_BYTES = 9, 64, 112, 16
 
 
@@ -69,11 +67,11 @@ class Costs:
     def of(self, event_type: str) -> Cost:
         """The most that an event of a type may cost."""
         moved = _moved(self.graph, event_type)
-        steps = sum(self.weight(node) * _positions_of(node, event_type) for node in moved)
+        steps = sum(self.weight(node) * node.rule.steps_of(event_type) for node in moved)
         concerned = {*moved, *above(moved)}
         concerned |= {node.gate for node in concerned if node.gate is not None}
         size = sum(node_size(node) + _row_size(node) for node in concerned)
-        size += _STEP_BYTES * sum(_positions_of(node, event_type) for node in moved)
+        size += _STEP_BYTES * sum(node.rule.steps_of(event_type) for node in moved)
         return Cost(EVENT_STEPS + USER_STEPS + steps + self.above(event_type), size)
 
 
@@ -114,27 +112,11 @@ def _moved(graph: DependencyGraph, event_type: str) -> list[Node]:
     return [*own, *(later for node in own for later in node.migrates_to), *grandfathered]
 
 
-def _positions_of(node: Node, event_type: str) -> int:
-    """How often an event of a type moves a node."""
-    return node.rule.events.count(event_type) if node.rule.op == "sequence" else 1
-
-
 def _weight(node: Node, rows: int) -> int:
-    own = _composite_weight(node, rows) if node.parts else _leaf_weight(node)
+    own = _composite_weight(node, rows) if node.parts else node.rule.weight(node)
     if node.gate is not None:  # a goal that was reached asks all of its prerequisites
         own += 1 + len(node.gate.parts) // 4 + (rows // 20 if node.gate.periodic_parts else 0)
     return own * (_PERIODS[node.rule.per] if node.gate is not None else 1)
-
-
-def _leaf_weight(node: Node) -> int:
-    rule, steps = node.rule, len(node.rule.events)
-    return {
-        "timed": lambda: 1 + int(rule.target) // 32,
-        "last": lambda: 1 + node.kept_times // 32,
-        "distinct": lambda: 1 + int(rule.target) // 16,
-        "streak": lambda: 4 + rule.grace,
-        "sequence": lambda: 2 + steps if rule.within is None else 12 * steps,
-    }.get(node.reducer, lambda: 1)()
 
 
 def _composite_weight(node: Node, rows: int) -> int:
@@ -144,18 +126,4 @@ def _composite_weight(node: Node, rows: int) -> int:
 
 
 def _row_size(node: Node) -> int:
-    return _ROW_BYTES + 2 * len(node.node_id) + len(node.goal.challenge_id) + _NUMBER_BYTES * _numbers(node)
-
-
-def _numbers(node: Node) -> int:
-    """How many numbers a state may hold."""
-    rule, parts = node.rule, len(node.parts)
-    if parts:
-        return parts + (parts * _STRETCH_NUMBERS if rule.within is not None else 0)
-    return {
-        "timed": int(rule.target) if node.timed else 0,
-        "last": node.kept_times,
-        "distinct": 2 * int(rule.target) if rule.op == "distinct" else 0,
-        "streak": _STREAK_NUMBERS,
-        "sequence": _SEQUENCE_TIMES * len(rule.events),
-    }.get(node.reducer, 3)
+    return _ROW_BYTES + 2 * len(node.node_id) + len(node.goal.challenge_id) + _NUMBER_BYTES * node.rule.state_size(node)

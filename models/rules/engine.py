@@ -10,9 +10,9 @@ from models.events import Event
 from models.rules.composites import add_stretch, find_completion, first_composite
 from models.rules.goals import Rulebook
 from models.rules.graph import Node, Parent
-from models.rules.matcher import Matcher, Step, always
-from models.rules.operators import Outcome, advance, first_state, migrated
+from models.rules.matcher import Matcher, always
 from models.rules.rows import Row, Unlock
+from models.rules.rule import Outcome, Step
 from models.rules.version_states import open_version_state, show_main_state
 from models.wire import Mode
 
@@ -55,19 +55,19 @@ class UserEngine:
         if row is None:
             if step.mode != Mode.CURRENT:  # a user is not in progress by events that would have counted before
                 return
-            row = self._new_row(node, step.period, first_state(node))
+            row = self._new_row(node, step.period, node.rule.first_state())
         row, version_state = open_version_state(
             row,
             node,
             step.mode,
             create=step.mode in (Mode.CURRENT, Mode.GRANDFATHERED),
-            empty=lambda: first_state(node),
+            empty=node.rule.first_state,
         )
         if version_state is None:
             return
-        outcome = advance(version_state.state, step, self._event)
+        outcome = node.rule.advance(version_state.state, step, self._event)
         if row.version_states:
-            outcome = migrated(version_state.state, step, self._event, outcome)
+            outcome = node.rule.migrated(version_state.state, step, self._event, outcome)
             row = show_main_state(row, node)
         if not version_state.is_current:
             self.rows[key] = row

@@ -13,12 +13,11 @@ from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 from models.rules.goals import Goal, Rulebook
+from models.rules.operators import make_rule
 from models.rules.rule import USER_ZONE, Rule
 
 NEVER = 2**53
 """A time after all others."""
-EXACT_REDUCERS = frozenset({"latest", "max", "min", "timed", "last", "distinct", "sequence"})
-"""Those that know when the target was reached whatever the order of arrival; the time may still move back."""
 
 
 class Parent(NamedTuple):
@@ -69,11 +68,7 @@ class Node:
     @property
     def reducer(self) -> str:
         """The name of the function that moves the state; ``count`` has three."""
-        if self.rule.op != "count":
-            return self.rule.op
-        if self.rule.last is not None:
-            return "last"
-        return "timed" if self.timed else "count"
+        return self.rule.reducer(timed=self.timed)
 
     @property
     def version(self) -> int:
@@ -130,7 +125,7 @@ def compile_graph(rulebook: Rulebook, *, ends_at: Mapping[str, int] | None = Non
         end = ends.get(goal.goal_id, NEVER)
         root = _add(by_id, Node(goal.goal_id, goal, goal.rule, is_part=False, ends_at=end))
         if goal.prerequisites:
-            rule = Rule(op="all", of=goal.prerequisites, target=len(goal.prerequisites))
+            rule = make_rule("all", of=goal.prerequisites, target=len(goal.prerequisites))
             root.gate = _add(by_id, Node(gate_id(goal.goal_id), goal, rule, is_part=True, ends_at=end))
             root.gate.unlocks = root
     _link(by_id)
@@ -182,8 +177,7 @@ def _mark_exact(by_id: dict[str, Node]) -> None:
         if node.parts:
             node.is_exact = node.rule.within is None and len(node.exact_parts) == len(set(node.parts))
         else:
-            first_will_do = node.reducer == "count" and node.rule.target == 1
-            node.is_exact = first_will_do or node.reducer in EXACT_REDUCERS
+            node.is_exact = node.rule.knows_moment(timed=node.timed)
         if node.is_exact and (node.gate is None or node.gate.is_exact):
             completes_exactly.add(name)
 

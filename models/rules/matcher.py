@@ -1,37 +1,22 @@
 """From an event to its steps: which nodes it moves, in which period, by how much.
 
-Both engines start here, so they can only differ in what a step does to a row (``operators.py``, ``lua/``).
+Both engines start here, so they can only differ in what a step does to a row (``operators/``, ``lua/``).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from models.events import Event
-from models.rules.amounts import split
-from models.rules.calendar import period_key, period_number
+from models.rules.calendar import period_key
 from models.rules.costs import Cost, Costs
-from models.rules.fields import EventFields, value_mark
+from models.rules.fields import EventFields
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.graph import DependencyGraph, Node
-from models.rules.rule import USER_ZONE, Rule
+from models.rules.rule import USER_ZONE, Rule, Step
 from models.rules.versions import compile_all
 from models.wire import Mode
 
 DEFAULT_LATENESS_US = 9 * 86_400_000_000
 """The accepted lateness and the margin of waiting batches, where nothing else is said."""
-
-
-class Step(NamedTuple):
-    """One event's move on one node."""
-
-    node: Node
-    mode: Mode
-    period: str
-    amount: float
-    """``sum``: the high half of the amount. ``latest``, ``max``, ``min``: the value. ``distinct``: the value's mark.
-    ``streak``: the period's number. ``sequence``: the step, from 1. Else 1."""
-    low: int
-    """``sum``: the low half of the amount; else 0."""
 
 
 class Matcher:
@@ -83,26 +68,8 @@ def _steps_of(node: Node, event: Event, fields: EventFields, mode: Mode) -> list
         return []
     zone = (event.timezone or "UTC") if rule.timezone == USER_ZONE else rule.timezone
     period = period_key(rule.per, event.occurred_at, zone) if rule.per else ""
-    if rule.op == "sequence":
-        indexes = (index for index, name in enumerate(rule.events, start=1) if name == event.event_type)
-        return [Step(node, mode, period, index, 0) for index in indexes]
-    amount, low = _amount(rule, event, fields, zone)
-    return [] if amount is None else [Step(node, mode, period, amount, low)]
-
-
-def _amount(rule: Rule, event: Event, fields: EventFields, zone: str) -> tuple[float | None, int]:
-    """What a step moves its node by, as ``Step`` has it; None where the event does not move it."""
-    op = rule.op
-    if op == "count":
-        return 1, 0
-    if op == "sum":
-        gain = _gain(rule, event, fields)
-        return (None, 0) if gain is None or gain < 0 else split(gain)
-    if op == "streak":
-        return period_number(rule.unit or "day", event.occurred_at, zone), 0
-    if op == "distinct":
-        return value_mark(fields.value(rule.field or "value")), 0
-    return (event.value if rule.field is None else fields.number(rule.field)), 0
+    amounts = rule.amounts(event, fields, zone)
+    return [Step(node, mode, period, amount, low) for amount, low in amounts]
 
 
 def _counts(goal: Goal, rule: Rule, event: Event, fields: EventFields) -> bool:
@@ -113,15 +80,3 @@ def _counts(goal: Goal, rule: Rule, event: Event, fields: EventFields) -> bool:
     if goal.segments and not fields.in_segments(goal.segments):
         return False
     return not rule.where or fields.meet(rule.where)
-
-
-def _gain(rule: Rule, event: Event, fields: EventFields) -> float | None:
-    """What a ``sum`` adds: the field named, else how far the statistic moved, else the event's value, else 1.
-
-    A negative amount does not move it: else completion would depend on the order of gains and losses.
-    """
-    if rule.field is not None:
-        return fields.number(rule.field)
-    if event.increment is not None:
-        return event.increment
-    return 1 if event.value is None else event.value

@@ -3,21 +3,9 @@
 from collections.abc import Iterator
 
 from models.rules.goals import Goal, Policy
-from models.rules.rule import COMPOSITES, Rule
+from models.rules.rule import Rule
 
-_KEEPING = frozenset({"count", "sum", "latest", "max", "min", "streak"})
-_SAME_PROGRESS = ("op", "per", "unit", "timezone")
-_SAME_EVENTS = (*_SAME_PROGRESS, "events", "where", "field")
-
-
-def can_keep(old: Rule, new: Rule) -> bool:
-    """Whether progress under one rule means something under another: the state of both is of one kind.
-
-    A composite has no progress of its own; its nested parts are asked one by one.
-    """
-    if new.op in COMPOSITES:
-        return old.op in COMPOSITES
-    return _alike(old, new, _SAME_PROGRESS) and new.op in _KEEPING and old.last is None and new.last is None
+_SAME_EVENTS = ("op", "per", "unit", "timezone", "events", "where", "field")
 
 
 def can_stay(old: Goal, new: Goal) -> bool:
@@ -27,8 +15,7 @@ def can_stay(old: Goal, new: Goal) -> bool:
     late event that shows the user to have been in progress.
     """
     limits = ("active_from", "active_until", "segments")
-    same_limits = all(getattr(old, name) == getattr(new, name) for name in limits)
-    return same_limits and new.rule.op not in COMPOSITES and _alike(old.rule, new.rule, _SAME_EVENTS)
+    return not new.rule.is_composite and _alike(old, new, limits) and _alike(old.rule, new.rule, _SAME_EVENTS)
 
 
 def policy_in_effect(old: Goal, new: Goal) -> Policy:
@@ -36,7 +23,7 @@ def policy_in_effect(old: Goal, new: Goal) -> Policy:
     asked = new.on_change
     if asked == "grandfather" and not can_stay(old, new):
         asked = "keep"
-    return "restart" if asked == "keep" and not can_keep(old.rule, new.rule) else asked
+    return "restart" if asked == "keep" and not new.rule.can_keep(old.rule) else asked
 
 
 def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
@@ -44,7 +31,7 @@ def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
 
     Rows of both kinds cannot be told apart by late events, so such a change needs a new id.
     """
-    if (old.op in COMPOSITES) != (new.op in COMPOSITES):
+    if old.is_composite != new.is_composite:
         yield f"{path}: was {old.op}, is {new.op}"
         return
     for position, (before, after) in enumerate(zip(old.of, new.of, strict=False)):
@@ -52,5 +39,5 @@ def changes_of_kind(old: Rule, new: Rule, path: str = "rule") -> Iterator[str]:
             yield from changes_of_kind(before, after, f"{path}.of[{position}]")
 
 
-def _alike(old: Rule, new: Rule, names: tuple[str, ...]) -> bool:
+def _alike(old: Goal | Rule, new: Goal | Rule, names: tuple[str, ...]) -> bool:
     return all(getattr(old, name) == getattr(new, name) for name in names)

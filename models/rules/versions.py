@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 
 from models.rules.goals import Publication, Publications, Rulebook
 from models.rules.graph import NEVER, DependencyGraph, GrandfatheredNode, Node, Parent, compile_graph
-from models.rules.rule import COMPOSITES
-from models.rules.succession import can_keep
 
 
 def compile_all(publications: Publications, lateness_us: int) -> list[DependencyGraph]:
@@ -22,9 +20,7 @@ def compile_all(publications: Publications, lateness_us: int) -> list[Dependency
     for index, graph in enumerate(graphs):
         for node in graph.by_id.values():
             _link_versions(node, graphs[:index], graphs[index + 1 :])
-            if node.rule.last is not None:
-                windows = -(-lateness_us // node.rule.last) + 2
-                node.kept_times = max(1, int(node.rule.target - 1) * windows)
+            node.kept_times = node.rule.kept_times(lateness_us)
         graph.grandfathered = _grandfathered(graphs, items, index, lateness_us)
     return graphs
 
@@ -39,7 +35,7 @@ def _link_versions(node: Node, earlier: list[DependencyGraph], later: list[Depen
     after = list(_others(node, later))
     newer = node
     for older in before:
-        if newer.goal.on_change != "keep" or not can_keep(older.rule, newer.rule):
+        if newer.goal.on_change != "keep" or not newer.rule.can_keep(older.rule):
             break
         node.keeps_from, newer = older.version, older
     node.grandfathered_versions = tuple(_staying([*reversed(before), node, *after]))
@@ -72,9 +68,9 @@ def _migrations(node: Node, later: list[DependencyGraph]) -> Iterator[Node]:
         if after is None:
             return
         if after.version != before.version:
-            if after.goal.on_change != "keep" or not can_keep(before.rule, after.rule):
+            if after.goal.on_change != "keep" or not after.rule.can_keep(before.rule):
                 return
-            if after.rule.op not in COMPOSITES:
+            if not after.rule.is_composite:
                 yield after
         before = after
 

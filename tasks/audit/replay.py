@@ -9,8 +9,9 @@ from models.database.event_log import Logged, User
 from models.events import Event
 from models.rules.engine import Rows, UserEngine
 from models.rules.goals import Publications
-from models.rules.matcher import Matcher, Step
+from models.rules.matcher import Matcher
 from models.rules.rows import Unlock
+from models.rules.rule import Step
 
 _REMEMBERED = 64
 """Revisions whose rules are kept compiled."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from models.events import Event
 from models.rules.calendar import microseconds
 from models.rules.goals import Rulebook
-from models.rules.rule import Condition, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import Condition
 from tests.support.stack import goal
 
 HOUR = 3_600_000_000
@@ -122,7 +123,7 @@ CASES = (
     Case("all of some goals", (*_PAIR, goal("g", "all", of=("a", "b"), target=2)), ((5, "b"), (7, "b"), (1, "a")),
          {("a", ""): (1, 1), ("b", ""): (2, 7), ("g", ""): (2, 1)}),
     Case("any of some goals", (*_PAIR, goal("g", "any", of=("a", "b"), target=1)), ((5, "b"),), {("b", ""): (1, None)}),
-    Case("some of more", (goal("g", "at_least", of=tuple(Rule(op="count", events=(kind,)) for kind in "abc"), target=2),),
+    Case("some of more", (goal("g", "at_least", of=tuple(make_rule(op="count", events=(kind,)) for kind in "abc"), target=2),),
          ((4, "c"), (2, "a")), {("g#3", ""): (1, 4), ("g#1", ""): (1, 2), ("g", ""): (2, 4)}),
     Case("parts within a duration", (*_PAIR, goal("g", "all", of=("a", "b"), target=2, within=DAY)), ((0, "b"), (40, "b"), (10, "a"), (60, "a")),
          {("a", ""): (2, 10), ("b", ""): (2, 40), ("g", ""): (2, 60)}),

@@ -2,7 +2,8 @@
 
 from hypothesis import strategies as st
 
-from models.rules.rule import Condition, Rule
+from models.rules.operators import OPERATORS, make_rule
+from models.rules.rule import Condition
 
 _EDGE_NAMES = [
     "where",
@@ -52,22 +53,22 @@ WHERES = st.lists(conditions(), max_size=2, unique_by=lambda condition: conditio
 @st.composite
 def leaves(draw, *, periods=False):
     """A rule on events; with ``periods`` also such as go by them."""
-    op = draw(st.sampled_from(["count", "sum", "latest", "max", "min", "distinct", "streak", "sequence"]))
+    op = draw(st.sampled_from([op for op, rule in OPERATORS.items() if not rule.is_composite]))
     made = {"op": op, "where": draw(WHERES)}
     if op == "sequence":
         events = tuple(draw(st.lists(NAMES, min_size=2, max_size=4)))
-        return Rule(**made, events=events, target=len(events), within=draw(st.none() | DURATIONS))
+        return make_rule(**made, events=events, target=len(events), within=draw(st.none() | DURATIONS))
     made["events"] = (draw(NAMES),)
     targets = {"count": WHOLE, "streak": WHOLE, "distinct": st.integers(1, 256), "sum": NUMBERS.filter(lambda n: n > 0)}
     made["target"] = draw(targets.get(op, NUMBERS))
     if op == "streak":
         unit = draw(st.sampled_from(["day", "week"]))
-        return Rule(**made, unit=unit, grace=draw(st.integers(0, 30)), timezone=draw(ZONES))
+        return make_rule(**made, unit=unit, grace=draw(st.integers(0, 30)), timezone=draw(ZONES))
     if op != "count":
         made["field"] = draw(NUMBER_FIELDS if op == "distinct" else st.none() | NUMBER_FIELDS)
     if periods and draw(st.booleans()):
-        return Rule(**made, per=draw(st.sampled_from(["day", "week", "month"])), timezone=draw(ZONES))
-    return Rule(**made, last=draw(st.none() | DURATIONS) if op == "count" else None)
+        return make_rule(**made, per=draw(st.sampled_from(["day", "week", "month"])), timezone=draw(ZONES))
+    return make_rule(**made, **({"last": draw(st.none() | DURATIONS)} if op == "count" else {}))
 
 
 @st.composite
@@ -77,7 +78,7 @@ def composites(draw, levels=3):
     of = tuple(draw(st.lists(NAMES | nested, min_size=1, max_size=4)))
     op = draw(st.sampled_from(["all", "any", "at_least"]))
     target = {"all": len(of), "any": 1}.get(op) or draw(st.integers(1, len(of)))
-    return Rule(op=op, of=of, target=target, within=draw(st.none() | DURATIONS))
+    return make_rule(op=op, of=of, target=target, within=draw(st.none() | DURATIONS))
 
 
 RULES = leaves(periods=True) | composites()

@@ -7,18 +7,22 @@ from models.database.rules.publisher import Document
 from models.errors import InvalidChallengesError
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Rulebook
-from models.rules.rule import Rule
+from models.rules.operators import make_rule
 from tests.support.publication import publish
 
 NOW = microseconds(datetime(2026, 11, 21, 12, tzinfo=UTC))
 HOUR = 3_600_000_000
-LOGINS = Goal(goal_id="logins", challenge_id="c", name="Log in", rule=Rule(op="count", events=("login",), target=3))
-MINUTES = Goal(goal_id="minutes", challenge_id="c", name="Train", rule=Rule(op="sum", events=("workout",), target=60))
+LOGINS = Goal(
+    goal_id="logins", challenge_id="c", name="Log in", rule=make_rule(op="count", events=("login",), target=3)
+)
+MINUTES = Goal(
+    goal_id="minutes", challenge_id="c", name="Train", rule=make_rule(op="sum", events=("workout",), target=60)
+)
 CITIES = Goal(
     goal_id="cities",
     challenge_id="c",
     name="Travel",
-    rule=Rule(op="distinct", events=("visit",), target=3, field="payload.city"),
+    rule=make_rule(op="distinct", events=("visit",), target=3, field="payload.city"),
 )
 
 

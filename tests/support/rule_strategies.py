@@ -9,7 +9,8 @@ from models.events import Event
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Publication, Publications, Rulebook
 from models.rules.graph import compile_graph
-from models.rules.rule import Condition, Rule
+from models.rules.operators import OPERATORS, make_rule
+from models.rules.rule import Condition
 
 HOUR = 3_600_000_000
 START = microseconds(datetime(2026, 10, 20, tzinfo=UTC))
@@ -33,7 +34,7 @@ _NUMBERS = st.one_of(
 _TIMES = st.one_of(st.integers(0, HOURS), st.integers(0, HOURS // 24).map(lambda day: 24 * day))
 
 
-LEAVES = ("count", "sum", "latest", "max", "min", "distinct", "streak", "sequence", "last")
+LEAVES = (*(op for op, rule in OPERATORS.items() if not rule.is_composite), "last")
 
 
 @st.composite
@@ -42,22 +43,22 @@ def leaves(draw, *, periods=False, ops=LEAVES):
     op = draw(st.sampled_from(ops))
     more = {"events": (draw(_TYPES),), "where": draw(_WHERE), "target": draw(st.integers(1, 4))}
     if op == "last":
-        return Rule(op="count", last=draw(st.integers(1, 60)) * HOUR, **more)
+        return make_rule(op="count", last=draw(st.integers(1, 60)) * HOUR, **more)
     if op == "streak":
         unit = draw(st.sampled_from(["day", "week"]))
-        return Rule(op=op, unit=unit, grace=draw(st.integers(0, 2)), timezone=draw(_ZONES), **more)
+        return make_rule(op=op, unit=unit, grace=draw(st.integers(0, 2)), timezone=draw(_ZONES), **more)
     if op == "sequence":
         events = tuple(draw(st.lists(_TYPES, min_size=2, max_size=3)))
         within = draw(st.none() | st.integers(1, 100).map(lambda hours: hours * HOUR))
-        return Rule(op=op, events=events, target=len(events), within=within, where=more["where"])
+        return make_rule(op=op, events=events, target=len(events), within=within, where=more["where"])
     if op == "distinct":
-        return Rule(op=op, field=draw(st.sampled_from(["value", "payload.kind"])), **more)
+        return make_rule(op=op, field=draw(st.sampled_from(["value", "payload.kind"])), **more)
     if periods and draw(st.booleans()):
         more |= {"per": draw(st.sampled_from(["day", "week", "month"])), "timezone": draw(_ZONES)}
-        more |= {"stops_at_target": op == "count" and draw(st.booleans())}
+        more |= {"stops_at_target": draw(st.booleans())} if op == "count" else {}
     if op == "sum":
         more["target"] = draw(st.sampled_from([0.5, 3, 7.25]))
-    return Rule(op=op, **more)
+    return make_rule(op=op, **more)
 
 
 @st.composite
@@ -67,12 +68,13 @@ def composites(draw, known, ops=LEAVES):
     parts = tuple(draw(st.lists(part | _nested(part), min_size=1, max_size=4)))
     op = draw(st.sampled_from(["all", "any", "at_least"]))
     target = {"all": len(parts), "any": 1}.get(op) or draw(st.integers(1, len(parts)))
-    return Rule(op=op, of=parts, target=target, within=draw(st.none() | st.integers(1, 60).map(lambda h: h * HOUR)))
+    within = draw(st.none() | st.integers(1, 60).map(lambda hours: hours * HOUR))
+    return make_rule(op=op, of=parts, target=target, within=within)
 
 
 def _nested(part):
     lists = st.lists(part, min_size=1, max_size=2).map(tuple)
-    return lists.map(lambda parts: Rule(op="any", of=parts, target=1))
+    return lists.map(lambda parts: make_rule(op="any", of=parts, target=1))
 
 
 @st.composite

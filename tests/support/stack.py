@@ -17,8 +17,7 @@ from models.events import Event, pack_batch
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_of
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matcher import Matcher
-from models.rules.operators import progress_of
-from models.rules.rule import Rule
+from models.rules.operators import make_rule, progress_of
 from models.state.attributes import AttributeCache
 from models.state.checks.memory import MemoryGauge, NewUsers
 from models.state.event_log import ShardLog
@@ -62,7 +61,7 @@ def goal(goal_id, op, events=(), *, challenge="c", target=1, prerequisites=(), s
         goal_id=goal_id,
         challenge_id=challenge,
         name=goal_id,
-        rule=Rule(op=op, events=events, target=target, **rule),
+        rule=make_rule(op=op, events=events, target=target, **rule),
         prerequisites=tuple(prerequisites),
         segments=segments or {},
         on_change=on_change,

@@ -7,15 +7,11 @@ import orjson
 from cli.client.messages import LOGIN, STATISTIC
 from models.events import MAX_EXACT
 from models.rules.goals import Rulebook
-from models.rules.rule import Condition, Operator, Rule, Scalar, leaves
+from models.rules.rule import Condition, Rule, Scalar, leaves
 
-GROWING = frozenset({"latest", "max", "min"})
-"""Operators whose events carry a value that grows with time."""
 _PAYLOAD = "payload."
-_AMOUNTS: tuple[Scalar, ...] = (1, 2, 5, 12.5, 30, 0.1)
 _MISS = "another"
 """A value that few conditions hold for."""
-_MOST_VALUES = 300
 _MIX = 0x9E3779B1
 """Spreads an event's index over the values its payload may have (Knuth's multiplicative hash)."""
 
@@ -32,9 +28,10 @@ class Kind(NamedTuple):
     """A type of event, and what the rules on it measure."""
 
     event_type: str
-    operators: frozenset[Operator]
+    values: frozenset[str]
+    """What the rules take the values of its events for: ``growing``, ``gain``."""
     top: float
-    """The value that events for ``latest``, ``max`` and ``min`` grow to; above the highest target on them."""
+    """What growing values grow to; above the highest target on them."""
     fields: tuple[Field, ...] = ()
 
     def payload(self, index: int) -> bytes:
@@ -66,9 +63,9 @@ def kinds_of(rulebook: Rulebook, *, platform_only: bool) -> tuple[Kind, ...]:
 
 
 def _kind(event_type: str, rules: list[Rule], *, with_payload: bool) -> Kind:
-    highest = max((rule.target for rule in rules if rule.op in GROWING), default=1)
+    highest = max((rule.target for rule in rules if rule.values == "growing"), default=1)
     top = max(-MAX_EXACT + 1, min(2 * highest, MAX_EXACT - 1))
-    return Kind(event_type, frozenset(rule.op for rule in rules), top, _fields(rules) if with_payload else ())
+    return Kind(event_type, frozenset(rule.values for rule in rules), top, _fields(rules) if with_payload else ())
 
 
 def _fields(rules: list[Rule]) -> tuple[Field, ...]:
@@ -76,20 +73,11 @@ def _fields(rules: list[Rule]) -> tuple[Field, ...]:
     found: dict[str, dict[Scalar, None]] = {}
     for rule in rules:
         if rule.field is not None and rule.field.startswith(_PAYLOAD):
-            found.setdefault(rule.field, {}).update(dict.fromkeys(_measured(rule)))
+            found.setdefault(rule.field, {}).update(dict.fromkeys(rule.sample_values()))
         for condition in rule.where:
             if condition.field.startswith(_PAYLOAD):
                 found.setdefault(condition.field, {}).update(dict.fromkeys(_asked(condition)))
     return tuple(Field(tuple(name.split(".")[1:]), tuple(values)) for name, values in sorted(found.items()))
-
-
-def _measured(rule: Rule) -> tuple[Scalar, ...]:
-    """Values around what the rule waits for."""
-    if rule.op == "distinct":
-        return tuple(f"value-{number}" for number in range(min(int(rule.target) + 2, _MOST_VALUES)))
-    if rule.op == "sum":
-        return _AMOUNTS
-    return rule.target - 1, rule.target, rule.target / 2, rule.target + 1
 
 
 def _asked(condition: Condition) -> tuple[Scalar, ...]:

@@ -14,7 +14,7 @@ from random import Random
 from cli.client.messages import STATISTIC
 from models.events import Event
 from models.rules.goals import Rulebook
-from tools.loadtest.event_kinds import GROWING, Kind, kinds_of
+from tools.loadtest.event_kinds import Kind, kinds_of
 
 _GAINS = (nan, 1.0, 1.0, 2.0, 5.0, 12.5, 30.0, 0.1)
 """Amounts for ``sum`` goals. None at all counts 1; a tenth shows whether sums are exact."""
@@ -143,11 +143,11 @@ def _age(random: Random, spread: int) -> int:
 
 def _value(kind: Kind, youth: float, random: Random) -> float:
     """A value as the goals on this kind of event expect it; ``youth`` runs from 0 (oldest) to 1 (now)."""
-    if not GROWING.isdisjoint(kind.operators):
+    if "growing" in kind.values:
         # It grows with time, but one in ten falls back, so that the newest is not always the highest.
         grown = kind.top * youth
         return float(round(grown * random.random() if random.random() < 0.1 else grown))
-    return random.choice(_GAINS) if "sum" in kind.operators else nan
+    return random.choice(_GAINS) if "gain" in kind.values else nan
 
 
 def _order(distinct: int, repeats: int, random: Random) -> "array[int]":

@@ -9,9 +9,10 @@ from typing import Any, get_args
 
 from models.exact import is_zone
 from models.rules.goals import Goal
-from models.rules.rule import USER_ZONE, Comparison, Condition, Operator, Period, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import USER_ZONE, Comparison, Condition, Period, Rule
 
-_OPERATORS, _COMPARISONS = frozenset(get_args(Operator)), frozenset(get_args(Comparison))
+_COMPARISONS = frozenset(get_args(Comparison))
 _PERIODS = frozenset({None, *get_args(Period)})
 _SHOWN = ("name", "description", "reward", "hidden", "secret", "on_change", "prerequisites")
 """What a publication keeps of a goal: none of it makes a new version, but for which prerequisites there are."""
@@ -47,12 +48,12 @@ def with_shown(goal: Goal, shown: Mapping[str, Any]) -> Goal:
 def rule_of(definition: dict[str, Any]) -> Rule:
     """The rule of a stored definition, also of one that the first release wrote."""
     if _is_of_the_first_release(definition):
-        return Rule(
-            op=definition["operator"],
+        return make_rule(
+            definition["operator"],
             events=(definition["event"],),
             target=definition["target"],
             per=definition["per"],
-            stops_at_target=definition["stops_at_target"],
+            **({"stops_at_target": True} if definition["stops_at_target"] else {}),
         )
     return _rule(definition["rule"])
 
@@ -95,14 +96,13 @@ def _rule(meaning: dict[str, Any]) -> Rule:
     said["events"] = tuple(said.get("events", ()))
     said["where"] = tuple(Condition(field, cmp, _tupled(value)) for field, cmp, value in said.get("where", ()))
     said["of"] = tuple(_rule(part) if isinstance(part, dict) else part for part in said.get("of", ()))
-    return Rule(**said)
+    return make_rule(**said)
 
 
 def _is_known(rule: Rule) -> bool:
     """Whether this release has a meaning for every word of a rule."""
     return (
-        rule.op in _OPERATORS
-        and {rule.per, rule.unit} <= _PERIODS
+        {rule.per, rule.unit} <= _PERIODS
         and (rule.timezone == USER_ZONE or is_zone(rule.timezone))
         and all(condition.cmp in _COMPARISONS for condition in rule.where)
         and all(_is_known(part) for part in rule.of if isinstance(part, Rule))

@@ -8,9 +8,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from models.rules.challenge_file.json_text import Path
-
-_MAX_SHOWN = 60
-"""Characters of a value that a message repeats."""
+from models.rules.forms.words import MAX_SHOWN, in_words, named
 
 _REASONS = {
     "missing": "is missing",
@@ -69,28 +67,6 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def in_words(value: Any) -> str:
-    """A JSON value for a message: short, and on one line."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case str():
-            return named(value)
-        case dict():
-            return "an object"
-        case list():
-            return "a list"
-        case _:
-            return repr(value)[:_MAX_SHOWN]
-
-
-def named(text: str) -> str:
-    """Text in quotes, shortened, with whatever would break the line escaped."""
-    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")
-
-
 def _position(path: Path) -> tuple[int, int]:
     indexes = [step for step in path[:4] if isinstance(step, int)]
     return (indexes[0] if indexes else -1, indexes[1] if len(indexes) > 1 else -1)
@@ -122,5 +98,5 @@ def _field(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += ("." if text else "") + (step if step.isidentifier() and len(step) <= _MAX_SHOWN else named(step))
+            text += ("." if text else "") + (step if step.isidentifier() and len(step) <= MAX_SHOWN else named(step))
     return text

@@ -9,21 +9,15 @@ import re
 from collections.abc import Iterator
 
 from models.rules.calendar import PERIOD_MARGIN_US
-from models.rules.challenge_file.faults import Fault, named
+from models.rules.challenge_file.faults import Fault
 from models.rules.challenge_file.json_text import Path
 from models.rules.challenge_file.reach import reach_faults
-from models.rules.challenge_file.rule_text import duration_text
+from models.rules.forms.words import named
 from models.rules.goals import Goal, Rulebook
-from models.rules.rule import COMPOSITES, Rule
+from models.rules.rule import Rule
 
 MAX_NODES = 64
 """Rules in one goal, nested ones included."""
-MAX_TIMES = 1000
-"""Times that ``count`` with ``last`` may have to remember."""
-MAX_TIMED_COUNT = 256
-"""The largest target of a ``count`` within a composite with ``within``: it remembers so many times."""
-MAX_STRETCHES = 60
-"""How many times the shortest ``within`` of a composite fits into the time in which events may still come."""
 _PART_ID = re.compile(r"#(?:lock|[0-9]+)\Z")
 """The end of the ids that ``nodes.py`` gives to parts."""
 
@@ -69,26 +63,12 @@ def _goal_faults(goal: Goal) -> Iterator[Fault]:
 
 def _state_faults(rule: Rule, path: Path, reach: int) -> Iterator[Fault]:
     """A state that would grow without a useful bound."""
-    if rule.last is not None:
-        windows = -(-reach // rule.last) + 2
-        times = int(rule.target - 1) * windows
-        if times > MAX_TIMES:
-            shown = f"{int(rule.target)} events of {duration_text(rule.last)}"
-            yield Fault(
-                (*path, "last"),
-                f"makes the state unbounded: for {shown} it would have to remember {times} times, at most {MAX_TIMES}",
-            )
-    shortest = -(-reach // MAX_STRETCHES)
-    if rule.op in COMPOSITES and rule.within is not None and rule.within < shortest:
-        yield Fault(
-            (*path, "within"),
-            f"makes the state unbounded: with parts to combine it must be at least {duration_text(shortest)}",
-        )
+    yield from (Fault((*path, key), reason) for key, reason in rule.state_faults(reach))
 
 
 def _within_faults(rulebook: Rulebook, rule: Rule, path: Path) -> Iterator[Fault]:
     """Parts of a composite with ``within`` whose time of completion cannot be known."""
-    if rule.op not in COMPOSITES or rule.within is None:
+    if not rule.is_composite or rule.within is None:
         return
     for index, part in enumerate(rule.of):
         at: Path = (*path, "of", index)
@@ -128,12 +108,4 @@ def _untimed_goal(rulebook: Rulebook, goal_id: str) -> Iterator[str]:
 
 def _untimed(rule: Rule) -> str | None:
     """Why the time at which a rule completes is not known in time."""
-    if rule.per is not None:
-        return f"it completes anew each {rule.per}"
-    if rule.op in COMPOSITES and rule.within is not None:
-        return "the moment at which parts are complete within another duration depends on the order of arrival"
-    if rule.op in ("sum", "streak"):
-        return f"the moment at which a {rule.op} completes depends on the order of arrival"
-    if rule.op == "count" and rule.last is None and rule.target > MAX_TIMED_COUNT:
-        return f"a count of more than {MAX_TIMED_COUNT} does not remember its times"
-    return None
+    return rule.untimed() if rule.per is None else f"it completes anew each {rule.per}"

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
-from models.rules.challenge_file.faults import Fault, named
+from models.rules.challenge_file.faults import Fault
 from models.rules.challenge_file.json_text import Path, items
 from models.rules.challenge_file.rule_parser import RuleReading
+from models.rules.forms.words import named
 
 
 class _Named(NamedTuple):

@@ -26,6 +26,7 @@ from models.rules.challenge_file.shapes import (
     shape_fault,
 )
 from models.rules.goals import Goal, Rulebook
+from models.rules.operators import make_rule
 from models.rules.rule import Condition, Rule
 
 _DEFAULT_LATENESS = timedelta(days=7)
@@ -118,9 +119,9 @@ def _typed_rule(goal: TypedGoalShape) -> Rule:
     events, target = (goal.event_source,), goal.requirement.target
     meaning: dict[GoalType, Rule] = {
         # A negative value is skipped, as in the system this replaces: a bar never falls below nothing.
-        "absolute": Rule(op="latest", events=events, target=target, where=(Condition("value", ">=", 0),)),
-        "increment": Rule(op="sum", events=events, target=target),
+        "absolute": make_rule("latest", events=events, target=target, where=(Condition("value", ">=", 0),)),
+        "increment": make_rule("sum", events=events, target=target),
         # More of them are no change: "already completed".
-        "daily": Rule(op="count", events=events, target=target, per="day", stops_at_target=True),
+        "daily": make_rule("count", events=events, target=target, per="day", stops_at_target=True),
     }
     return meaning[goal.type]

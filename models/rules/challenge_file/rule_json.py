@@ -9,12 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.rules.challenge_file.conditions import ConditionShape
-from models.rules.challenge_file.faults import Fault, did_you_mean, in_words, shape_reason
+from models.rules.challenge_file.faults import Fault, did_you_mean, shape_reason
 from models.rules.challenge_file.json_text import Path
-from models.rules.challenge_file.rule_shapes import MAX_PARTS, SHAPES
-from models.rules.challenge_file.values import identifier
-from models.rules.rule import COMPOSITES, Rule
+from models.rules.challenge_file.rule_shapes import SHAPES
+from models.rules.forms.bases import MAX_PARTS
+from models.rules.forms.conditions import ConditionShape
+from models.rules.forms.values import identifier
+from models.rules.forms.words import in_words
+from models.rules.operators import OPERATORS, make_rule
+from models.rules.rule import Rule
 
 MAX_LEVELS = 4
 """How deep rules may nest; a rule without parts is one level."""
@@ -52,7 +55,7 @@ def _read(value: Any, path: Path, faults: list[Fault]) -> Rule | None:
         return None
     shape = SHAPES[op]
     before = len(faults)
-    parts = _read_parts(value, path, faults) if op in COMPOSITES else ()
+    parts = _read_parts(value, path, faults) if OPERATORS[op].is_composite else ()
     try:
         read = shape.model_validate(value)
         return _rule(read, parts) if len(faults) == before else None
@@ -67,8 +70,8 @@ def _read(value: Any, path: Path, faults: list[Fault]) -> Rule | None:
 def _no_operator(value: dict[str, Any]) -> str:
     if "op" not in value:
         return "is missing"
-    op = value["op"]
-    return f"must be {', '.join(list(SHAPES)[:-1])} or at_least, is {in_words(op)}{did_you_mean(op, SHAPES)}"
+    op, (*first, last) = value["op"], SHAPES
+    return f"must be {', '.join(first)} or {last}, is {in_words(op)}{did_you_mean(op, SHAPES)}"
 
 
 def _reason(op: str, fault: Any, known: list[str]) -> str:
@@ -110,8 +113,5 @@ def _rule(shape: Any, parts: tuple[Rule | str, ...]) -> Rule:
     said = {name: getattr(shape, name) for name in type(shape).model_fields if name not in ("event", "k", "of")}
     said["where"] = tuple(condition.condition() for condition in said.get("where", ()))
     events = tuple(said.pop("events", ())) or ((shape.event,) if hasattr(shape, "event") else ())
-    if not events:
-        said["target"] = {"all": len(parts), "any": 1}.get(shape.op) or shape.k
-    elif shape.op == "sequence":
-        said["target"] = len(events)
-    return Rule(events=events, of=parts, **said)
+    said["target"] = OPERATORS[shape.op].target_of(shape)
+    return make_rule(**said, events=events, of=parts)

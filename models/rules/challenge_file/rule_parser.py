@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from models.rules.challenge_file.faults import Fault, in_words
+from models.rules.challenge_file.faults import Fault
 from models.rules.challenge_file.json_text import Path
 from models.rules.challenge_file.language.errors import ExpressionError, excerpt
 from models.rules.challenge_file.language.parser import Expression, read_expression
 from models.rules.challenge_file.rule_json import RuleError, rule_of_json
+from models.rules.forms.words import in_words
 from models.rules.rule import Rule
 
 

@@ -6,9 +6,12 @@ One thing has no spelling in either: that goals of the simple type ``daily`` sto
 import re
 from typing import Any
 
-from models.rules.rule import COMPOSITES, Condition, Rule, Scalar
+from models.rules.forms.values import duration_text
+from models.rules.rule import Condition, Rule, Scalar
 
-_UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000))
+_CLAUSES = ("per", "last")
+_SPOKEN = frozenset({"op", "event", "events", "of", "k", "target", "where", *_CLAUSES})
+"""Keys that stand in an expression without their names, or as words of it."""
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
 _ZONE = re.compile(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+)+")
 
@@ -16,19 +19,16 @@ _ZONE = re.compile(r"[A-Za-z_]+(/[A-Za-z0-9_+-]+)+")
 def json_of(rule: Rule) -> dict[str, Any]:
     """The rule as a JSON object; what is as it is by default is left out."""
     form: dict[str, Any] = {"op": rule.op}
-    if rule.op == "at_least":
-        form["k"] = _number(rule.target)
-    if rule.op in COMPOSITES:
-        form["of"] = [json_of(part) if isinstance(part, Rule) else part for part in rule.of]
-    elif rule.op == "sequence":
-        form["events"] = list(rule.events)
+    if rule.is_composite:
+        form |= rule.options() | {"of": [json_of(part) if isinstance(part, Rule) else part for part in rule.of]}
+    elif rule.terminal == "SEQUENCE":
+        form |= {"events": list(rule.events)} | rule.options()
     else:
-        options = {"field": rule.field, "unit": rule.unit} if rule.op != "count" else {}
-        form |= {"event": rule.events[0]} | options | {"target": _number(rule.target), "grace": rule.grace or None}
+        form |= {"event": rule.events[0], "field": rule.field, "unit": rule.unit, "target": _number(rule.target)}
+        form |= rule.options()
     form |= {
         "where": [_condition(condition) for condition in rule.where] or None,
         "per": rule.per,
-        "last": rule.last and duration_text(rule.last),
         "within": rule.within and duration_text(rule.within),
         "timezone": rule.timezone if rule.timezone != "UTC" else None,
     }
@@ -38,29 +38,20 @@ def json_of(rule: Rule) -> dict[str, Any]:
 def expression_of(rule: Rule) -> str:
     """The rule as an expression on one line, such as ``count(lesson.completed per week) >= 10``."""
     form = json_of(rule)
-    if rule.op in COMPOSITES:
+    if rule.is_composite:
         parts = ", ".join(expression_of(part) if isinstance(part, Rule) else _name(part) for part in rule.of)
-        subject = f"{form['k']}, [{parts}]" if rule.op == "at_least" else f"[{parts}]"
-    elif rule.op == "sequence":
+        subject = f"{form['k']}, [{parts}]" if rule.terminal == "AT_LEAST" else f"[{parts}]"
+    elif rule.terminal == "SEQUENCE":
         subject = f"[{', '.join(map(_name, rule.events))}]"
     else:
         subject = _name(rule.events[0])
     if rule.where:
         subject += f" where {' and '.join(map(_said, rule.where))}"
-    subject += "".join(f" {key} {form[key]}" for key in ("per", "last") if key in form)
-    options = [key for key in ("field", "unit", "grace", "within", "timezone") if key in form]
+    subject += "".join(f" {key} {form[key]}" for key in _CLAUSES if key in form)
+    options = [key for key in form if key not in _SPOKEN]
     arguments = ", ".join([subject, *(f"{key}={_option(form[key])}" for key in options)])
-    threshold = f" {'<=' if rule.op == 'min' else '>='} {form['target']}" if "target" in form else ""
+    threshold = f" {rule.comparison} {form['target']}" if "target" in form else ""
     return f"{rule.op}({arguments}){threshold}"
-
-
-def duration_text(microseconds: int) -> str:
-    """A duration as the challenges file writes it, in the largest unit that holds it in whole: ``7d``, ``36h``."""
-    for unit, length in _UNITS:
-        if not microseconds % length:
-            return f"{microseconds // length}{unit}"
-    whole, rest = divmod(microseconds, 1000)
-    return f"{whole}.{rest:03d}ms" if rest else f"{whole}ms"
 
 
 def _condition(condition: Condition) -> dict[str, Any]:

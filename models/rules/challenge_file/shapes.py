@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, SkipValidation, Tag, ValidationInfo, field_validator
 
-from models.rules.challenge_file.faults import Fault, named, shape_reason
+from models.rules.challenge_file.faults import Fault, shape_reason
 from models.rules.challenge_file.json_text import walk
 from models.rules.challenge_file.rule_shapes import RuleShape
-from models.rules.challenge_file.values import (
+from models.rules.forms.values import (
     Id,
     Name,
     Positive,
@@ -18,6 +18,7 @@ from models.rules.challenge_file.values import (
     exact_number,
     storable,
 )
+from models.rules.forms.words import named
 from models.rules.goals import Policy
 
 GoalType = Literal["absolute", "increment", "daily"]

@@ -23,11 +23,10 @@ import msgpack
 from models import wire
 from models.errors import RulesUnreadableError
 from models.events import Event, identity_hash, pack_batch
-from models.rules.amounts import split
 from models.rules.costs import USER_STEPS, Cost
 from models.rules.graph import NEVER, Node
-from models.rules.matcher import Matcher, Step
-from models.rules.rule import COMPOSITES
+from models.rules.matcher import Matcher
+from models.rules.rule import Step
 from models.state.keys import member
 from models.wire import Meta, Text
 
@@ -198,7 +197,7 @@ class _RequestBuilder:
         return index
 
     def _wire(self, node: Node) -> wire.Node:
-        target, a, b = _numbers(node)
+        target, a, b = (*node.rule.numbers(node), 0, 0)[:3]
         parts = [wire.Part(name, name in node.periodic_parts, name in node.exact_parts) for name in node.parts]
         parents = [wire.Parent(self._index_of(up.node), up.position, up.is_current) for up in node.parents]
         return wire.Node(
@@ -241,19 +240,3 @@ def _row(user: UserRequest, node_id: str, period: str) -> int:
         user.periods.append(period)
         index = user.row_indexes[name] = len(user.periods)
     return index
-
-
-def _numbers(node: Node) -> tuple[float, float, float]:
-    """The target and the two further numbers that the operator works with."""
-    rule = node.rule
-    if rule.op == "sum":
-        return *split(rule.target), 0
-    if rule.op == "streak":
-        return rule.target, rule.grace, 0
-    if rule.op == "sequence":
-        return rule.target, rule.within or 0, int(rule.repeats_events)
-    if rule.op in COMPOSITES:
-        return rule.target, rule.within or 0, 0
-    if rule.last is not None:
-        return rule.target, rule.last, node.kept_times
-    return rule.target, int(rule.stops_at_target), 0

@@ -29,8 +29,9 @@ from models.state.fleet.fences import revision_of
 from models.state.flush_reads import ReadTrace
 from models.state.keys import dedup_bucket_at, epoch_of, member, record_key, seen_key, shard_keys
 from models.state.progress.apply_request import FIELD_MARK, ApplyRequest, UserRequest, field_of
+from models.state.progress.script_text import script_text
 from models.state.queue.call_parts import USER_WEIGHT, in_parts
-from models.state.scripts import register
+from models.state.scripts import Script, register
 from models.wire import ApplyReply, Flushed, Hydrated, Limit
 
 EvaluationLog = Literal["off", "transitions", "all"]
@@ -95,7 +96,7 @@ class Records:
         self._window = window
         self._seen_ttl_ms = 2 * remembered_for(window) // timedelta(milliseconds=1)
         self._record_ttl_ms = record_ttl // timedelta(milliseconds=1)
-        self._apply = register(redis, "apply_events")
+        self._apply = Script(redis, script_text("apply_events"))
         self._hydrate = register(redis, "hydrate_users")
         self._acknowledge = register(redis, "acknowledge_users")
         self._forget = register(redis, "forget_users")

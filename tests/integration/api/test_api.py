@@ -34,7 +34,7 @@ from models.declarations.metrics import (
 )
 from models.rules.challenge_file.rule_text import expression_of
 from models.rules.goals import Goal, Rulebook
-from models.rules.rule import Rule
+from models.rules.operators import make_rule
 from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.metrics import Metrics
@@ -150,7 +150,7 @@ def test_a_wrong_tenant_is_refused(stack):
 
 def _for_some(stack):
     """A rulebook that asks for attributes, and the client for it."""
-    login = Rule(op="count", events=("login",), target=3)
+    login = make_rule(op="count", events=("login",), target=3)
     goals = Rulebook(
         (
             Goal(goal_id="all", challenge_id="c", name="All", rule=replace(login, per="day", timezone="user")),
@@ -173,7 +173,7 @@ def test_attributes_decide_about_segments_and_the_users_day(stack):
 
 
 def _segmented():
-    rule = Rule(op="count", events=("login",))
+    rule = make_rule(op="count", events=("login",))
     return Rulebook((Goal(goal_id="pro", challenge_id="c", name="Pro", rule=rule, segments={"plan": ("pro",)}),))
 
 

@@ -18,7 +18,7 @@ from models.database.flush.refused_rows import RowRewriter
 from models.database.flush.writer import FlushWriter
 from models.errors import DatabaseUnavailableError
 from models.events import pack_batch
-from models.rules.challenge_file.values import Id
+from models.rules.forms.values import Id
 from models.rules.goals import Rulebook
 from models.state.flush_reads import ReadTrace
 from models.state.keys import FLUSH_LOCK

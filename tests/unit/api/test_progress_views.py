@@ -9,14 +9,14 @@ import pytest
 from api.progress.views import UserView, asks_attributes
 from models.rules.calendar import microseconds
 from models.rules.goals import Goal, Publication, Publications, Rulebook, only
+from models.rules.operators import make_rule
 from models.rules.rows import Row
-from models.rules.rule import Rule
 
 NOW = microseconds(datetime(2026, 11, 21, 23, 30, tzinfo=UTC))
 
 
 def goal(goal_id="g", rule=None, **more: Any) -> Goal:
-    rule = rule or Rule(op="count", events=("login",), target=3)
+    rule = rule or make_rule(op="count", events=("login",), target=3)
     return Goal(goal_id=goal_id, challenge_id="c", name=f"The {goal_id}", description="text", rule=rule, **more)
 
 
@@ -61,27 +61,27 @@ def test_a_goal_shows_its_text_its_rule_and_its_window():
     ],
 )
 def test_the_current_period_is_that_of_the_goals_time_zone(per, zone, period):
-    daily = goal(rule=Rule(op="count", events=("login",), target=3, per=per, timezone=zone))
+    daily = goal(rule=make_rule(op="count", events=("login",), target=3, per=per, timezone=zone))
     rows = row("g", 2, period=period), row("g", 1, period="2026-11-19")
     shown = view(of(daily), *rows, attributes={"timezone": "Asia/Tokyo"})["g"]
     assert (shown.period, shown.progress) == (period, 2)
 
 
 def test_without_an_attribute_the_users_own_time_zone_is_utc():
-    daily = goal(rule=Rule(op="count", events=("login",), per="day", timezone="user"))
+    daily = goal(rule=make_rule(op="count", events=("login",), per="day", timezone="user"))
     assert view(of(daily))["g"].period == "2026-11-21"
     assert view(of(daily), attributes={"timezone": "Mars/Olympus"})["g"].period == "2026-11-21"
 
 
 def test_only_segments_and_periods_of_the_users_time_zone_ask_for_attributes():
-    user_zone = Rule(op="count", events=("login",), timezone="user")
+    user_zone = make_rule(op="count", events=("login",), timezone="user")
     assert not asks_attributes([goal(), goal(rule=user_zone)])
     assert asks_attributes([goal(), goal(rule=replace(user_zone, per="day"))])
     assert asks_attributes([goal(segments={"plan": ("pro",)})])
 
 
 def test_a_goal_is_locked_until_its_prerequisites_are_complete():
-    first = goal("first", Rule(op="count", events=("login",), per="day"))
+    first = goal("first", make_rule(op="count", events=("login",), per="day"))
     publications = of(first, goal(prerequisites=("first",)))
     assert view(publications, row("g", 5))["g"].locked
     assert view(publications, row("g", 5))["g"].prerequisites == ["first"]
@@ -91,9 +91,9 @@ def test_a_goal_is_locked_until_its_prerequisites_are_complete():
 
 
 def test_a_composite_lists_its_parts_with_their_progress():
-    inner = Rule(op="any", of=("a", Rule(op="count", events=("invited",), target=4)), target=1)
+    inner = make_rule(op="any", of=("a", make_rule(op="count", events=("invited",), target=4)), target=1)
     shown = view(
-        of(goal("a"), goal("g", Rule(op="all", of=("a", inner), target=2))),
+        of(goal("a"), goal("g", make_rule(op="all", of=("a", inner), target=2))),
         row("a", 3, done=7),
         row("g", 1, 7, 0, op="all"),
         row("g#2#2", 2),
@@ -108,8 +108,8 @@ def test_a_composite_lists_its_parts_with_their_progress():
 
 
 def test_a_part_with_periods_stays_complete_when_its_row_is_gone():
-    daily = goal("a", Rule(op="count", events=("login",), per="day"))
-    shown = view(of(daily, goal("g", Rule(op="all", of=("a",)))), row("g", 1, 7, op="all", done=7))
+    daily = goal("a", make_rule(op="count", events=("login",), per="day"))
+    shown = view(of(daily, goal("g", make_rule(op="all", of=("a",)))), row("g", 1, 7, op="all", done=7))
     assert shown["a"].status == "not_started"
     assert shown["g"].parts[0].status == "completed"
 
@@ -118,7 +118,7 @@ def test_a_hidden_goal_is_neither_shown_nor_named_until_it_is_complete():
     publications = of(
         goal("h", hidden=True),
         goal("next", prerequisites=("h",)),
-        goal("both", Rule(op="all", of=("h", "next"), target=2)),
+        goal("both", make_rule(op="all", of=("h", "next"), target=2)),
     )
     before = view(publications, row("h", 2))
     assert list(before) == ["next", "both"]
@@ -134,8 +134,8 @@ def test_a_hidden_goal_is_neither_shown_nor_named_until_it_is_complete():
 
 
 def test_a_secret_goal_tells_nothing_until_it_is_complete():
-    secret = goal("s", Rule(op="all", of=("a",)), secret=True, prerequisites=("a",))
-    publications = of(goal("a"), secret, goal("both", Rule(op="all", of=("s",))))
+    secret = goal("s", make_rule(op="all", of=("a",)), secret=True, prerequisites=("a",))
+    publications = of(goal("a"), secret, goal("both", make_rule(op="all", of=("s",))))
     before = view(publications, row("s", 0, 0, op="all"))
     told = before["s"].model_dump()
     assert (told["name"], told["status"], told["secret"]) == ("Secret goal", "in_progress", True)
@@ -158,7 +158,7 @@ def test_a_goal_for_others_is_left_out_as_long_as_there_is_no_progress():
 
 
 def test_without_a_value_there_is_no_best_time():
-    fastest = goal(rule=Rule(op="min", events=("race",), field="payload.seconds", target=60))
+    fastest = goal(rule=make_rule(op="min", events=("race",), field="payload.seconds", target=60))
     assert view(of(fastest))["g"].progress is None
     assert view(of(fastest), row("g", 61.5, op="min"))["g"].progress == 61.5
 

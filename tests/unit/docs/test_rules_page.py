@@ -12,22 +12,24 @@ from typer.testing import CliRunner
 from cli import app
 from cli.rules.commands import rules
 from models.errors import ConfigurationError
+from models.rules import composites, operators
 from models.rules.challenge_file import limits as rule_limits
-from models.rules.challenge_file import rule_json, rule_shapes
+from models.rules.challenge_file import rule_json
 from models.rules.challenge_file import shapes as challenge_shapes
 from models.rules.challenge_file.language import parser as expression
 from models.rules.challenge_file.language.parser import parse_expression
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.challenge_file.rule_json import rule_of_json
 from models.rules.challenge_file.rule_text import expression_of, json_of
+from models.rules.forms import bases
 from models.rules.goals import Policy
 from models.rules.graph import compile_graph
-from models.rules.rule import Comparison, Operator
-from models.wire import Limit
+from models.rules.operators import count, distinct, sequence, streak
+from models.rules.rule import Comparison
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = "".join((DOCS / page).read_text() for page in ("reference/rules.md", "how-to/change-rules.md"))
-OPERATORS = set(get_args(Operator))
+OPERATORS = set(operators.OPERATORS)
 RECIPES = (DOCS / "how-to/write-goals.md").read_text()
 EXPRESSIONS = [
     line for block in re.findall(r"```text\n(.*?)```", TEXT + RECIPES, re.DOTALL) for line in block.splitlines()
@@ -98,7 +100,7 @@ def test_every_operator_is_in_both_tables():
 
 def test_completed_at_is_called_exact_where_the_engines_hold_it_so():
     examples = [parse_expression(line) for line in blocks("text")[0].splitlines()]
-    leaves = {("last" if rule.last else rule.op): rule for rule in examples if not rule.of}
+    leaves = {("last" if getattr(rule, "last", None) else rule.op): rule for rule in examples if not rule.of}
     exact = {row[0]: row[4] == "exact" for row in table("State, bounds, classes") if row[4] in ("exact", "arrival")}
     for cell, said in exact.items():
         for name in named(cell):
@@ -120,15 +122,15 @@ def test_the_limits_are_those_of_the_code():
     assert [row[1] for row in table("Limits")] == [
         str(value)
         for value in (
-            rule_shapes.MAX_PARTS,
+            bases.MAX_PARTS,
             rule_json.MAX_LEVELS,
             rule_limits.MAX_NODES,
             16,
             100,
-            rule_shapes.MAX_DISTINCT,
-            rule_limits.MAX_TIMED_COUNT,
-            rule_limits.MAX_TIMES,
-            f"1/{rule_limits.MAX_STRETCHES}",
+            distinct.MAX_DISTINCT,
+            count.MAX_TIMED_COUNT,
+            count.MAX_TIMES,
+            f"1/{composites.MAX_WINDOWS}",
             30,
             16,
             64,
@@ -136,10 +138,10 @@ def test_the_limits_are_those_of_the_code():
         )
     ]
     bounds = {row[0]: row[2] for row in table("State, bounds, classes")}
-    assert bounds["`streak`"].startswith(f"{Limit.MAX_RUNS} runs")
-    assert bounds["`sequence`"].startswith(f"{Limit.MAX_STEP_TIMES} times")
-    assert bounds["the same with `within`"].startswith(f"{Limit.MAX_STRETCHES} pairs")
-    assert f"at most {rule_limits.MAX_TIMES} times" in bounds["`count` with `last`"]
+    assert bounds["`streak`"].startswith(f"{streak.MAX_RUNS} runs")
+    assert bounds["`sequence`"].startswith(f"{sequence.MAX_STEP_TIMES} times")
+    assert bounds["the same with `within`"].startswith(f"{composites.MAX_STRETCHES} pairs")
+    assert f"at most {count.MAX_TIMES} times" in bounds["`count` with `last`"]
 
 
 def _faults(**goal: Any) -> int:

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from models.state.lua_source import PARTS, SCRIPTS, script_source, source_of
+from models.state.lua_source import PARTS, SCRIPTS, source_of
+from models.state.progress.script_text import script_text
 
 FRAME = "apply_events"
 KEYWORDS = frozenset(
@@ -21,7 +22,7 @@ GIVEN = KEYWORDS | frozenset(
 """Words that mean the same in every file: Lua's own and those of Redis."""
 
 
-def _header_and_code(name, source=script_source):
+def _header_and_code(name, source=script_text):
     header, code = source(name).split("]]", 1)
     assert header.startswith("--[[\n"), name
     return header, code

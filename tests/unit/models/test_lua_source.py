@@ -10,6 +10,7 @@ from cli import app
 from models import wire
 from models.state import lua_source
 from models.state.lua_source import SCRIPTS, script_source
+from models.state.progress.script_text import script_text
 
 
 @pytest.fixture
@@ -67,9 +68,9 @@ def test_what_python_does_not_know_stops_the_process_that_loads_it(assembled, wr
 
 def test_dev_lua_prints_what_redis_gets():
     for name in SCRIPTS:
-        assert CliRunner().invoke(app, ["dev", "lua", name]).output == script_source(name)
+        assert CliRunner().invoke(app, ["dev", "lua", name]).output == script_text(name)
     shown = json.loads(CliRunner().invoke(app, ["dev", "lua", "apply_events", "--json"]).output)
-    assert shown["source"] == script_source("apply_events")
+    assert shown["source"] == script_text("apply_events")
     assert shown["sha1"] == sha1(shown["source"].encode(), usedforsecurity=False).hexdigest()
 
 

@@ -16,7 +16,8 @@ from models.rules.calendar import microseconds
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.engine import apply_all
 from models.rules.goals import Rulebook
-from models.rules.rule import Condition, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import Condition
 from tests.support.stack import goal
 from tools.loadtest.event_kinds import kinds_of
 from tools.loadtest.generator import Shape, make_plan
@@ -150,7 +151,7 @@ EVERY_OPERATOR = Rulebook(
         goal("cities", "distinct", "visit", field="payload.city", target=3),
         goal("days", "streak", "session", unit="day", target=2),
         goal("start", "sequence", ("profile", "tutorial"), target=2),
-        goal("both", "all", of=("lessons", Rule(op="count", events=("invite",), target=2)), target=2),
+        goal("both", "all", of=("lessons", make_rule(op="count", events=("invite",), target=2)), target=2),
     )
 )
 

@@ -6,6 +6,7 @@ its location in the text.
 """
 
 from functools import lru_cache
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from lark import Lark, UnexpectedInput
@@ -23,8 +24,10 @@ from models.rules.challenge_file.language.errors import (
 from models.rules.challenge_file.language.transformer import Misuse, ToForm
 from models.rules.challenge_file.rule_json import RuleError, rule_of_json
 from models.rules.challenge_file.rule_shapes import SHAPES
+from models.rules.operators import OPERATORS
 from models.rules.rule import Rule
 
+_GRAMMAR = FilePath(__file__).with_name("expression.lark")
 MAX_LENGTH = 10_000
 """Characters of an expression."""
 
@@ -85,4 +88,8 @@ def _unexpected(text: str, error: Any) -> ExpressionError:
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    return Lark.open("expression.lark", rel_to=__file__, parser="lalr", transformer=ToForm())
+    grammar = _GRAMMAR.read_text(encoding="utf-8")
+    for terminal in {rule.terminal for rule in OPERATORS.values()}:
+        words = "|".join(op for op, rule in OPERATORS.items() if rule.terminal == terminal)
+        grammar = grammar.replace(f"{{{terminal}}}", words)
+    return Lark(grammar, parser="lalr", transformer=ToForm())

@@ -12,6 +12,7 @@ from lark import Token, Transformer, v_args
 
 from models.rules.challenge_file.json_text import Path, whole_number
 from models.rules.challenge_file.rule_shapes import SHAPES
+from models.rules.operators import OPERATORS
 
 _MAX_PATH = 12
 """Steps to a value in a rule that nests no deeper than is allowed; locations below are not worth keeping."""
@@ -55,7 +56,7 @@ class ToForm(Transformer[Token, Part]):
         for target in targets:
             _check_direction(op, target.token)
         if not targets:
-            wanted = f"a threshold such as {'<=' if op == 'min' else '>='} 10"
+            wanted = f"a threshold such as {OPERATORS[op].comparison} 10"
             raise Misuse(_start(end) + 1, f"expected {wanted}", (wanted,))
         return _rule(op, Entry("event", event, op), *entries, *([threshold] if threshold else []))
 
@@ -129,9 +130,9 @@ def _rule(op: Token, *entries: Entry) -> Part:
 
 
 def _check_direction(op: Token, comparison: Token) -> None:
-    wanted = "<=" if op == "min" else ">="
+    wanted = OPERATORS[op].comparison
     if comparison != wanted:
-        side = "below" if op == "min" else "above"
+        side = "below" if wanted == "<=" else "above"
         raise Misuse(
             _start(comparison), f"expected {wanted}, as {op} completes at or {side} its threshold", (f"'{wanted}'",)
         )

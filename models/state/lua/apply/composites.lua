@@ -10,8 +10,8 @@ local function first_composite(node, completed)
   local state, count = { 0 }, #completed
   for index, at in ipairs(completed) do
     state[1 + index] = at
-    if node[Node.a] > 0 then
-      state[1 + count + index] = at > 0 and { at - node[Node.a], at } or {}
+    if node[Composite.within] > 0 then
+      state[1 + count + index] = at > 0 and { at - node[Composite.within], at } or {}
     end
   end
   return state
@@ -33,7 +33,7 @@ local function add_stretch(stretches, begin, stop)
   end
   table.insert(stretches, index, begin)
   table.insert(stretches, index + 1, stop)
-  if #stretches > 2 * Limit.MAX_STRETCHES then
+  if #stretches > 2 * Composite.MAX_STRETCHES then
     table.remove(stretches, 1)
     table.remove(stretches, 1)
   end
@@ -67,7 +67,7 @@ end
 -- Brings the progress up to date; returns when the composite was reached, 0 while it is not.
 local function find_completion(node, state, event_at)
   local target, parts = node[Node.target], #node[Node.parts] / Part.SIZE
-  if node[Node.a] == 0 then
+  if node[Composite.within] == 0 then
     local done = {}
     for index = 2, parts + 1 do
       if state[index] > 0 then
@@ -86,7 +86,7 @@ local function find_completion(node, state, event_at)
     complete = complete + (state[index] > 0 and 1 or 0)
   end
   if math.min(complete, target) > state[1] then -- no stretch can find more parts complete than there are
-    state[1] = math.max(state[1], math.min(overlap(node[Node.a], state, parts), target))
+    state[1] = math.max(state[1], math.min(overlap(node[Composite.within], state, parts), target))
   end
   if state[1] < target then
     return 0

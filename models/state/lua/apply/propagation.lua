@@ -123,7 +123,7 @@ end
 
 -- A late event under an earlier version: complete if its parts were, before the next version held.
 local function move_past(composite, known_index, known)
-  if composite[Node.a] > 0 or known[Row.reached_at] > 0 then
+  if composite[Composite.within] > 0 or known[Row.reached_at] > 0 then
     return
   end
   local done = completed_parts(composite)
@@ -147,9 +147,9 @@ local function note_part(composite, index, state, node, row, contributes)
   end
   state[1 + index] = is_exact_part(composite, index) and completed_at or math.min(completed_at, 1)
   local is_news = state[1 + index] ~= noted
-  if composite[Node.a] > 0 and contributes then
+  if composite[Composite.within] > 0 and contributes then
     local stretches = state[1 + #composite[Node.parts] / Part.SIZE + index]
-    is_news = add_stretch(stretches, event[Event.occurred_at] - composite[Node.a], event[Event.occurred_at]) or is_news
+    is_news = add_stretch(stretches, event[Event.occurred_at] - composite[Composite.within], event[Event.occurred_at]) or is_news
   end
   return is_news
 end
@@ -179,7 +179,7 @@ end
 
 -- Whether a step of a part that changed no completion means something to a composite.
 local function is_news(composite, own, known, row, contributes)
-  if composite[Node.a] > 0 and contributes and not (known and known[Row.reached_at] > 0) then
+  if composite[Composite.within] > 0 and contributes and not (known and known[Row.reached_at] > 0) then
     return true
   end
   local behind = not known or (own and known[Row.rule_version] < composite[Node.version])
@@ -188,7 +188,7 @@ end
 
 -- Whether nothing that a completed part does can mean anything to a composite any more.
 local function is_done(composite, known)
-  local reached = composite[Node.a] == 0 or (known and known[Row.reached_at] > 0)
+  local reached = composite[Composite.within] == 0 or (known and known[Row.reached_at] > 0)
   return known and known[Row.rule_version] >= composite[Node.version] and reached and not composite[Node.timed]
 end
 
@@ -207,7 +207,7 @@ function tell_parents(node, row, contributes, changed)
       if changed then
         unlock(nodes[composite[Node.unlocks]])
       end
-    elseif changed or asks or (contributes and (composite[Node.a] > 0 or composite[Node.timed])) then
+    elseif changed or asks or (contributes and (composite[Composite.within] > 0 or composite[Node.timed])) then
       local known_index = index_of(composite[Node.node_id] .. Text.MARK)
       local known = row_at(known_index)
       if changed or is_news(composite, own, known, row, contributes) then
@@ -241,7 +241,8 @@ local function apply_step(this_event, node, mode, index, period, amount, low)
   local reached_at, contributes = advance[node[Node.reducer]](state, node, amount, low, at, hash)
   local under_several = row[Row.version_states]
   if under_several then
-    reached_at = migrated(state, node, mode, at, reached_at)
+    local adjust = migrated[node[Node.reducer]]
+    reached_at = adjust and adjust(state, node, mode, at, reached_at) or reached_at
     show_main(row, node)
   end
   if not own then

@@ -14,7 +14,8 @@ from models.database.rules.publications import CompiledGoals, load
 from models.database.rules.publisher import Document
 from models.errors import ConfigurationError
 from models.rules.goals import Rulebook
-from models.rules.rule import Condition, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import Condition
 from tasks.rules.publications import parse_stored
 from tests.support.mixed_rules import document as mixed_document
 from tests.support.publication import leave_to_text, publish
@@ -158,7 +159,7 @@ def test_versions_of_the_first_release_go_on(engine, files):
 
 
 def test_a_stored_definition_gives_the_rule_back(engine, files):
-    part = Rule(
+    part = make_rule(
         op="count",
         events=("lesson",),
         target=10,
@@ -167,9 +168,9 @@ def test_a_stored_definition_gives_the_rule_back(engine, files):
         timezone="Europe/Berlin",
     )
     rules = [
-        Rule(op="all", of=("logins", part), target=2, within=HOUR),
-        Rule(op="streak", events=("login",), target=7, unit="day", grace=1),
-        Rule(op="sequence", events=("a", "b"), target=2, within=HOUR),
+        make_rule(op="all", of=("logins", part), target=2, within=HOUR),
+        make_rule(op="streak", events=("login",), target=7, unit="day", grace=1),
+        make_rule(op="sequence", events=("a", "b"), target=2, within=HOUR),
     ]
     goals = [replace(LOGINS, goal_id=f"g{n}", rule=rule) for n, rule in enumerate(rules)]
     publish(engine, files.file(LOGINS, *goals), now_us=NOW)

@@ -9,7 +9,7 @@ from models.database.rules.history import RuleHistory
 from models.database.rules.publications import load
 from models.database.rules.publisher import PICK_UP_US, preview
 from models.errors import ConfigurationError
-from models.rules.rule import Rule
+from models.rules.operators import make_rule
 from tests.support.publication import newest_revision, publish
 from tests.support.rule_files import (
     CITIES,
@@ -134,7 +134,7 @@ def test_a_version_keeps_the_policy_it_was_published_with(engine, files):
 
 def test_a_change_between_events_and_other_goals_is_refused_and_changes_nothing(engine, files):
     publish_new(engine, files.file(LOGINS, MINUTES), now_us=NOW)
-    over = replace(LOGINS, rule=Rule(op="any", of=("minutes",)))
+    over = replace(LOGINS, rule=make_rule(op="any", of=("minutes",)))
     with pytest.raises(ConfigurationError, match=r"goal 'logins': rule: was count, is any: .* give the goal a new id"):
         publish(engine, files.file(over, MINUTES), now_us=NOW)
     assert newest_revision(engine) == 1

@@ -3,7 +3,8 @@
 import pytest
 from redis.exceptions import ResponseError
 
-from models.state.lua_source import SCRIPTS, script_source
+from models.state.lua_source import SCRIPTS
+from models.state.progress.script_text import script_text
 
 LUA_LIMIT, OURS = 200, 150
 
@@ -12,7 +13,7 @@ def _compiles(redis, name, more):
     """Whether a server takes a script that has so many local variables more at its top level."""
     names = ", ".join(f"extra_{number}" for number in range(more))
     try:
-        redis.script_load(f"local {names}\n{script_source(name)}")
+        redis.script_load(f"local {names}\n{script_text(name)}")
     except ResponseError as error:
         if "200 local variables" not in str(error):
             raise

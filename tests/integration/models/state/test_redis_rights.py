@@ -11,7 +11,8 @@ from config.settings import Settings
 from models.errors import ConfigurationError
 from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
-from models.state.lua_source import PARTS, SCRIPTS, script_source, source_of
+from models.state.lua_source import PARTS, SCRIPTS, source_of
+from models.state.progress.script_text import script_text
 from models.state.server.rights import ON_A_KEY, STATE_COMMANDS, broker_commands, missing_rights
 from tests.support.redis_servers import redis_server
 
@@ -84,7 +85,7 @@ def test_asking_for_rights_changes_nothing(server, url_of):
 
 
 def test_every_command_of_the_scripts_is_asked_for():
-    sources = [script_source(name) for name in SCRIPTS] + [source_of(name) for name in PARTS]
+    sources = [script_text(name) for name in SCRIPTS] + [source_of(name) for name in PARTS]
     called = {name.upper() for source in sources for name in _CALL.findall(source)}
     assert len(called) > 25
     assert called - {"TIME"} - ON_A_KEY == set()  # a new command belongs into models/state/server/rights.py

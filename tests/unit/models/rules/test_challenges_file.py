@@ -12,7 +12,8 @@ from config.settings import Settings
 from models.errors import InvalidChallengesError
 from models.rules.challenge_file.parser import parse_challenges
 from models.rules.goals import Rulebook
-from models.rules.rule import Condition, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import Condition
 
 SEED = """{"challenges": [{"id": "daily-quests", "goals": [
   {"id": "daily-login", "type": "daily", "event_source": "login", "requirement": {"target": 1}},
@@ -40,9 +41,9 @@ def test_the_seeds_file_loads_as_it_stands():
     rulebook = parse_challenges(SEED, "f.json")
 
     login, wins = rulebook.goals
-    assert login.rule == Rule(op="count", events=("login",), target=1, per="day", stops_at_target=True)
+    assert login.rule == make_rule(op="count", events=("login",), target=1, per="day", stops_at_target=True)
     not_negative = (Condition("value", ">=", 0),)
-    assert wins.rule == Rule(op="latest", events=("statistic:match_wins",), target=5, where=not_negative)
+    assert wins.rule == make_rule(op="latest", events=("statistic:match_wins",), target=5, where=not_negative)
     assert login.name == "daily-login"
     assert login.challenge_id == "daily-quests"
 
@@ -50,7 +51,7 @@ def test_the_seeds_file_loads_as_it_stands():
 def test_an_increment_goal_sums():
     (only,) = parse_challenges(json.dumps(file_of(goal())), "f.json").goals
 
-    assert only.rule == Rule(op="sum", events=("e",), target=1)
+    assert only.rule == make_rule(op="sum", events=("e",), target=1)
 
 
 def test_names_rewards_and_prerequisites_are_kept_as_data():

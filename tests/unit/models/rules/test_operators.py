@@ -14,7 +14,7 @@ from models.events import EARLIEST, MAX_EXACT, MAX_TEXT_BYTES, Event, identity_h
 from models.rules.calendar import microseconds, period_key, to_datetime
 from models.rules.engine import apply_all
 from models.rules.goals import Rulebook
-from models.rules.operators import progress_of
+from models.rules.operators import make_rule, progress_of
 from models.rules.rule import Condition
 from models.state.keys import dedup_bucket_at, member, record_key, seen_key
 from tests.support.operator_cases import CASES, events_of, hour_of, rulebook_of
@@ -65,7 +65,7 @@ def test_a_goals_digest_changes_with_its_meaning_only():
         {"rule": replace(first.rule, stops_at_target=True)},
         {"rule": replace(first.rule, target=6)},
         {"rule": replace(first.rule, events=("f",))},
-        {"rule": replace(first.rule, op="sum")},
+        {"rule": make_rule("sum", events=("e",), target=5)},
         {"rule": replace(first.rule, per="day")},
         {"rule": replace(first.rule, where=(Condition("value", ">", 1),))},
         {"prerequisites": ("other",)},

@@ -77,8 +77,8 @@ def test_a_goal_that_measures_nothing_is_told_of_rules_first():
     [
         ({"rule": 5}, "rule: must be an object or an expression, is 5"),
         ({"rule": {}}, "rule.op: is missing"),
-        ({"rule": {"op": "cuont"}}, ("rule.op: must be count, sum, latest, max, min, distinct, streak, sequence, all, "
-         "any or at_least, is 'cuont'; did you mean count?")),
+        ({"rule": {"op": "cuont"}}, ("rule.op: must be all, any, at_least, count, distinct, latest, max, min, "
+         "sequence, streak or sum, is 'cuont'; did you mean count?")),
         ({"rule": {"op": "count", "event": "e"}}, "rule.target: is missing"),
         ({"rule": {"op": "count", "event": "e", "target": 1, "tmezone": 1}},
          "rule.tmezone: is not a known key; did you mean timezone?"),

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from models.rules.rule import Condition, Rule
+from models.rules.operators import make_rule
+from models.rules.rule import Condition
 from models.rules.succession import changes_of_kind, policy_in_effect
 from tests.support.stack import goal
 
@@ -28,7 +29,8 @@ WHERE = (Condition("value", ">", 1),)
     ],
 )
 def test_a_policy_is_the_one_asked_for_where_that_can_be(asked, change, policy):
-    after = replace(COUNT, rule=replace(COUNT.rule, **change), on_change=asked)
+    rule = make_rule(**{"op": "count", "events": COUNT.rule.events, "target": 10} | change)
+    after = replace(COUNT, rule=rule, on_change=asked)
     assert policy_in_effect(COUNT, after) == policy
 
 
@@ -39,14 +41,15 @@ def test_users_cannot_stay_where_other_events_count():
 
 def test_a_composite_keeps_and_asks_its_parts():
     before = goal("g", "all", of=("a", "b"), target=2)
-    after = replace(before, rule=replace(before.rule, op="any", target=1), on_change="grandfather")
+    after = replace(before, rule=make_rule("any", of=("a", "b")), on_change="grandfather")
     assert policy_in_effect(before, after) == "keep"
 
 
 def test_a_rule_over_others_cannot_take_the_place_of_one_that_looks_at_events():
-    part = Rule(op="count", events=("login",))
-    over = Rule(op="any", of=("a",))
+    part = make_rule(op="count", events=("login",))
+    over = make_rule(op="any", of=("a",))
     assert list(changes_of_kind(part, over)) == ["rule: was count, is any"]
-    assert list(changes_of_kind(part, replace(part, op="sum"))) == []
-    before, after = Rule(op="all", of=(part, "a", over), target=3), Rule(op="all", of=("a", over, part), target=3)
+    assert list(changes_of_kind(part, make_rule("sum", events=("login",)))) == []
+    before = make_rule(op="all", of=(part, "a", over), target=3)
+    after = make_rule(op="all", of=("a", over, part), target=3)
     assert list(changes_of_kind(before, after)) == ["rule.of[2]: was any, is count"]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 
 from models.rules.challenge_file.language.parser import parse_expression
 from models.rules.challenge_file.rule_json import rule_of_json
-from models.rules.challenge_file.rule_text import duration_text, expression_of, json_of
+from models.rules.challenge_file.rule_text import expression_of, json_of
+from models.rules.forms.values import duration_text
 from tests.support.rule_examples import RULES
 
 FORMS = {

@@ -19,9 +19,10 @@ from models.attributes import ATTRIBUTE_NAME
 from models.events import MAX_EXACT
 from models.exact import is_zone
 from models.rules.calendar import microseconds, microseconds_of
-from models.rules.challenge_file.faults import in_words
+from models.rules.forms.words import in_words
 from models.rules.rule import USER_ZONE, Scalar
 
+_UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000))
 _MAX_ID = 256
 _MAX_LENGTH = timedelta(days=3660)
 
@@ -118,7 +119,7 @@ def _duration(value: Any) -> int:
     return microseconds_of(length)
 
 
-def _timestamp(value: Any) -> int:
+def _moment(value: Any) -> int:
     try:
         since = microseconds(datetime.fromisoformat(value))
     except (ValueError, TypeError, OverflowError) as error:
@@ -154,6 +155,15 @@ def _segment(value: Any) -> tuple[Scalar, ...]:
     return made
 
 
+def duration_text(microseconds: int) -> str:
+    """A duration as the challenges file writes it, in the largest unit that holds it in whole: ``7d``, ``36h``."""
+    for unit, length in _UNITS:
+        if not microseconds % length:
+            return f"{microseconds // length}{unit}"
+    whole, rest = divmod(microseconds, 1000)
+    return f"{whole}.{rest:03d}ms" if rest else f"{whole}ms"
+
+
 Id = Annotated[str, AfterValidator(identifier), Field(json_schema_extra={"minLength": 1, "maxLength": _MAX_ID})]
 """An id of a challenge or goal, or an event type."""
 Text = Annotated[str, AfterValidator(storable)]
@@ -163,7 +173,7 @@ Exact = Annotated[int | float, Checked(exact_number, {"type": "number", "minimum
 Positive = Annotated[int | float, Checked(positive, {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_EXACT})]
 Duration = Annotated[int, Checked(_duration, {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)\s*$"})]
 """Microseconds, written as ``7d``."""
-Timestamp = Annotated[int, Checked(_timestamp, {"type": "string", "format": "date-time"})]
+Timestamp = Annotated[int, Checked(_moment, {"type": "string", "format": "date-time"})]
 """Microseconds since the epoch, written as ISO 8601 with an offset."""
 Zone = Annotated[str, Checked(_time_zone, {"type": "string", "examples": ["UTC", "Europe/Berlin", USER_ZONE]})]
 _PLAIN = {"type": ["string", "number", "boolean"]}

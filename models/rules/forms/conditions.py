@@ -7,9 +7,9 @@ import orjson
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from models.events import Event
-from models.rules.challenge_file.faults import in_words
-from models.rules.challenge_file.values import Strict, identifier, scalar
 from models.rules.fields import EventFields
+from models.rules.forms.values import Strict, identifier, scalar
+from models.rules.forms.words import in_words
 from models.rules.rule import Comparison, Condition, Scalar
 
 _NUMBERS = ("value", "increment")
