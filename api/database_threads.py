@@ -1,4 +1,4 @@
-"""Threads for requests that need PostgreSQL, apart from those of all other requests.
+"""Threads for requests that need PostgreSQL, apart from all others.
 
 While PostgreSQL stands still, each call to it blocks a thread. So only a few requests may call it at a time, on
 threads of their own; others queue without a thread, and only for a bounded time. Reads of Redis use other threads.

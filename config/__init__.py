@@ -1,1 +1,1 @@
-"""What every process is told: settings, shards, durations, and the challenges file of the package."""
+"""Settings, shards, durations, and the challenges file of the package."""

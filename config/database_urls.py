@@ -1,4 +1,7 @@
-"""URLs of a PostgreSQL as libpq reads them. No fault found in one shows any of it: it may be of the password."""
+"""URLs of a PostgreSQL as libpq reads them.
+
+No fault found in one shows any of it: it may be of the password.
+"""
 
 import re
 from collections.abc import Mapping

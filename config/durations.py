@@ -1,4 +1,4 @@
-"""Durations as people write them in settings and rules: ``500ms``, ``1s``, ``5m``, ``36h``, ``40d``, ``2w``."""
+"""Durations in settings and rules: ``500ms``, ``1s``, ``5m``, ``36h``, ``2w``."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,6 @@
-"""Redis URLs as people write them. No fault that is found in one shows any of it: it may be a part of the password.
+"""Redis URLs.
+
+No fault that is found in one shows any of it: it may be a part of the password.
 
 ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server. ``sentinel://`` and ``sentinels://`` (TLS) name the
 Sentinels that know which server is the master::

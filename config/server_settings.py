@@ -1,4 +1,4 @@
-"""The settings of servers, addresses and access: where Redis is, where we listen, and what callers may."""
+"""Settings of servers, addresses and access."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +59,7 @@ class ServerSettings(DatabaseSettings):
     spreads connections over them.
     """
 
-    # Who may come in.
+    # API keys and their limits.
     api_key: str | None = None
     """The key that client commands send to the product."""
     rate_limit: Count | None = None

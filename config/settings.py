@@ -1,4 +1,4 @@
-"""Every setting of the product, read once from the environment; no other module reads the environment.
+"""Every setting; no other module reads the environment.
 
 The text below a field describes it in the reference (``make docs-tables``). The names are the upper-cased field names.
 Those of the system that Questline replaces are kept: ``DB_*``, ``GRPC_PORT``, ``METRICS_PORT``,

@@ -1,4 +1,4 @@
-"""One shard number, three uses: the Celery queue, the Redis hash tag and the dirty set (promise P4)."""
+"""The shard number: Celery queue, Redis hash tag and dirty set (promise P4)."""
 
 import re
 from zlib import crc32

@@ -1,4 +1,4 @@
-"""The settings that must be the same in every process of an installation, and how they are written down (P13).
+"""Settings that must be the same in every process of an installation (P13).
 
 ``SHARDS`` decides where a user is. ``MAX_LATENESS`` decides what is taken and how long ids are known, ``RECORD_TTL``
 how long Redis knows a user, ``EVENT_RETENTION`` what PostgreSQL still has of that. Two processes that differ in one of

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the packages, not part of one
-"""What pip-audit found, in a line for each: ``pip-audit -f json | python advisories.py``.
+"""What pip-audit found: ``pip-audit -f json | python advisories.py``.
 
 Exit codes: 1 where an advisory exists for a pinned version, else 0. Advisories come from the network: where they cannot
 be had, that is said, and nothing was audited.

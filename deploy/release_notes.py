@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a script beside the packages, not part of one
-"""Prints what CHANGELOG.md says of a release; refuses a tag that is not the version of pyproject.toml.
+"""Prints a release's part of CHANGELOG.md; refuses a tag of another version.
 
 ``python deploy/release_notes.py v1.2.3``, in the workflow that a pushed tag starts. Needs nothing but Python 3.11.
 """

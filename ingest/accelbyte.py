@@ -1,6 +1,6 @@
-"""AccelByte events: what a login or a statistic says, from either wire, as an event of ours.
+"""AccelByte events, from either wire, as events of ours.
 
-In come the JSON events of ``POST /v1/ags/{topic}`` and, from ``ingest.grpc.server``, the same facts out of
+It reads the JSON events of ``POST /v1/ags/{topic}`` and, from ``ingest.grpc.server``, the same facts out of
 protobuf. Both become an ``AgsSignal``, which is validated like any other event: a login is of type
 ``login``, a statistic of type ``statistic:<statCode>``, the namespace is the tenant. Fields we do not use
 are tolerated.

@@ -1,6 +1,6 @@
-"""A group of requests on its way to the journal: what they brought, cut into batches, and who waits for them.
+"""A group of requests on its way to the journal: batches and waiting callers.
 
-In come requests; out go packed batches of one tenant and one shard each and, when their fate is known, the callers. It
+Requests become packed batches of one tenant and one shard each; callers are answered when their fate is known. It
 holds no lock: the committer fills a group under its own, and is alone with it afterwards.
 """
 
@@ -154,7 +154,7 @@ def _tell(fates: Iterable[_Fate]) -> None:
     for loop, told in by_loop.items():
         try:
             loop.call_soon_threadsafe(_set_results, told)
-        except RuntimeError:  # the loop was closed while its callers waited: nobody is left to tell
+        except RuntimeError:  # the loop was closed while its callers waited: none is left
             log.warning("commit_outlived_its_loop", waiters=len(told))
 
 

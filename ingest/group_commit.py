@@ -1,4 +1,4 @@
-"""Group commit: requests that arrive together share one journal write and one publish.
+"""Group commit: requests that arrive together share one journal write.
 
 In come accepted events from coroutines; out go batches, one journal call and one publish for a whole group,
 from one thread of our own, because both calls block. While a group is being written the next one gathers,

@@ -1,6 +1,6 @@
 """HTTP in: ``POST /v1/events`` and ``POST /v1/ags/{topic}``.
 
-In comes a body, which is read and parsed here because one event of a batch may be wrong while the others are
+A body is read and parsed here because one event of a batch may be wrong while the others are
 right; out goes the receipt, once the journal has what was accepted.
 """
 

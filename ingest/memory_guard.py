@@ -1,4 +1,4 @@
-"""Refuses events so that the state Redis does not reach its ``maxmemory``, from the tenants that fill it.
+"""Refuses events before the state Redis reaches its ``maxmemory``.
 
 Past that limit Redis refuses all writes. From ``SHORT`` on the tenants that fill it are refused, by new users or by
 what waits for workers and for PostgreSQL; from ``FULL`` on all are, which leaves room for what is under way: applying,
@@ -42,7 +42,9 @@ class BatchJournal(Protocol):
 
 
 class MemoryReadings(Protocol):
-    """What is known of the memory of the state Redis, and of those who fill it; each raises StateUnavailableError."""
+    """What is known of the memory of the state Redis, and of the tenants that fill it; each raises
+    StateUnavailableError.
+    """
 
     def memory(self) -> StateMemory:
         """How much is used."""

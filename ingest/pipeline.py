@@ -1,6 +1,6 @@
-"""The way in that HTTP and gRPC share: read each item, commit what is good, count everything.
+"""The ingest pipeline of HTTP and gRPC: read items, commit the good ones, count.
 
-In come parsed items and the function that reads one of them; out goes a receipt. It knows no transport.
+Parsed items and a function that reads one of them give a receipt. It knows no transport.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _MAX_TOLD = 1_000
 """After so many faults of a request only the first of each event is told."""
 AT_ONCE = 32
 """Requests that are read and written at once; the others wait for their turn. They keep a processor busy, and more
-would only make each step of the event loop longer, of which everybody waits for several."""
+would only make each step of the event loop longer, and each request waits for several."""
 _PART = 64
 
 
@@ -97,7 +97,7 @@ class IngestPipeline:
         gate: Gate = OpenGate(),  # noqa: B008 - a value that never changes
         quotas: Quotas | None = None,
     ) -> None:
-        """Without ``quotas`` anybody may send as much as is taken."""
+        """Without ``quotas`` senders are not bounded."""
         self._gate = gate
         self._turns = Turns(AT_ONCE)
         self._committer = committer

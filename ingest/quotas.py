@@ -1,4 +1,4 @@
-"""Quotas: a request past one is refused as a whole, before anything of it is accepted.
+"""Quotas: a request past one is refused as a whole.
 
 Events a second are counted by each receiver for itself, in a sliding window; bytes a day over all receivers, in the
 state Redis, where each adds what it took every second. So several receivers let so many times as many events through,

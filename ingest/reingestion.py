@@ -1,6 +1,6 @@
-"""Events that were accepted before and come back: checked like new ones, but taken as they were.
+"""Re-ingestion: events of dead letters, checked like new ones, taken as they were.
 
-They come out of dead letters, so nothing is known of them but that somebody packed them. The window of time is that of
+They come out of dead letters, so nothing is known of them but that they were packed. The window of time is that of
 new events: an event older than that may have been applied, and its id forgotten, so that it would count twice.
 """
 

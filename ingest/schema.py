@@ -1,6 +1,6 @@
-"""The event as senders write it: the one model behind both the validation and the OpenAPI description.
+"""The event as senders write it, for validation and OpenAPI.
 
-In comes parsed JSON, out goes an ``EventIn`` whose time is already a number and whose payload is text
+Parsed JSON becomes an ``EventIn`` whose time is already a number and whose payload is text
 again. It knows neither the clock nor the transport. Codes that are raised here are listed in
 ``ingest.validation``.
 """

@@ -1,4 +1,4 @@
-"""One event given, one accepted or its faults back; the clock is passed in and nothing is remembered."""
+"""Validates one event: the accepted event, or its faults."""
 
 import re
 from contextlib import suppress

@@ -1,4 +1,7 @@
-"""Alembic's environment; ``migrations/runner.py`` hands in a connection, and holds the transaction and the lock."""
+"""Alembic's environment.
+
+``migrations/runner.py`` hands in a connection, and holds the transaction and the lock.
+"""
 
 from alembic import context
 from sqlalchemy import Connection

@@ -1,4 +1,4 @@
-"""Brings a database to the newest migration: one transaction a migration, one migrator at a time.
+"""Brings a database to the newest migration, one migrator at a time.
 
 The lock belongs to the transaction, not to the session: behind a pooler the next transaction has another session.
 """
@@ -15,7 +15,7 @@ import migrations
 from models.database.checks.schema_release import refuse_newer_schema
 from models.database.connection import database_errors
 
-_LOCK = 7_305_116_274_000  # any number, the same for all who migrate
+_LOCK = 7_305_116_274_000  # any number, the same for every migration
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -30,7 +30,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     """Upgrade the database to a revision.
 
     Raises:
-        DatabaseUnavailableError: PostgreSQL did not answer, or somebody used a table for too long.
+        DatabaseUnavailableError: PostgreSQL did not answer, or a table was in use for too long.
         ConfigurationError: the database is of a later release.
     """
     refuse_newer_schema(engine)

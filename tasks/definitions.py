@@ -1,4 +1,4 @@
-"""The Celery tasks: thin, named, acknowledged late, over plain functions that tests call without Celery.
+"""The Celery tasks: thin, named, acknowledged late, over plain functions.
 
 Every task takes unknown keyword arguments, so that a newer sender may run beside an older worker.
 """

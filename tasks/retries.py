@@ -1,4 +1,4 @@
-"""Passing faults of servers are tried again at once, a few times within a few seconds, each wait longer and by chance.
+"""Retries of passing faults: a few times within seconds, with random waits.
 
 What is still away then is left to what stands behind: the journal brings a batch back, the next tick repeats the rest.
 """

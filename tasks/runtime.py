@@ -1,4 +1,4 @@
-"""What the tasks of this process work with. The composition root installs how to build it; the first task builds it.
+"""What the tasks of this process work with, built at the first task.
 
 Built late on purpose: a prefork child must open its own connections, after the fork.
 """

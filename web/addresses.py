@@ -1,4 +1,4 @@
-"""Checks the address of a request before a route reads it: bytes that are no UTF-8, and unknown parameters.
+"""Checks a request's address: UTF-8, and known parameters.
 
 A parameter that is misspelt would be left out without a word, and the answer be that of another question.
 """

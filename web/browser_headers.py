@@ -1,4 +1,4 @@
-"""Security headers of every answer, so that no page of another site can use, frame or misread it."""
+"""Security headers of every answer, against use by pages of other sites."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

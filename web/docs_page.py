@@ -1,4 +1,4 @@
-"""The page that shows the API's description to people, with all it needs from here: it works without any other network.
+"""The page that shows the API's description, with all its files from here.
 
 The assets are those of Swagger UI as the package fastapi-offline brings them; its own code is not used.
 """

@@ -1,4 +1,4 @@
-"""What OpenAPI says of all routes: how keys are shown, and that errors are problems.
+"""OpenAPI of all routes: authentication, and errors as problems.
 
 ``install_openapi`` puts right what the framework assumes of errors, and adds the models of bodies that handlers read
 themselves.

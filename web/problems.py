@@ -1,6 +1,6 @@
 """Every error answer of the HTTP side as RFC 9457 ``application/problem+json``.
 
-In come the exceptions that leave a handler, out goes one shape. ``install_problems`` covers the whole app: what routes
+The exceptions that leave a handler become answers of one shape. ``install_problems`` covers the whole app: what routes
 raise themselves (``ProblemError``), errors of the stores, and what the framework refuses (404, 405, a bad parameter,
 a bug).
 """

@@ -32,7 +32,7 @@ def _messages(settings: Settings) -> dict[str, object]:
         "task_default_queue": MAINTENANCE_QUEUE,
         "task_create_missing_queues": False,
         # One serializer for tasks and remote control, never pickle: a batch is bytes, which msgpack carries as they
-        # are. Events for Flower go another way: by publish and subscribe, to those who asked for them.
+        # are. Events for Flower go another way: by publish and subscribe, to subscribers.
         "task_serializer": SERIALIZER,
         "event_serializer": "json",
         "accept_content": [SERIALIZER],
@@ -95,7 +95,7 @@ def _schedule(settings: Settings) -> dict[str, object]:
 
 
 def _every(interval: timedelta, task: str) -> dict[str, object]:
-    # A tick nobody took in time is dropped: the next one does all its work.
+    # A tick that was not taken in time is dropped: the next one does all its work.
     return {
         "task": task,
         "schedule": interval,

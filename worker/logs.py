@@ -1,4 +1,4 @@
-"""JSON logs: one object a line on standard error, with the fields of the system this replaces."""
+"""JSON logs: one object a line on standard error."""
 
 import logging
 import sys

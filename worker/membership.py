@@ -1,4 +1,4 @@
-"""A step of Celery's consumer by which a worker is a member of its installation, in its event loop and no thread.
+"""A step of Celery's consumer by which a worker is a member of its installation.
 
 Threads and the forks of a worker's pool do not go together.
 """

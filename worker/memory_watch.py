@@ -1,4 +1,4 @@
-"""Frees memory of the state Redis where the flush cannot: at its ``maxmemory`` no message reaches a worker any more.
+"""Frees memory of the state Redis at its ``maxmemory``, where no flush can run.
 
 Evicting is the flush's business, for what was just flushed may go, and while PostgreSQL is away clean records are worth
 more than room. This thread of the maintenance worker does it when there is next to no room left, whatever the reason.

@@ -1,4 +1,4 @@
-"""Celery's beat: of several, one sends the ticks, and none while no worker takes them.
+"""Celery's beat: one of several sends ticks, and none while no worker takes them.
 
 Each loop of the scheduler, at least one a second, renews a lease before anything is sent. A beat that does not get it
 stands by. A tick that is too old is dropped, but only when a worker takes it: without one the queue would grow by a

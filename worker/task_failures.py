@@ -1,4 +1,4 @@
-"""Tasks that fail, and those that take their process with them, are noted where somebody finds out.
+"""Task failure handlers: note failed tasks and killed processes as dead letters.
 
 Celery tells of both by signals: of an exception in the process that had the task, of a lost process in the main one.
 """

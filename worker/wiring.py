@@ -1,4 +1,4 @@
-"""The composition root: builds the workers' parts from the settings. Nothing below knows how it is put together."""
+"""The composition root: builds the workers' parts from the settings."""
 
 import gc
 from collections.abc import Callable

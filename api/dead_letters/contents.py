@@ -1,4 +1,4 @@
-"""What a dead letter holds, as people and JSON read it: times as ISO 8601, payloads as objects."""
+"""The contents of a dead letter as JSON: times as ISO 8601, payloads as objects."""
 
 from collections.abc import Callable
 from datetime import UTC

@@ -1,4 +1,4 @@
-"""Redriving: dead letters go their way once more, and are deleted when it is certain that they arrived.
+"""Redrives dead letters; deletes each once its events have certainly arrived.
 
 Events are ingested again under their own ids, so they count once however often they are redriven, and also
 where they had been applied after all. A dead letter is deleted only after the journal has its events, or in the

@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: the shapes of questions and answers, as OpenAPI describes them."""
+"""Dead letters over HTTP: requests and responses, as OpenAPI describes them."""
 
 import re
 from base64 import b64encode

@@ -1,4 +1,7 @@
-"""The checks behind the receiver's readiness. Their texts are public: no address, no name, no password."""
+"""The checks behind the receiver's readiness.
+
+Their texts are public: no address, no name, no password.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta

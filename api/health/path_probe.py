@@ -1,4 +1,4 @@
-"""Sends probes the whole way of an event and reports the station where one stops (promise P15).
+"""Sends probes the whole way and reports where one stops (promise P15).
 
 A receiver takes nothing before a probe of every shard went from its journal to PostgreSQL, by the receiver's own
 settings: broker, workers, rules, flush. That is remembered in the state Redis by a fingerprint of these settings, so

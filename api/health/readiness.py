@@ -1,4 +1,4 @@
-"""Whether what stands behind the process answers: asked at most once a second, however often it is wanted.
+"""Readiness: checks of dependencies, each made at most once a second.
 
 Every check runs in a thread of its own. A server that hangs blocks that one thread, and a request for readiness waits
 for a bounded time only.

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the whole fleet: what all processes counted into the state Redis, and what it holds now.
+"""Prometheus metrics of the fleet, read from the state Redis.
 
 Any one process can answer for all of them, and a restarted process takes nothing away.
 """

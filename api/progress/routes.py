@@ -1,4 +1,4 @@
-"""Reading a user's progress: from Redis where the record is, else from PostgreSQL, as one answer."""
+"""Reading a user's progress, from Redis or else from PostgreSQL."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""From rows to answers: which goals a user sees, and how each of them is shown. Reads nothing itself."""
+"""From rows to answers: the goals that a user sees, and how. Reads nothing."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

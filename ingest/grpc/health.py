@@ -98,7 +98,7 @@ class GrpcHealth:
 
 
 def _told(readiness: Readiness) -> bool:
-    """What it says; not ready where it breaks, for nobody would say NOT_SERVING later."""
+    """What it says; not ready where it breaks, for NOT_SERVING would never follow."""
     try:
         return readiness.is_ready()
     except Exception:

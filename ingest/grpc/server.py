@@ -1,6 +1,6 @@
 """gRPC in: the two AccelByte Extend event services, with health and reflection.
 
-In comes one message a call; OK goes out once the journal has its event, or at once where its namespace is
+A call brings one message and is answered OK once the journal has its event, or at once where its namespace is
 not ours. The identity is the outer ``user_id`` and ``namespace``; those in the payload are not read, as the
 system this replaces did not read them. A message without a namespace belongs to the tenant of the caller's key, which
 is shown in the metadata ``authorization`` or ``x-api-key`` and is asked for before the message is read; health and
@@ -107,7 +107,7 @@ class GrpcReceiver:
         return await self._take(_StatisticReader, context)
 
     async def _take(self, reader: "type[_MessageReader]", context: Context) -> Empty:
-        caller = await self._caller(context)  # before the message: whoever has no key is not waited for
+        caller = await self._caller(context)  # before the message: a caller without a key is not waited for
         async with self._share_of(caller, context):
             return await self._take_of(caller, reader, context)
 
@@ -150,7 +150,7 @@ class GrpcReceiver:
         return Empty()
 
     async def _caller(self, context: Context) -> Caller:
-        """Who makes this call; it is ended here where its key is not valid."""
+        """The caller; the call is ended here where its key is not valid."""
         if self._authenticator is None:
             return ANYBODY
         try:

@@ -9,7 +9,7 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_CALLS = 4_096
 """Calls whose message is awaited or in work at once, each tenant its share; the next one gets RESOURCE_EXHAUSTED."""
 MAX_OPEN_CALLS = 4 * MAX_CALLS
-"""Those that are being refused among them; gRPC itself refuses the next one, whoever makes it."""
+"""Those that are being refused among them; gRPC itself refuses the next one."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -18,7 +18,7 @@ OPTIONS = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1_000),
-    # By default gRPC drops calls at random, whoever makes them, once 1,000 wait to be looked at.
+    # By default gRPC drops calls at random once 1,000 wait to be looked at.
     ("grpc.server.max_pending_requests", MAX_OPEN_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_OPEN_CALLS),
     ("grpc.max_connection_idle_ms", 15 * 60_000),

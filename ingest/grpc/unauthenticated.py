@@ -1,4 +1,4 @@
-"""The gRPC calls that ask for no key: so many at once and each for so long, so that events keep their room."""
+"""gRPC calls without a key, bounded in number and time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""Applying batches: what is ready in a shard, merged to larger calls; and what becomes of those that fail.
+"""Applying batches of a shard in larger calls, and handling those that fail.
 
 One message may stand for many batches: whoever it wakes takes all that is ready in the shard's journal. A passing
 fault leaves a batch in the journal, which brings it back; so this knows nothing of queues. A batch that fails for

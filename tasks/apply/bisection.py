@@ -1,4 +1,4 @@
-"""Finding the bad events of a batch: what fails is halved until the bad ones are alone; the good ones are applied."""
+"""Finds the bad events of a batch by halving it."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Enriches events: what rules ask of users is written into them before they are applied and logged.
+"""Enriches events with the attributes that rules ask for, before they are logged.
 
 A replay of the log then sees what was seen the first time, whatever the attributes are by then.
 """

@@ -1,4 +1,4 @@
-"""Evaluating events of a shard: match them to goals, run the script, load cold users, run it again for those."""
+"""Evaluates events: match, run the script, hydrate cold users, run it again."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

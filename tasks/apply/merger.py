@@ -1,4 +1,4 @@
-"""Batches merged to what one call of the apply script takes: fewer calls when many small batches wait."""
+"""Merges small batches to what one call of the apply script takes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

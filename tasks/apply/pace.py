@@ -1,4 +1,4 @@
-"""How much a worker takes at a time, so that a turn at a shard is short whatever its events cost.
+"""How much a worker takes at a time, so that a turn at a shard is short.
 
 A worker serves several shards in turns, so an event waits for a turn of each of them: with eight shards and turns of
 20 ms for up to 160 ms. An event may cost ten microseconds or a millisecond, by its rules, its payload and whether its

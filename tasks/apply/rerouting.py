@@ -1,4 +1,4 @@
-"""Batches in a shard that is none of their users': put into the journals of those where they belong.
+"""Moves batches in the wrong shard to the journals of their users' shards.
 
 The fence in front of a journal keeps such batches out. One comes to a worker all the same where Redis went back to
 before a change of the number of shards, or where the message of an old batch outlived it. Applied here it would give a

@@ -1,4 +1,4 @@
-"""The audit: every user compared in one snapshot, and those that differ compared again after a grace.
+"""The audit: users compared in one snapshot, then again where they differ.
 
 Progress may be in PostgreSQL a moment before its events: on a running product, a difference is drift only if it stays.
 """
@@ -23,7 +23,7 @@ from tasks.audit.stored_progress import read_users
 
 T = TypeVar("T")
 Elsewhere = Callable[[Comparer, Sequence[Replayed]], Collection[User]]
-"""Who of some users differs elsewhere than in PostgreSQL."""
+"""Those of some users that differ elsewhere than in PostgreSQL."""
 
 SHOWN = 100
 """Differences that a report names; more are counted."""

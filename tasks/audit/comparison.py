@@ -1,4 +1,4 @@
-"""One user's progress in PostgreSQL against what the user's events mean, field by field."""
+"""One user's progress in PostgreSQL against what the events mean."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Users' progress computed anew from their events, for a reset, in PostgreSQL alone."""
+"""Users' progress computed anew from their events, for a reset."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether each event was judged by the rules of its time: the audit's second question (promise P14).
+"""Whether each event was judged by the rules of its time (promise P14).
 
 A replay goes by what the worker knew, so it agrees with a worker that knew too little. This looks at what the worker
 should have known: every publication that was made before the event was applied.

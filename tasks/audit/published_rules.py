@@ -1,4 +1,4 @@
-"""What every look at the event log goes by: the rules as they were published, and how late events may be."""
+"""The published rules and the lateness that reads of the event log go by."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""From logged events to what they mean: each user's rows and unlocks, by the reference engine."""
+"""From logged events to rows and unlocks, by the reference engine."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""How many dead letters there are, told to whoever scrapes: PostgreSQL knows it, and metrics are read from Redis."""
+"""The number of dead letters, copied from PostgreSQL to Redis for metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

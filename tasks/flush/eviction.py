@@ -1,4 +1,4 @@
-"""Keeping the state Redis below its ``maxmemory``: clean records go before it is reached, oldest use first."""
+"""Evicts clean records before the state Redis reaches its ``maxmemory``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

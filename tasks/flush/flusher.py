@@ -167,7 +167,7 @@ class Flusher:
         """Whether the stores are of one history, as far as that is to be known: each commit looks once more."""
         try:
             self.watch.check()
-        except DatabaseBehindError:  # told once, by whoever finds it first
+        except DatabaseBehindError:  # told once, by the first flush that finds it
             report.stopped = True
             return False
         except DatabaseUnavailableError:

@@ -1,4 +1,4 @@
-"""What a flush reads of shards, and what it takes off them once PostgreSQL has it (promise P6).
+"""Reads what a flush writes, and acknowledges it afterwards (promise P6).
 
 Of a shard it reads the oldest entries of the log, and then the progress of all their users. So PostgreSQL gets no
 event, and with it its id, without progress that contains it, however many users wait: else a Redis that is wiped then

@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL are held to one history: looked at before every flush, and once more in each commit (P12)."""
+"""Keeps Redis and PostgreSQL to one history, checked in each commit (P12)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a challenges file costs: stated when it is checked and published, and refused past a bound."""
+"""The cost of a challenges file: stated when published, refused past a bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,9 @@ from tasks.rules.publications import parse_stored, reach_us
 SHOWN = 10
 """Event types that are named in a text; JSON has them all."""
 LATE_LIMIT = Cost(steps=2_000, size=2 << 20)
-"""What a late event may cost while rules change. Fixed: else whoever mends a rule twice a week would have to wait."""
+"""What a late event may cost while rules change. Fixed: else two corrections in a week would have to wait for each
+other.
+"""
 EventCosts = Mapping[str, Cost]
 """The most that one event of each type may cost, the dearest type first."""
 

@@ -1,4 +1,4 @@
-"""The watcher: keeps the publications of rules that a process works by up to date, without a restart."""
+"""Keeps a process's rules up to date, without a restart."""
 
 from datetime import timedelta
 from functools import partial
@@ -68,7 +68,7 @@ class PublicationsWatcher:
         return self._known or self._ask()
 
     def known(self) -> Publications | None:
-        """The same without asking anybody; None while they are not known."""
+        """The same without asking a server; None while they are not known."""
         return self._known
 
     def start(self) -> None:
@@ -101,7 +101,7 @@ class PublicationsWatcher:
         return self._known is not None and revision is not None and revision <= self._known.known_revision
 
     def catch_up(self, revision: int | None) -> None:
-        """Read what the fence of a shard asks for, or put the fence right where nobody published that.
+        """Read what the fence of a shard asks for, or put the fence right where that was never published.
 
         ``revision`` is that of the fence, None where there is none. What was asked in vain while this call waited for
         its turn counts for it, too.

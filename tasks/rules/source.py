@@ -1,4 +1,4 @@
-"""Where a process has its rules from: what PostgreSQL holds, kept in step with the shards' fences in Redis."""
+"""The rules of a process, from PostgreSQL, in step with the fences in Redis."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -73,7 +73,7 @@ class RuleSource:
         Raises:
             StateUnavailableError, DatabaseUnavailableError: a server did not answer.
         """
-        seen = self._fences.read()  # first: whoever publishes later changes them, and they are left alone
+        seen = self._fences.read()  # first: a later publication changes them, and they are left alone
         with stable_revision(self._engine) as revision:
             aligned = self._fences.align(seen, revision) if revision else 0
         if aligned:
@@ -108,7 +108,7 @@ class RuleSource:
 def rule_source(settings: Settings, redis: Redis, document: Document, now_us: Callable[[], int]) -> RuleSource:
     """The rules of the installation that the settings name; contacts no server.
 
-    It has a connection to PostgreSQL of its own, so that nobody else's work delays it.
+    It has a connection to PostgreSQL of its own, so that no other work delays it.
     """
     engine = connect_database(
         settings.database_url, application="questline-rules", pool_size=1, statement_timeout=ANSWER_TIME

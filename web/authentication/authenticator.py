@@ -1,4 +1,4 @@
-"""Authentication of requests, their rate, and the addresses that an installation without keys may listen at."""
+"""Authentication, rate limits, and addresses of an installation without keys."""
 
 from collections.abc import Callable
 from functools import cache

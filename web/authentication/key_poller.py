@@ -1,4 +1,4 @@
-"""The watcher of keys: what a receiver knows of API keys, brought up to date from a thread of its own."""
+"""Keeps a receiver's API keys up to date, from a thread of its own."""
 
 from collections.abc import Callable
 from time import monotonic

@@ -1,6 +1,6 @@
 """Authenticates each request by its key, before anything else of it is read.
 
-In comes a request of either transport, out goes its ``Caller``, or a refusal. The keys themselves are known to the
+A request of either transport gets its ``Caller``, or a refusal. The keys themselves are known to the
 ``Authenticator`` that is handed in. Without one, no key is asked for: for tests, and for parts that are put together by
 hand.
 """

@@ -1,4 +1,4 @@
-"""The limits of HTTP connections, shared by all of one receiver, and the answers where one is broken."""
+"""Limits of HTTP connections, and the answers where one is broken."""
 
 from asyncio import Transport
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The metrics port: Prometheus' own application, behind our listener, with TLS where the product has it."""
+"""The metrics port: Prometheus' application behind our listener, with TLS."""
 
 import socket
 import ssl

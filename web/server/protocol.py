@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits it lacks: on sizes, on slow clients, on connections; and a gentle stop.
+"""uvicorn's HTTP protocol with limits on sizes, slow clients and connections.
 
 What it refuses no handler sees; ``web/server/limits.py`` has the limits and the answers.
 """

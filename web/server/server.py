@@ -1,4 +1,4 @@
-"""uvicorn's server with our listener, limited connections, and a stop that cuts no request off."""
+"""uvicorn's server with our listener, limits, and a gentle stop."""
 
 import asyncio
 import errno

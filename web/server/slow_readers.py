@@ -1,4 +1,4 @@
-"""Ends connections whose clients do not read their answers: each would keep its place, and the answer, for ever."""
+"""Ends connections whose clients do not read their answers."""
 
 import asyncio
 

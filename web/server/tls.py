@@ -1,4 +1,4 @@
-"""TLS on our own sockets: the certificate that TLS_CERT and TLS_KEY name, checked before anything listens."""
+"""TLS on our own sockets: the certificate, checked before anything listens."""
 
 import ssl
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Flower as browsers may use it: under names that are ours, and in no page of another site.
+"""Flower behind our host names only, and in no page of another site.
 
 A browser on this machine can be led here by any page under a name of its own that leads to this address; the password
 that it has noted goes with it. An address is no such name.

@@ -1,4 +1,4 @@
-"""Flower's page on the broker, which reads URLs in its own way: it is shown our queues by our own connections."""
+"""Flower's page on the broker, by our own connections."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The composition root of the receiver process: its parts, built from the settings."""
+"""The composition root of the receiver."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -92,7 +92,7 @@ class ReceiverParts:
 def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
     """The receiver's parts; contacts no server."""
     redis = connect_state(settings.state)
-    # Each has connections of its own: those who wait for PostgreSQL in one way must not keep others waiting. Reads of
+    # Each has connections of its own: what waits for PostgreSQL in one way must not keep other calls waiting. Reads of
     # single users take milliseconds, so soon it is certain that no answer comes.
     engine = _engine(settings, "questline-receiver", DATABASE_READS // 2, timedelta(seconds=3))
     dead_letters_engine = _engine(settings, "questline-receiver-letters", DEAD_LETTER_CALLS // 2, timedelta(seconds=10))
@@ -177,7 +177,7 @@ def _probing(probe: PathProbe) -> Poller:
 
 
 def make_dead_letters_router(engine: Engine, pipeline: IngestPipeline) -> APIRouter:
-    """The routes of dead letters over the database, and the way in for what is redriven."""
+    """The routes of dead letters over the database, and ingest for what is redriven."""
     reader, changes = DeadLetterReader(engine), DeadLetterChanges(engine)
     threads = DatabaseThreads(DEAD_LETTER_CALLS, patience_s=10.0)
     redriver = Redriver(pipeline.reingest, reader, changes, RowRewriter(engine), threads)

@@ -1,4 +1,4 @@
-"""The receiver as a process: HTTP and gRPC in one event loop, over one group committer.
+"""The receiver as a process: HTTP and gRPC in one event loop.
 
 The committer and the metrics are handed in ready for use; nothing here reads the environment. On
 SIGTERM or SIGINT the receiver calls itself not ready, ends connections after their next answer, then takes no

@@ -1,4 +1,4 @@
-"""The watch over quotas: reads those of tenants and keys every second, and tells other receivers what was sent."""
+"""Reads quotas every second, and reports what was sent to other receivers."""
 
 import structlog
 from sqlalchemy import Engine

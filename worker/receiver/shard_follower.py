@@ -1,4 +1,4 @@
-"""A receiver that goes on while the number of shards changes, so that reading does not pause."""
+"""Follows a change of the number of shards without a pause of reading."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -41,10 +41,10 @@ function advance.last(state, node, _, _, at)
       break
     end
   end
-  local surplus = #state - 1 - node[Count.kept]
-  if surplus > 0 then
+  local extra = #state - 1 - node[Count.kept]
+  if extra > 0 then
     for index = 2, #state do
-      state[index] = state[index + surplus]
+      state[index] = state[index + extra]
     end
   end
   state[1] = math.min(best, target)
