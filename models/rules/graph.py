@@ -177,7 +177,7 @@ def _mark_exact(by_id: dict[str, Node]) -> None:
         if node.parts:
             node.is_exact = node.rule.within is None and len(node.exact_parts) == len(set(node.parts))
         else:
-            node.is_exact = node.rule.knows_moment(timed=node.timed)
+            node.is_exact = node.rule.knows_time(timed=node.timed)
         if node.is_exact and (node.gate is None or node.gate.is_exact):
             completes_exactly.add(name)
 

@@ -182,7 +182,7 @@ class Rule:
         """The name of what moves a state in Lua. ``timed``: the moment of completion must be known."""
         return self.op
 
-    def knows_moment(self, *, timed: bool) -> bool:
+    def knows_time(self, *, timed: bool) -> bool:
         """Whether it knows when the target was reached whatever the order of arrival."""
         return self.is_exact
 

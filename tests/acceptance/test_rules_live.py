@@ -102,7 +102,7 @@ def rules_that_cost_too_much_are_refused_with_their_cost(product):
     assert product.newest() == before
 
 
-def a_call_at_the_bound_holds_redis_for_a_moment_only(product):
+def a_call_at_the_bound_holds_redis_briefly(product):
     published = product.publish({f"dear-{n}": f"count(dear) >= {n}" for n in range(1, 901)})
     assert published.returncode == 0, published.stderr
     redis = connect_state(product.urls["state_url"])
@@ -122,5 +122,5 @@ def test_rules_change_on_the_running_product(up, tmp_path):
     product = Product(run, tmp_path)
     late_workers_judge_by_all_that_was_published(product)
     rules_that_cost_too_much_are_refused_with_their_cost(product)
-    a_call_at_the_bound_holds_redis_for_a_moment_only(product)
+    a_call_at_the_bound_holds_redis_briefly(product)
     run.end()

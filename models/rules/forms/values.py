@@ -119,7 +119,7 @@ def _duration(value: Any) -> int:
     return microseconds_of(length)
 
 
-def _moment(value: Any) -> int:
+def _timestamp(value: Any) -> int:
     try:
         since = microseconds(datetime.fromisoformat(value))
     except (ValueError, TypeError, OverflowError) as error:
@@ -173,7 +173,7 @@ Exact = Annotated[int | float, Checked(exact_number, {"type": "number", "minimum
 Positive = Annotated[int | float, Checked(positive, {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_EXACT})]
 Duration = Annotated[int, Checked(_duration, {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)\s*$"})]
 """Microseconds, written as ``7d``."""
-Timestamp = Annotated[int, Checked(_moment, {"type": "string", "format": "date-time"})]
+Timestamp = Annotated[int, Checked(_timestamp, {"type": "string", "format": "date-time"})]
 """Microseconds since the epoch, written as ISO 8601 with an offset."""
 Zone = Annotated[str, Checked(_time_zone, {"type": "string", "examples": ["UTC", "Europe/Berlin", USER_ZONE]})]
 _PLAIN = {"type": ["string", "number", "boolean"]}

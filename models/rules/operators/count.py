@@ -77,7 +77,7 @@ class Count(Rule):
             return "last"
         return "timed" if timed else "count"
 
-    def knows_moment(self, *, timed: bool) -> bool:
+    def knows_time(self, *, timed: bool) -> bool:
         return timed or self.last is not None or self.target == 1
 
     def kept_times(self, lateness: int) -> int:

@@ -57,8 +57,8 @@ def test_eighty_columns_show_every_fact_of_a_key(cli, monkeypatch):
     (facts,) = listed(cli)
     shown = cli("list").output
     assert max(map(len, shown.splitlines())) <= 80
-    moments = [facts[name][:16].replace("T", " ") for name in ("created_at", "expires_at")]
-    for part in (facts["id"], "t1", "ingest", "50/s", "active", "server", *moments):
+    times = [facts[name][:16].replace("T", " ") for name in ("created_at", "expires_at")]
+    for part in (facts["id"], "t1", "ingest", "50/s", "active", "server", *times):
         assert part in shown, shown
 
 

@@ -3,6 +3,8 @@
 import re
 import subprocess
 from pathlib import Path
+from token import NAME
+from tokenize import generate_tokens
 
 ROOT = Path(__file__).parents[3]
 EXEMPT = re.compile(
@@ -53,6 +55,10 @@ NOT_YET = {
 """What is still to be done, by word; only ever shorter."""
 
 
+RETIRED_NAMES = re.compile(r"(?:^|_)(?:place|placed|moment|bury|guest|lane|generation|sighting)s?(?:_|$)")
+"""Words of everyday English that prose may use and names may not."""
+
+
 def _files():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [name for name in listed.splitlines() if not EXEMPT.fullmatch(name) and (ROOT / name).is_file()]
@@ -84,6 +90,19 @@ def test_no_retired_word_stands_anywhere():
             continue  # no text
         found += [f"{name}:{number}: {word}" for number, word in _found(name, text)]
     assert found == []
+
+
+def _names(path):
+    with path.open() as file:
+        tokens = [token for token in generate_tokens(file.readline) if token.type == NAME]
+    return {(token.start[0], token.string) for token in tokens if not token.string.startswith("test_")}
+
+
+def test_no_name_is_made_of_a_retired_word():
+    files = [name for name in _files() if name.endswith(".py") and "_pb2" not in name]
+    named = ((name, line, word) for name in files for line, word in _names(ROOT / name))
+    found = [f"{name}:{line}: {word}" for name, line, word in named if RETIRED_NAMES.search(word.lower())]
+    assert [one for one in found if not re.search(r"\.guest|benchmarks/cpu|generation_mode", one)] == []
 
 
 def test_a_retired_word_is_found_in_names_and_in_prose_and_public_names_are_not():
