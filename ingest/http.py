@@ -22,6 +22,7 @@ from models.events import MAX_EXACT
 from web.bodies import read_body
 from web.callers import caller_of
 from web.problems import ProblemError
+from web.routes import PlainRoute
 
 MAX_EVENTS = 1_000
 _LONGEST_INTEGER = len(str(MAX_EXACT)) + 1
@@ -32,7 +33,7 @@ _ENCODED = "Content-Encoding: send the body as it is, compressed ones are not ta
 
 def build_router(pipeline: IngestPipeline, ags: AgsReader) -> APIRouter:
     """The routes for events, over one ingest pipeline."""
-    router = APIRouter(tags=["events"])
+    router = APIRouter(tags=["events"], route_class=PlainRoute)
 
     @router.post(
         "/v1/events",
