@@ -32,6 +32,7 @@ DURATIONS = st.integers(1, 3660 * 86_400_000_000) | st.integers(1, 3660).map(lam
 ZONES = st.sampled_from(["UTC", "user", "Europe/Berlin", "America/Port-au-Prince", "Etc/GMT+5", "GMT+0", "EST5EDT"])
 WHOLE = st.integers(1, 2**53)
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(-(2**52), 2**52).map(lambda x: int(x) if x == int(x) else x)
+POSITIVE = NUMBERS.filter(lambda number: number > 0)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 SCALARS = NUMBERS | TEXTS | st.booleans() | st.none()
 
@@ -59,11 +60,14 @@ def leaves(draw, *, periods=False):
         events = tuple(draw(st.lists(NAMES, min_size=2, max_size=4)))
         return make_rule(**made, events=events, target=len(events), within=draw(st.none() | DURATIONS))
     made["events"] = (draw(NAMES),)
-    targets = {"count": WHOLE, "streak": WHOLE, "distinct": st.integers(1, 256), "sum": NUMBERS.filter(lambda n: n > 0)}
+    targets = {"count": WHOLE, "streak": WHOLE, "days": WHOLE, "distinct": st.integers(1, 256), "sum": POSITIVE}
     made["target"] = draw(targets.get(op, NUMBERS))
     if op == "streak":
         unit = draw(st.sampled_from(["day", "week"]))
         return make_rule(**made, unit=unit, grace=draw(st.integers(0, 30)), timezone=draw(ZONES))
+    if op == "days":
+        unit = draw(st.sampled_from(["day", "week", "month"]))
+        return make_rule(**made, unit=unit, min=draw(WHOLE), timezone=draw(ZONES))
     if op != "count":
         made["field"] = draw(NUMBER_FIELDS if op == "distinct" else st.none() | NUMBER_FIELDS)
     if periods and draw(st.booleans()):

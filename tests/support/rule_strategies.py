@@ -47,6 +47,9 @@ def leaves(draw, *, periods=False, ops=LEAVES):
     if op == "streak":
         unit = draw(st.sampled_from(["day", "week"]))
         return make_rule(op=op, unit=unit, grace=draw(st.integers(0, 2)), timezone=draw(_ZONES), **more)
+    if op == "days":
+        unit = draw(st.sampled_from(["day", "week", "month"]))
+        return make_rule(op=op, unit=unit, min=draw(st.integers(1, 3)), timezone=draw(_ZONES), **more)
     if op == "sequence":
         events = tuple(draw(st.lists(_TYPES, min_size=2, max_size=3)))
         within = draw(st.none() | st.integers(1, 100).map(lambda hours: hours * HOUR))

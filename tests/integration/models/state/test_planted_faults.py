@@ -27,7 +27,7 @@ def _rules(*ops):
 
 
 COUNT, SUM, BEST, DISTINCT = _rules("count"), _rules("sum"), _rules("max", "min"), _rules("distinct")
-LATEST, STREAK, SEQUENCE = _rules("latest"), _rules("streak"), _rules("sequence")
+LATEST, STREAK, SEQUENCE, DAYS = _rules("latest"), _rules("streak"), _rules("sequence"), _rules("days")
 OVER = rulebooks(max_goals=3, ops=("count", "max")).map(only)
 """Goals over others."""
 MANY = histories()
@@ -43,6 +43,8 @@ FAULTS = {
     "a distinct value that keeps its last time": (DISTINCT, "or state[index + 1] > at then", "or state[index + 1] < at then"),
     "a streak that a late day does not join": (STREAK, "if joins_before and joins_after then", "if false then"),
     "a streak that one more missed day does not break": (STREAK, "if missed > node[Streak.grace] then", "if missed > node[Streak.grace] + 1 then"),
+    "a day that counts with one event less": (DAYS, "(state[index + 1] == min and 1 or 0)", "(state[index + 1] == min - 1 and 1 or 0)"),
+    "a day that counts again": (DAYS, "if state[index + 1] < min then", "if true then"),
     "a sequence in order of arrival": (SEQUENCE, "if time > at or (time == at and not strict) then", "if true then"),
     "a sequence that ends one step early": (SEQUENCE, "if length == #state - 1 and", "if length >= #state - 2 and"),
     "a composite that needs one part less": (OVER, "if #done < target then", "if #done < target - 1 then"),

@@ -14,6 +14,7 @@ from models.events import EARLIEST, MAX_EXACT, MAX_TEXT_BYTES, Event, identity_h
 from models.rules.calendar import microseconds, period_key, to_datetime
 from models.rules.engine import apply_all
 from models.rules.goals import Rulebook
+from models.rules.matcher import DEFAULT_LATENESS_US
 from models.rules.operators import make_rule, progress_of
 from models.rules.rule import Condition
 from models.state.keys import dedup_bucket_at, member, record_key, seen_key
@@ -34,6 +35,16 @@ def test_a_count_that_stops_at_its_target_shows_no_more():
     events = [Event(f"e{number}", "e", "t", "u", NOON + number, NOON) for number in range(3)]
     row = apply_all(rulebook, events)["g", ""]
     assert (progress_of(row), row.state, row.completed_at) == (2, [2, 3], NOON + 1)
+
+
+def test_days_remember_no_more_of_them_than_events_may_still_come_for():
+    rulebook = Rulebook((goal("g", "days", "e", unit="day", target=99),))
+    day = 86_400_000_000
+    events = [Event(f"e{number}", "e", "t", "u", NOON + number * day, NOON) for number in range(40)]
+    late = [Event("late", "e", "t", "u", NOON + 3 * day, NOON), Event("later", "e", "t", "u", NOON + 30 * day, NOON)]
+    row = apply_all(rulebook, events + late)["g", ""]
+    kept = make_rule("days", unit="day").kept_times(DEFAULT_LATENESS_US)
+    assert (progress_of(row), len(row.state)) == (40, 1 + 2 * kept)
 
 
 def test_a_repeated_event_counts_once():
