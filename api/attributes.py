@@ -18,9 +18,8 @@ from models.attributes import (
 )
 from models.errors import InvalidAttributesError
 from models.stores.user_attributes import UserAttributes
-from web.bodies import read_body
-from web.callers import Caller
 from web.problems import ProblemError
+from web.requests import Caller, read_body
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -19,10 +19,8 @@ from ingest.pipeline import IngestPipeline, Receipt
 from models.access.callers import ALL_TENANTS, Caller
 from models.declarations.error_codes import ProblemKind
 from models.events import MAX_EXACT
-from web.bodies import read_body
-from web.callers import caller_of
 from web.problems import ProblemError
-from web.routes import PlainRoute
+from web.requests import PlainRoute, caller_of, read_body
 
 MAX_EVENTS = 1_000
 _LONGEST_INTEGER = len(str(MAX_EXACT)) + 1

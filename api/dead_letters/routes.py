@@ -28,8 +28,8 @@ from models.access.callers import ALL_TENANTS
 from models.database.dead_letters.changes import DeadLetterChanges
 from models.database.dead_letters.filter import DeadLetterFilter
 from models.database.dead_letters.reader import DeadLetterReader
-from web.callers import Caller
 from web.problems import ProblemError
+from web.requests import Caller
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     403: {"description": "The caller is no operator of that tenant."},

@@ -24,8 +24,8 @@ from models.rules.goals import Publications, only
 from models.rules.rows import Row
 from models.state.progress.records import Records
 from models.stores.user_attributes import UserAttributes
-from web.callers import Caller
 from web.problems import ProblemError
+from web.requests import Caller
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from models.declarations.error_codes import ProblemKind
 from models.fairness import Shares
 from web.authentication.middleware import Authenticator, shown_in_headers
-from web.bodies import MAX_BODY_BYTES
 from web.browser_headers import HEADERS
 from web.problems import RETRY_AFTER_SECONDS, problem
+from web.requests import MAX_BODY_BYTES
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEAD_BYTES = 32 * 1024

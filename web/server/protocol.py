@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from models.declarations.error_codes import ProblemKind
-from web.bodies import MAX_BODY_BYTES
+from web.requests import MAX_BODY_BYTES
 from web.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, ConnectionLimits, raw_refusal
 from web.server.slow_readers import ReaderWatch
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.http_server import MUCH, SHORT, everything, one_answer, refused, serving, size_app
 from tests.support.servers import wait_until
-from web.bodies import MAX_BODY_BYTES
+from web.requests import MAX_BODY_BYTES
 from web.server.limits import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
 GET = b"GET /size HTTP/1.1\r\nHost: x\r\n\r\n"
