@@ -158,7 +158,7 @@ class RulesUnreadableError(RetryableError):
 
 
 class RulesOutdatedError(RetryableError):
-    """The shard's fence refuses a plan: rules were published that its maker does not know, or there is no fence yet."""
+    """The shard's fence refuses a request: it was made by older rules, or there is no fence yet."""
 
     def __init__(self, revision: int | None) -> None:
         super().__init__("rules were published that this process has not read yet")

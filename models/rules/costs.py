@@ -23,7 +23,7 @@ class Cost(NamedTuple):
 
     steps: int
     size: int
-    """Bytes that Redis reads and writes for it beside the event: its part of the plan, and rows."""
+    """Bytes that Redis reads and writes for it beside the event: its part of the apply request, and rows."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def above(moved: Iterable[Node]) -> dict[Node, int]:
 
 
 def node_size(node: Node) -> int:
-    """About how many bytes of a plan a node takes."""
+    """About how many bytes of an apply request a node takes."""
     parts = sum(len(part) + 3 for part in node.parts)
     return _NODE_BYTES + len(node.node_id) + len(node.goal.challenge_id) + parts + 4 * len(node.parents)
 

@@ -164,7 +164,7 @@ class CurrentRules:
         return self._matcher
 
     def knows(self, revision: int | None) -> bool:
-        """Whether a fence takes plans made by these rules; None: there is no fence."""
+        """Whether a fence takes requests made by these rules; None: there is no fence."""
         return self._watcher.knows(revision)
 
     def catch_up(self, revision: int | None) -> None:

@@ -1,8 +1,8 @@
 """The fence of each shard: the lowest revision it accepts (promise P14).
 
-A publisher raises all fences before it commits a publication. From then on the apply script refuses plans of workers
-that have not read it; they read it and plan again. So no event is evaluated by rules that are not those of its time,
-however late a worker learns of them, and an event waits for no longer than a publication takes.
+A publisher raises all fences before it commits a publication. From then on the apply script refuses requests of
+workers that have not read it; they read it and make them anew. So no event is evaluated by rules that are not those of
+its time, however late a worker learns of them, and an event waits for no longer than a publication takes.
 
 A fence is ``<revision>:<token>``. Each raise has a token of its own: where a publisher died, its fence is lowered only
 if it is still exactly what was seen, so the fence of another publisher never is.
@@ -48,7 +48,7 @@ class Fences:
         return fences
 
     def raise_to(self, revision: int) -> int:
-        """Let no shard take a plan that is older; returns the server's time (µs) when all of them stood.
+        """Let no shard take a request that is older; returns the server's time (µs) when all of them stood.
 
         Only for the publisher, while it keeps other publishers out.
 

@@ -101,9 +101,9 @@ def field_of(goal_id: str, period: str) -> str:
 def make_requests(
     matcher: Matcher, events: Sequence[Event], packed: bytes, *, limit: Cost = CALL_LIMIT
 ) -> list[ApplyRequest]:
-    """Match every event of a batch to its nodes, grouped by user, cut so that no plan costs more than ``limit``.
+    """Match every event of a batch to its nodes, grouped by user, cut so that no request costs more than ``limit``.
 
-    An event that costs more has a plan of its own. There is one plan at least.
+    An event that costs more has a request of its own. There is one at least.
 
     Raises:
         RulesUnreadableError: an event falls under a publication that this release cannot read.
@@ -119,13 +119,13 @@ def make_requests(
 
 
 def make_request(matcher: Matcher, events: Sequence[Event], packed: bytes) -> ApplyRequest:
-    """The same in one plan, whatever it costs."""
+    """The same in one request, whatever it costs."""
     [request] = make_requests(matcher, events, packed, limit=Cost(sys.maxsize, sys.maxsize))
     return request
 
 
 class _RequestBuilder:
-    """Makes one plan."""
+    """Makes one request."""
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
@@ -136,7 +136,7 @@ class _RequestBuilder:
         self.events: list[Event] = []
 
     def takes(self, event: Event, limit: Cost) -> bool:
-        """Plan an event, unless the plan has others and would cost more than ``limit`` with it; whether it did."""
+        """Add an event, unless the request has others and would cost more than ``limit`` with it; whether it did."""
         self._require_rules(event)
         steps = self._matcher.steps(event)
         cost = self._matcher.cost(event, steps)
@@ -158,7 +158,7 @@ class _RequestBuilder:
         self.events.append(event)
 
     def request(self, packed: bytes) -> ApplyRequest:
-        """The plan of the events that were taken, which are ``packed`` as one batch."""
+        """The request of the events that were taken, which are ``packed`` as one batch."""
         rules = self._matcher.publications
         users = list(self._users.values())
         return ApplyRequest(self.events, packed, self._nodes, users, rules.newest.revision, rules.known_revision)

@@ -106,7 +106,7 @@ class Records:
 
         Raises:
             StateUnavailableError: the state Redis did not answer. Applying again is safe.
-            RulesOutdatedError: newer rules were published than the plan was made with; nothing was done.
+            RulesOutdatedError: newer rules were published than the request was made with; nothing was done.
         """
         keys: list[str] = list(shard_keys(shard))
         dedup_bucket = dedup_bucket_at(now_us, self._window)

@@ -53,7 +53,7 @@ local function index_of(field)
   return index
 end
 
--- The fields of the record, those of this plan too, by the id of their node; read once for all that ask.
+-- The fields of the record, those of this request too, by the id of their node; read once for all that ask.
 local function read_fields()
   local seen = {}
   all_fields = {}
