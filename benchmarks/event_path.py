@@ -98,7 +98,8 @@ class Tracer:
             self._seen.append(frame)
             callers = list(_callers_of(frame))
             trace = self._front if self._front and _is_in_front(frame) else self._trace
-            name, caller = _name_of(frame), _name_of(callers[0]) if callers else None
+            is_within = callers and (trace is self._front or not _is_in_front(callers[0]))
+            name, caller = _name_of(frame), _name_of(callers[0]) if is_within else None
             trace.calls += 1
             trace.files[name] += 1
             if caller is not None and caller != name:
