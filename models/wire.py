@@ -255,6 +255,25 @@ class Flushed(NamedTuple):
     """Rows of past periods, which may leave Redis."""
 
 
+class FlushedEntry(NamedTuple):
+    """An entry of the log that PostgreSQL has."""
+
+    entry_id: str
+    size: int
+    """Bytes."""
+    tenants: Sequence[str | int]
+    """Tenant, its bytes, ..."""
+
+
+class Candidate(NamedTuple):
+    """A user whose record may leave Redis."""
+
+    member: str
+    seen: bytes
+    """The newest dedup bucket; empty where the record names none."""
+    seen_before: bytes
+
+
 class Text:
     """Texts that both sides know."""
 
@@ -281,7 +300,7 @@ class Limit:
 
 RECORDS: tuple[type[Any], ...] = (
     *(Row, Node, Part, Parent, Target, Step, Event, User, Meta),
-    *(ApplyReply, Cold, LoggedUnlock, LoggedEvaluation, Hydrated, Repaired, Flushed),
+    *(ApplyReply, Cold, LoggedUnlock, LoggedEvaluation, Hydrated, Repaired, Flushed, FlushedEntry, Candidate),
 )
 
 

@@ -18,7 +18,7 @@ from models.state.connection import state_errors
 from models.state.flush_reads import ReadTrace
 from models.state.keys import shard_keys
 from models.state.scripts import register
-from models.wire import LoggedEvaluation, LoggedUnlock
+from models.wire import FlushedEntry, LoggedEvaluation, LoggedUnlock
 
 
 class LogEntry(NamedTuple):
@@ -86,7 +86,7 @@ class ShardLog:
     def acknowledge(self, shard: int, entries: Sequence[LogEntry], *, token: str) -> None:
         """Drop entries that PostgreSQL has committed by the flush of that token, if Redis knows it still."""
         keys = shard_keys(shard)
-        sizes = msgpack.packb([(entry.entry_id.decode(), entry.size, entry.tenants) for entry in entries])
+        sizes = msgpack.packb([FlushedEntry(entry.entry_id.decode(), entry.size, entry.tenants) for entry in entries])
         with state_errors():
             self._acknowledge(keys=[keys.log, keys.log_bytes, keys.held, keys.history], args=[sizes, token])
 

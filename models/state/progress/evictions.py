@@ -7,7 +7,7 @@ costs no further memory.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 from redis import Redis
@@ -16,21 +16,13 @@ from config.shards import shard_for
 from models.state.connection import state_errors
 from models.state.keys import RECORD_MARK, member, record_key, seen_key, shard_keys
 from models.state.scripts import ScriptCall, call_all, register
+from models.wire import Candidate
 
 SAMPLE = 1000
 """Keys looked at in a round, drawn by chance; up to half of them are records."""
 PART = 0.25
 """Of the records of a sample, those to go: the ones used last stay with near certainty, whatever is drawn."""
 _FIELDS = ("@tenant", "@user", "@seen", "@seen_before")
-
-
-class Candidate(NamedTuple):
-    """A user whose record may go."""
-
-    member: str
-    seen: bytes
-    """The newest dedup bucket; empty where the record names none."""
-    seen_before: bytes
 
 
 class Evictions:

@@ -6,7 +6,7 @@ KEYS[2] log_bytes    int      bytes of the batches, unlocks and evaluations in t
 KEYS[3] held         hash     bytes in journal and log by tenant
 KEYS[4] history      hash     see models/state/fleet/histories.py
 
-ARGV[1] entries      msgpack  array of {entry id, size in bytes, {tenant, its bytes, ...}}
+ARGV[1] entries      msgpack  array of FlushedEntry (models/wire.py)
 ARGV[2] token        string   of the flush that committed them; a Redis that does not know it went back in time
 
 RETURNS number of entries dropped; one that another flush has dropped before is not counted
@@ -23,10 +23,11 @@ end
 
 local dropped, size = 0, 0
 for _, entry in ipairs(entries) do
-  if redis.call('XDEL', log, entry[1]) == 1 then
-    dropped, size = dropped + 1, size + entry[2]
-    for at = 1, #entry[3], 2 do
-      let_go(held, entry[3][at], entry[3][at + 1])
+  if redis.call('XDEL', log, entry[FlushedEntry.entry_id]) == 1 then
+    dropped, size = dropped + 1, size + entry[FlushedEntry.size]
+    local tenants = entry[FlushedEntry.tenants]
+    for at = 1, #tenants, 2 do
+      let_go(held, tenants[at], tenants[at + 1])
     end
   end
 end

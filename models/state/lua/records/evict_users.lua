@@ -10,8 +10,7 @@ KEYS[3...] for each user:
         seen         set     event ids of the user's newest dedup bucket
         seen_before  set     of the one before
 
-ARGV[1] users        msgpack array of {member, newest bucket, the one before}, texts, in the order of KEYS; '' where
-                             the record names none
+ARGV[1] users        msgpack array of Candidate (models/wire.py), in the order of KEYS
 
 RETURNS number of records taken out
 ]]
@@ -34,7 +33,8 @@ end
 local oldest, evicted = unflushed_from(), 0
 for index, user in ipairs(users) do
   local base = FIRST_USER_KEY + (index - 1) * KEYS_PER_USER
-  local record, member, seen, seen_before = KEYS[base], user[1], user[2], user[3]
+  local record, member, seen, seen_before =
+    KEYS[base], user[Candidate.member], user[Candidate.seen], user[Candidate.seen_before]
   local read = redis.call('HMGET', record, '@loaded', '@dirty', '@seen', '@seen_before', '@flushed', '@noted')
   local is_loaded = read[1] and string.sub(read[1], 1, 1) ~= '?'
   local is_same = (read[3] or '') == seen and (read[4] or '') == seen_before
