@@ -14,14 +14,17 @@ import flower.command
 import pytest
 import uvicorn
 from celery.beat import PersistentScheduler
+from celery.worker.consumer.consumer import Consumer
 from flower.app import Flower
 from flower.views import BaseHandler
+from kombu.transport import redis
 from packaging.requirements import Requirement
 from tornado.web import Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from tasks.broker import consumer, transport
 from web.server.protocol import LimitedProtocol
 from web.server.server import HttpServer
 from worker.scheduler import BoundedScheduler, leased_scheduler
@@ -63,11 +66,55 @@ FINGERPRINTS: dict[type, dict[str, str]] = {
     BaseHandler: {
         "get_broker": "4c4268188d47",
     },
+    redis.QoS: {
+        "ack": "1bc15a4ddf54",
+        "append": "35c655f6ecc6",
+        "reject": "747a02434344",
+        "restore_by_tag": "58e161d81b6f",
+    },
+    redis.Channel: {
+        "_connparams": "e9a4295085a8",
+        "_create_client": "dae92bc4075d",
+        "_disconnect_pools": "db50da048a22",
+        "_get": "be26a9f1eb4c",
+        "_get_pool": "d6e689f654ff",
+        "_poll_error": "2c941c0124b9",
+        "_purge": "221e37da7c17",
+        "_put": "1c0cf9749576",
+        "_size": "7cc839b42fdc",
+        "close": "101e9b9cdad4",
+    },
+    redis.MultiChannelPoller: {
+        "on_poll_start": "414f76caaa67",
+        "on_readable": "c0d99f241607",
+    },
+    redis.Transport: {
+        "_deliver": "799e242f3ec5",
+        "register_with_event_loop": "4b835642e4a9",
+    },
+    Consumer: {
+        "create_task_handler": "292c5a681f10",
+        "on_decode_error": "e3538c586a7f",
+        "on_invalid_task": "9893e7a4eee3",
+        "on_unknown_message": "213bd3ee55cb",
+        "on_unknown_task": "35e6cbe56494",
+    },
 }
+
+
+def _of_the_broker(base):
+    made = [one for module in (transport, consumer) for one in vars(module).values() if inspect.isclass(one)]
+    return [one for one in made if one is not base and issubclass(one, base)]
+
+
 OVERRIDERS: dict[type, list[Any]] = {
     HttpToolsProtocol: [LimitedProtocol],
     uvicorn.Server: [HttpServer],
     PersistentScheduler: [BoundedScheduler, leased_scheduler(None, lambda _stands_by: None)],  # type: ignore[arg-type] # made only
+}
+BROKER = {
+    base: _of_the_broker(base)
+    for base in (redis.QoS, redis.Channel, redis.MultiChannelPoller, redis.Transport, Consumer)
 }
 PINNED = ["celery", "kombu", "uvicorn", "flower"]
 
@@ -79,7 +126,7 @@ def _fingerprint(base, name):
 def _overridden(base):
     return {
         name
-        for ours in OVERRIDERS.get(base, [])
+        for ours in (OVERRIDERS | BROKER).get(base, [])
         for name, value in vars(ours).items()
         if inspect.isfunction(value) and name != "__init__" and hasattr(base, name)
     }
