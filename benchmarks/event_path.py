@@ -32,8 +32,12 @@ from ingest.accelbyte import AgsReader
 from migrations.runner import migrate
 from models.database.connection import connect_database
 from models.state.connection import connect_state
+from models.state.keys import stream_keys
 from models.state.lua_source import SCRIPTS, with_parts
 from models.state.progress.script_text import script_text
+from models.state.queue.batches import TakenBatch
+from models.state.queue.journal import FAIR_STREAMS, GROUP, make_groups
+from tasks.apply.applier import ShardWork
 from tasks.runtime import Runtime
 from tests.conftest import empty_tables
 from tests.support.environment import database_settings, remember_path
@@ -212,14 +216,14 @@ def measure(state_url: str, database_url: str, folder: Path) -> list[Trace]:
 async def _measure(settings: Settings, redis: Redis, tracer: Tracer) -> list[Trace]:
     app, document = make_app(settings), read_challenges(settings)
     runtime = build_runtime(settings, app, document)
-    parts = make_receiver_parts(settings, app, document)
+    parts = make_receiver_parts(settings, document)
     parts.watcher.refresh()
     parts.probe.recall()
     with tracer.install():
         parts.committer.start()
         client = _client(parts)
         try:
-            return await _phases(tracer, redis, _Steps(client, runtime, settings.shards))
+            return await _phases(tracer, redis, _Steps(client, runtime, redis, settings.shards))
         finally:
             await client.aclose()
             await asyncio.to_thread(parts.committer.close)
@@ -233,6 +237,18 @@ def _client(parts: ReceiverParts) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 
+def _given(redis: Redis, shard: int) -> list[TakenBatch]:
+    """What a worker's main process is given of a shard; the event loop around that is Celery's."""
+    streams = stream_keys(shard)[:FAIR_STREAMS]
+    make_groups(redis, streams)
+    found: Any = redis.xreadgroup(GROUP, GROUP, dict.fromkeys(streams, ">"))
+    return [
+        TakenBatch(f"{streams.index(key.decode())}:{name.decode()}", fields[b"b"])
+        for key, entries in found
+        for name, fields in entries
+    ]
+
+
 def _require(fact: bool) -> None:
     if not fact:
         raise AssertionError("a step did not do what it is traced for")
@@ -241,8 +257,8 @@ def _require(fact: bool) -> None:
 class _Steps:
     """What one event goes through, step by step."""
 
-    def __init__(self, client: httpx.AsyncClient, runtime: Runtime, shards: int) -> None:
-        self._client, self._runtime, self._shards = client, runtime, shards
+    def __init__(self, client: httpx.AsyncClient, runtime: Runtime, redis: Redis, shards: int) -> None:
+        self._client, self._runtime, self._redis, self._shards = client, runtime, redis, shards
 
     async def send(self, user: str) -> None:
         """Ingest one event."""
@@ -252,10 +268,7 @@ class _Steps:
     async def apply(self, user: str) -> None:
         """What the worker does for the message of the event."""
         shard = shard_for("default", user, self._shards)
-        batch = self._runtime.applier.journal.next_ready(shard)
-        if batch is None:
-            raise AssertionError("the event is not in the journal")
-        self._runtime.applier.work(shard, batch.batch_id, batch.packed)
+        self._runtime.applier.work([ShardWork(shard, _given(self._redis, shard))])
 
     async def flush(self, _user: str) -> None:
         """What the maintenance worker does at the next tick."""

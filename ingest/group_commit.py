@@ -1,10 +1,9 @@
 """Group commit: requests that arrive together share one journal write.
 
-In come accepted events from coroutines; out go batches, one journal call and one publish for a whole group,
-from one thread of our own, because both calls block. While a group is being written the next one gathers,
+In come accepted events from coroutines; out go batches, one journal call for a whole group, from one thread of our own,
+because the call blocks. While a group is being written the next one gathers,
 so batches grow with the load. A group is bounded by bytes, and what waits for one goes by turns of the tenants: large
-requests of one of them delay the others by a group at most. It knows neither HTTP nor Redis: the two calls are handed
-in.
+requests of one of them delay the others by a group at most. It knows neither HTTP nor Redis: the call is handed in.
 """
 
 import asyncio
@@ -16,10 +15,9 @@ from threading import Condition, Thread
 import structlog
 
 from ingest.group import CommitLimits, Group, Request, TenantShard, give_up, make_request
-from models.declarations.metrics import COMMIT_SECONDS, PUBLISH_FAILURES, REQUESTS_OVERLOADED
+from models.declarations.metrics import COMMIT_SECONDS, REQUESTS_OVERLOADED
 from models.errors import (
     Bound,
-    BrokerUnavailableError,
     JournalFullError,
     NotReadyError,
     RetryableError,
@@ -33,8 +31,6 @@ from models.state.queue.batches import Appended, Batch
 
 Append = Callable[[Sequence[Batch], int], Appended]
 """Journals batches at a time in milliseconds, or raises StateUnavailableError."""
-Publish = Callable[[Sequence[Batch]], None]
-"""Sends batches to their queues, or raises BrokerUnavailableError."""
 
 _RESIZED = "the number of shards has changed"
 
@@ -47,14 +43,12 @@ class GroupCommitter:
     def __init__(
         self,
         append: Append,
-        publish: Publish,
         metrics: Metrics,
         limits: CommitLimits,
         *,
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._append = append
-        self._publish = publish
         self._metrics = metrics
         self._limits = limits
         self._clock = clock
@@ -67,7 +61,7 @@ class GroupCommitter:
         """Whether a group is worth its write now, so that it waits for no company."""
         self._held = Shares(limits.max_held_bytes)
         self._closing = False
-        self._healthy = {"journal": True, "publish": True}
+        self._is_healthy = True
         self._thread = Thread(target=self._run, name="group-commit", daemon=True)
 
     def start(self) -> None:
@@ -224,37 +218,20 @@ class GroupCommitter:
             log.exception("group_commit_broke", batches=len(batches))
             failure = StateUnavailableError(f"the group commit failed: {error!r}")
         self._metrics.observe(COMMIT_SECONDS, time.monotonic() - group.since)
-        self._note("journal", failure or (JournalFullError(appended.full) if appended.refused else None))
+        self._note(failure or (JournalFullError(appended.full) if appended.refused else None))
         for refusal in group.resolve(failure, appended.refused):
             self._count_overload(refusal)
-        if appended.to_publish:
-            self._send(appended.to_publish)
-
-    def _send(self, batches: Sequence[Batch]) -> None:
-        """Publish what the journal has; what does not go out now is published again by the sweep."""
-        failure: Exception | None = None
-        try:
-            self._publish(batches)
-        except BrokerUnavailableError as error:
-            failure = error
-        except Exception as error:
-            log.exception("publish_broke", batches=len(batches))
-            failure = error
-        if failure is not None:
-            self._metrics.count(PUBLISH_FAILURES, len(batches))
-        self._note("publish", failure)
 
     def _count_overload(self, refusal: JournalFullError) -> None:
         for bound in refusal.bounds:
             self._metrics.count(REQUESTS_OVERLOADED, label=bound)
 
-    def _note(self, step: str, failure: Exception | None) -> None:
-        """Log when a step begins to fail and when it works again, not every group between."""
-        healthy = failure is None
-        if healthy is self._healthy[step]:
+    def _note(self, failure: Exception | None) -> None:
+        """Log when writing begins to fail and when it works again, not every group between."""
+        if (failure is None) is self._is_healthy:
             return
-        self._healthy[step] = healthy
+        self._is_healthy = failure is None
         if failure is None:
-            log.info("group_commit_recovered", step=step)
+            log.info("group_commit_recovered", step="journal")
         else:
-            log.warning("group_commit_failing", step=step, error=str(failure), kind=type(failure).__name__)
+            log.warning("group_commit_failing", step="journal", error=str(failure), kind=type(failure).__name__)

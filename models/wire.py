@@ -281,6 +281,8 @@ class Text:
     """Stands between a goal's id and its period in a record's field; no id can hold it."""
     PROBE_TENANT = "~probe"
     """No caller's: '~' is in no tenant id. See ``models/fleet/probes.py``."""
+    GROUP = "ql"
+    """The one consumer group of each stream of a shard's queue, and its one consumer."""
     PROBE = f"{PROBE_TENANT}:"
     """Begins its member, whose events count nowhere."""
 
@@ -295,7 +297,17 @@ class Limit:
     SHARE = 4
     """An owner holds at most so many times what is still free of a bound; see ``models/fairness.py``."""
     EVENT_COST = 1024
-    """What an event costs in its tenant's turn, beside its bytes."""
+    """What an event counts as while it waits, beside its bytes."""
+    FAIR_STREAMS = 4
+    """Of a shard's queue: workers read as much of each, and who has little waiting is in the first ones."""
+    STREAMS = FAIR_STREAMS + 1
+    """The last one holds what is tried alone."""
+    LIGHT = 32 * 1024
+    """What a tenant may have waiting for its next batch to go to the first stream."""
+    HEAVIER = 16
+    """How many times as much for each of the next ones."""
+    TOGETHER = 2
+    """How often an entry is given to a worker among others, before it is given alone."""
 
 
 RECORDS: tuple[type[Any], ...] = (

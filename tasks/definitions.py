@@ -11,6 +11,8 @@ from celery import shared_task
 
 from models.errors import RetryableError
 from models.fleet.probes import Station
+from models.state.queue.batches import TakenBatch
+from tasks.apply.applier import ShardWork
 from tasks.dead_letters import writer
 from tasks.runtime import runtime
 
@@ -24,22 +26,16 @@ RETRY_DELAY = 1
 """Seconds until a task whose child process was killed is tried again. Celery's own 180 would outlast the broker's
 visibility timeout, and the message would come back while it still waits."""
 
-RETRIES_OF_APPLY = 1
-"""Whoever killed the child may not have meant this batch; a child that dies again leaves it to the sweep."""
-
 log = structlog.get_logger()
 
 
-@shared_task(
-    name=APPLY_EVENTS, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY, max_retries=RETRIES_OF_APPLY
+# What counts is the acknowledgement in the script: whatever is not applied comes again from its stream.
+@shared_task(  # type: ignore[call-overload, untyped-decorator]  # the stubs leave options out
+    name=APPLY_EVENTS, ignore_result=True, acks_late=True, retry_on_worker_lost=False, reject_on_worker_lost=False
 )
-def apply_events(shard: int, batch_id: str, events: bytes, **_newer: Any) -> None:
-    """Apply a batch and what else is ready in its shard. The journal brings back what fails."""
-    try:
-        runtime().applier.work(shard, batch_id, events)
-    except RetryableError as error:
-        log.warning("batch_left_to_journal", shard=shard, batch_id=batch_id, error=str(error))
-        runtime().path.note_fault(Station.APPLY, error, time_ns() // 1000)
+def apply_events(shards: list[Any], **_newer: Any) -> None:
+    """Apply what was read of some shards: ``tasks.broker.transport`` makes the message."""
+    runtime().applier.work([ShardWork(shard, [TakenBatch(*batch) for batch in batches]) for shard, batches in shards])
 
 
 @shared_task(name=FLUSH, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
@@ -54,9 +50,9 @@ def flush(**_newer: Any) -> None:
 
 @shared_task(name=SWEEP, ignore_result=True, acks_late=True, default_retry_delay=RETRY_DELAY)
 def sweep(**_newer: Any) -> None:
-    """Publish again what waits in the journal too long, and make dead letters of what workers kept aside."""
+    """Take up what a former release accepted, and make dead letters of what workers kept aside."""
     parts = runtime()
-    for step in (parts.rules.align_fences, parts.sweeper.sweep, parts.poison.drain):
+    for step in (parts.rules.align_fences, parts.former_journal.take_up, parts.poison.drain):
         try:
             step()
         except RetryableError as error:

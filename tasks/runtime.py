@@ -15,7 +15,7 @@ from tasks.apply.applier import BatchApplier
 from tasks.dead_letters.count import DepthKeeper
 from tasks.dead_letters.undeliverable import PoisonDrain
 from tasks.flush.flusher import Flusher
-from tasks.redelivery import Sweeper
+from tasks.former_journal import FormerJournal
 from tasks.rules.publications import PublicationsWatcher
 from tasks.rules.source import RuleSource
 
@@ -26,8 +26,8 @@ class Runtime:
 
     applier: BatchApplier
     flusher: Flusher
-    sweeper: Sweeper
     poison: PoisonDrain
+    former_journal: FormerJournal
     rules: RuleSource
     partitions: EventPartitions
     dead_letters: DepthKeeper

@@ -12,8 +12,6 @@ from config.settings import Settings
 from config.shards import MAINTENANCE_QUEUE, queue_for
 
 SERIALIZER = "msgpack"
-FIRST, LAST = PRIORITIES = (0, 9)
-"""Of messages, as kombu has them: a worker takes the last ones when none of the first waits in its queues."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -49,7 +47,7 @@ def _robustness(settings: Settings) -> dict[str, object]:
     return {
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # A killed child repeats its task a few times; after that the journal's sweep counts the attempts.
+        # A killed child repeats its task a few times. Not that of events: its streams give them again, and count.
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         # Of the children that apply batches. Celery ignores both in a pool of threads, as the maintenance worker has
@@ -69,7 +67,9 @@ def _robustness(settings: Settings) -> dict[str, object]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_transport_options": {
             "server": SecretStr(settings.broker),
-            "priority_steps": list(PRIORITIES),
+            "state_server": SecretStr(settings.state),
+            "retry_after": settings.journal_retry_after,
+            "priority_steps": [0],
             "visibility_timeout": 120,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,

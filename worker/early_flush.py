@@ -10,7 +10,7 @@ from models.errors import BrokerUnavailableError, StateUnavailableError
 from models.state.connection import state_errors
 from models.state.keys import FLUSH_ASKED
 from models.state.progress.records import Records
-from tasks.broker.publisher import BatchPublisher
+from tasks.broker.publisher import FlushRequests
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ class EarlyFlush:
     """Starts a flush at once when more than ``BUFFER_MAX_SIZE`` users are dirty, at most once a second."""
 
     settings: Settings
-    publisher: BatchPublisher
+    requests: FlushRequests
     redis: Redis
     records: Records
 
@@ -43,4 +43,4 @@ class EarlyFlush:
         with state_errors():
             asked = self.redis.set(FLUSH_ASKED, "1", nx=True, px=1000)
         if asked:
-            self.publisher.request_flush()
+            self.requests.send()

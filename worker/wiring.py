@@ -1,7 +1,6 @@
 """The composition root: builds the workers' parts from the settings."""
 
 import gc
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -18,7 +17,7 @@ from models.database.flush.writer import FlushWriter
 from models.database.partitions import EventPartitions
 from models.database.progress import ProgressReader
 from models.database.rules.publisher import Document, is_published
-from models.errors import BrokerUnavailableError, DatabaseUnavailableError, StateUnavailableError
+from models.errors import DatabaseUnavailableError
 from models.failpoints import now_us
 from models.rules.goals import Rulebook
 from models.state.attributes import AttributeCache
@@ -33,6 +32,7 @@ from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 from models.state.progress.records import Records
 from models.state.queue.attempts import Tries
+from models.state.queue.broker import Broker
 from models.state.queue.journal import Journal, JournalBounds
 from models.state.queue.undeliverable import PoisonList
 from models.stores.user_attributes import UserAttributes
@@ -43,16 +43,16 @@ from tasks.apply.reporter import Reporter
 from tasks.apply.rerouting import Rerouter
 from tasks.audit.correction import LogCorrector
 from tasks.audit.published_rules import make_auditor
-from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tasks.broker.publisher import FlushRequests
 from tasks.dead_letters.count import DepthKeeper
 from tasks.dead_letters.undeliverable import PoisonDrain
 from tasks.dead_letters.writer import DeadLetterWriter
 from tasks.flush.eviction import Evictor, Marks
 from tasks.flush.flusher import Flusher
 from tasks.flush.reader import ShardChanges
+from tasks.former_journal import FormerJournal
 from tasks.histories.reset import ShardResetter
 from tasks.histories.watch import HistoryWatch
-from tasks.redelivery import Sweeper
 from tasks.retries import Retries
 from tasks.rules.publications import CurrentRules, PublicationsWatcher, open_file, reach_us, read_file
 from tasks.rules.source import rule_source
@@ -98,10 +98,6 @@ _RESET_PATIENCE = timedelta(minutes=10)
 """For the one look at all rows of progress that a reset takes."""
 
 
-def leave_to_sweep(_shard: int) -> None:
-    """Sends no message for what is ready in a shard: the sweep does."""
-
-
 def make_journal(settings: Settings, redis: Redis) -> Journal:
     """The journal within the bounds of the settings."""
     bounds = JournalBounds(
@@ -141,7 +137,7 @@ class _Parts:
         self.journal = make_journal(settings, self.redis)
         self.path = PathState(self.redis, settings.max_lateness)
         self.tries = Tries(self.redis)
-        self.publisher = BatchPublisher(app)
+        self.flush_requests = FlushRequests(app)
         self.retries = Retries(self.metrics)
         self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
 
@@ -151,11 +147,11 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     parts = _Parts(settings, app)
     source = rule_source(settings, parts.redis, document, now_us)
     watcher = PublicationsWatcher(source)
-    watch = make_history_watch(settings, parts.redis, parts.engine, parts.metrics, _waker(parts))
+    watch = make_history_watch(settings, parts.redis, parts.engine, parts.metrics)
     runtime = Runtime(
         applier=_make_applier(parts, CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))),
         flusher=parts.retries.wrap(make_flusher(settings, parts.redis, parts.writer, watch, parts.metrics)),
-        sweeper=_make_sweeper(parts),
+        former_journal=FormerJournal(parts.journal, Broker(settings.broker), settings.shards, now_us),
         poison=PoisonDrain(
             parts.retries.wrap(PoisonList(connect_state(settings.broker))), parts.dead_letter_writer, settings.shards
         ),
@@ -180,12 +176,12 @@ def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
         journal=parts.journal,
         tries=parts.tries,
         dead_letter_writer=parts.dead_letter_writer,
-        ring=parts.publisher.hand_on,
         retries=parts.retries,
         metrics=parts.metrics,
         now_us=now_us,
         path=parts.path,
-        rerouter=Rerouter(parts.settings.shards, parts.journal, parts.publisher.ring, now_us),
+        rerouter=Rerouter(parts.settings.shards, parts.journal, now_us),
+        max_attempts=parts.settings.journal_max_attempts,
     )
 
 
@@ -198,7 +194,7 @@ def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
         reader=parts.retries.wrap(ProgressReader(parts.engine, window=parts.settings.max_lateness)),
         reporter=Reporter(parts.metrics, clock),
         metrics=parts.metrics,
-        dirty_limit=EarlyFlush(parts.settings, parts.publisher, parts.redis, parts.records),
+        dirty_limit=EarlyFlush(parts.settings, parts.flush_requests, parts.redis, parts.records),
         now_us=clock,
         new_users=NewUsers(parts.redis),
     )
@@ -247,9 +243,8 @@ def make_history_watch(
     redis: Redis,
     engine: Engine,
     metrics: Metrics,
-    wake: Callable[[int], None] = leave_to_sweep,
 ) -> HistoryWatch:
-    """What compares Redis with PostgreSQL, and resets shards; ``wake`` brings a worker to one that was reset."""
+    """What compares Redis with PostgreSQL, and resets shards."""
     histories = ShardHistories(redis, record_ttl=settings.record_ttl)
     patient = connect_database(
         settings.database_url, pool_size=2, application="questline-reset", statement_timeout=_RESET_PATIENCE
@@ -260,40 +255,10 @@ def make_history_watch(
         records=make_records(settings, redis),
         shard_log=ShardLog(redis),
         corrector=LogCorrector(make_auditor(settings, patient)),
-        wake=wake,
         shards=settings.shards,
         now_us=StateClock(redis),
     )
     return HistoryWatch(redis, engine, histories, resetter, metrics, settings.shards)
-
-
-def _waker(parts: _Parts) -> Callable[[int], None]:
-    """Sends a message for what is ready in a shard."""
-
-    def wake(shard: int) -> None:
-        try:
-            batch = parts.journal.next_ready(shard)
-            if batch is not None:
-                parts.publisher.ring([batch])
-        except (BrokerUnavailableError, StateUnavailableError) as error:
-            log.warning("reset_shard_left_to_sweep", shard=shard, error=str(error))
-
-    return wake
-
-
-def _make_sweeper(parts: _Parts) -> Sweeper:
-    return Sweeper(
-        shards=parts.settings.shards,
-        max_attempts=parts.settings.journal_max_attempts,
-        journal=parts.journal,
-        tries=parts.tries,
-        dead_letter_writer=parts.dead_letter_writer,
-        queue_lengths=QueuePeek(parts.settings.broker).lengths,
-        publish=parts.publisher.publish,
-        retries=parts.retries,
-        metrics=parts.metrics,
-        now_us=now_us,
-    )
 
 
 def backlog(settings: Settings) -> int:

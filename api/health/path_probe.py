@@ -24,7 +24,6 @@ from api.health.path_texts import NOT_TRIED, spelled
 from config.settings import Settings
 from models.database.fleet.probes import ProbeReader
 from models.errors import (
-    BrokerUnavailableError,
     DatabaseUnavailableError,
     JournalFullError,
     NotReadyError,
@@ -87,7 +86,6 @@ class PathParts:
     shards: int
     journal: Journal
     tries: Tries
-    publisher: Publisher
     path: PathState
     rows: ProbeReader
     fingerprint: str
@@ -196,24 +194,17 @@ class PathProbe:
 
     def _send(self, shards: Sequence[int]) -> None:
         parts, now = self._parts, self._parts.now_us()
-        sent = {shard: _Sent(probe_event(shard, parts.shards, now), uuid4().hex, now) for shard in shards}
-        batches = [
-            Batch(shard, one.batch_id, pack_batch([one.event]), shards=parts.shards) for shard, one in sent.items()
-        ]
+        events = {shard: probe_event(shard, parts.shards, now) for shard in shards}
+        batches = [Batch(shard, "", pack_batch([event]), shards=parts.shards) for shard, event in events.items()]
         appended = parts.journal.append(batches, now // 1000)
         if appended.full and not self._is_open:
             self._sent, self._next_at = {}, monotonic() + 1
             self._take(Report(now, Station.JOURNAL, sorted(appended.full), now, JournalFullError.__name__))
             return
-        for shard in appended.full:  # the checks of the bounds tell of it
-            del sent[shard]
-        self._sent |= {shard: one._replace(since=self._sent.get(shard, one).since) for shard, one in sent.items()}
+        for batch in appended.accepted:  # of the others the checks of the bounds tell
+            since = self._sent[batch.shard].since if batch.shard in self._sent else now
+            self._sent[batch.shard] = _Sent(events[batch.shard], batch.batch_id, since)
         self._looked_at = monotonic()
-        try:
-            if appended.to_publish:
-                parts.publisher.ring(appended.to_publish)
-        except BrokerUnavailableError as error:
-            parts.path.note_fault(Station.BROKER, error, now)
 
     def _poll(self) -> None:
         self._looked_at = monotonic()
@@ -268,12 +259,11 @@ class PathProbe:
 
     def _last_error(self, station: Station, shards: Sequence[int], now: int) -> tuple[str, str]:
         parts = self._parts
-        # A message that was not sent, too, is why no worker takes a batch.
-        noted = parts.path.fault(Station.BROKER if station == Station.WORKER else station, now)
+        noted = parts.path.fault(station, now)
         if noted is not None:
             return noted.kind, noted.error
         for shard in shards[:1]:
-            [known] = parts.tries.of(shard, [self._sent[shard].batch_id])
+            known = parts.tries.of(shard, self._sent[shard].batch_id)
             if known.error:
                 return known.exception or "", known.error
         return "", ""

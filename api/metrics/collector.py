@@ -40,7 +40,7 @@ class FleetCollector(Collector):
     """May be set between scrapes."""
     journal: Journal
     records: Records
-    queue_lengths: Callable[[int], list[int]]
+    ping_broker: Callable[[], None]
     """Raises BrokerUnavailableError."""
     now_us: Callable[[], int]
 
@@ -49,10 +49,7 @@ class FleetCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; beside the release only ``questline_state_up 0`` while the state Redis is away.
-
-        There are no queues while the broker is.
-        """
+        """The metrics; beside the release only ``questline_state_up 0`` while the state Redis is away."""
         yield labelled_gauge(metrics.BUILD, [((version("questline"), python_version()), 1)])
         try:
             with state_errors():
@@ -72,7 +69,7 @@ class FleetCollector(Collector):
             return
         yield gauge(metrics.STATE_UP, 1)
         yield from found
-        yield from self._queues()
+        yield self._broker()
 
     def _applied(self) -> Iterator[Metric]:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:
@@ -90,6 +87,8 @@ class FleetCollector(Collector):
         ready = min((state.ready_ms for state in journal if state.ready_ms), default=0)
         yield gauge(metrics.BUFFER_SIZE, dirty)
         yield gauge(metrics.DIRTY_USERS, dirty)
+        lengths = [((str(shard),), state.batches) for shard, state in enumerate(journal)]
+        yield labelled_gauge(metrics.QUEUE_LENGTH, lengths)
         yield gauge(metrics.JOURNAL_BATCHES, sum(s.batches for s in journal))
         yield gauge(metrics.JOURNAL_BYTES, sum(s.size for s in journal))
         yield gauge(metrics.LOG_BYTES, self._log_bytes())
@@ -113,16 +112,14 @@ class FleetCollector(Collector):
         age = self._age(depth.counted_at) if depth.counted_at else inf
         yield gauge(metrics.DEAD_LETTERS_COUNTED, age)
 
-    def _queues(self) -> Iterator[Metric]:
+    def _broker(self) -> Metric:
         """What the broker tells, which may be another Redis than all the rest is from."""
         try:
-            lengths = self.queue_lengths(self.shards)
+            self.ping_broker()
         except BrokerUnavailableError as error:
             log.warning("metrics_not_read", error=str(error))
-            yield gauge(metrics.BROKER_UP, 0)
-            return
-        yield gauge(metrics.BROKER_UP, 1)
-        yield labelled_gauge(metrics.QUEUE_LENGTH, [((str(shard),), length) for shard, length in enumerate(lengths)])
+            return gauge(metrics.BROKER_UP, 0)
+        return gauge(metrics.BROKER_UP, 1)
 
     def _log_bytes(self) -> int:
         with state_errors(), self.redis.pipeline(transaction=False) as pipeline:

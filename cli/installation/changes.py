@@ -10,7 +10,6 @@ from cli.client.running import require_servers
 from cli.database import open_database
 from cli.output import progress_bars
 from config.settings import Settings
-from config.shards import queue_for
 from models.database.fleet.installation import InstallationTable
 from models.database.fleet.installation_lock import change_lock
 from models.database.flush.writer import FlushWriter
@@ -81,17 +80,14 @@ def changer(settings: Settings, *, patience_s: float = 30.0) -> Iterator[Changer
 
 
 def _drain(settings: Settings, engine: Engine) -> Drain:
-    redis, broker = connect_state(settings.state), connect_state(settings.broker)
+    redis = connect_state(settings.state)
     journal, records, log = make_journal(settings, redis), make_records(settings, redis), ShardLog(redis)
 
     def left(shards: int) -> int:
         batches = sum(state.batches for state in journal.states(shards))
         return batches + sum(records.dirty_counts(shards)) + sum(log.lengths(shards))
 
-    def purge(shards: int) -> None:
-        broker.delete(*map(queue_for, range(shards)))
-
     writer, metrics = FlushWriter(engine, batch_size=settings.db_batch_size), Metrics(redis)
     watch = make_history_watch(settings, redis, engine, metrics)
     flusher = make_flusher(settings, redis, writer, watch, metrics)
-    return Drain(left, flusher.flush, purge, flusher.mark)
+    return Drain(left, flusher.flush, flusher.mark)

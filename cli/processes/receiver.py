@@ -13,7 +13,6 @@ from models.installation.joining import join
 from models.installation.member import Member, membership
 from web.authentication.authenticator import watch_keys
 from web.server.metrics import serve_metrics
-from worker.celery_app import make_app
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.process import Receiver
 from worker.wiring import own_challenges
@@ -22,7 +21,7 @@ from worker.wiring import own_challenges
 def receiver() -> None:
     """Run the receiver: HTTP, gRPC and metrics, until SIGTERM or Ctrl-C."""
     settings = join(process_settings("receiver"))
-    parts = make_receiver_parts(settings, make_app(settings), own_challenges(settings))
+    parts = make_receiver_parts(settings, own_challenges(settings))
     watch_keys(settings, parts.keys)
     serve_metrics(settings, fleet_registry(parts.collector))
     stopping = Event()

@@ -1,7 +1,6 @@
 """The long-running processes of the product, and the migration that precedes them."""
 
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
@@ -32,7 +31,6 @@ from tasks import runtime
 from web.authentication.authenticator import check_address
 from web.server.tls import certificate_of
 from worker.celery_app import make_app
-from worker.leases import AUTO, lease_shards
 from worker.logs import configure_logs
 from worker.membership import join_as_worker
 from worker.memory_watch import memory_watch
@@ -40,6 +38,7 @@ from worker.scheduler import leased_scheduler
 from worker.task_failures import watch_task_failures
 from worker.wiring import build_runtime, own_challenges
 
+_ALL, _AUTO = "all", "auto"
 _LEASE_TIMEOUT = 2.0
 """Seconds that a Redis which hangs may hold beat, which must notice that its lease is over."""
 
@@ -50,17 +49,22 @@ def worker(
     shards: Annotated[
         str | None,
         typer.Option(
-            help="Its share of the shards: 0-7 or 0-3,8; 1/2, the first of two equal parts; all; or auto, its part of "
-            "what live workers share."
+            help="Only some of the shards: 0-7 or 0-3,8; or 1/2, the first of two equal parts. Without it a worker "
+            "takes from all of them, as others do beside it."
         ),
     ] = None,
     maintenance: Annotated[
         bool, typer.Option("--maintenance", help="Take flushes and sweeps instead of shards.")
     ] = False,
 ) -> None:
-    """Run a worker on its share of the shards, or on maintenance, until SIGTERM or Ctrl-C."""
-    if maintenance == (shards is not None):
+    """Run a worker on the shards, or on maintenance, until SIGTERM or Ctrl-C."""
+    if maintenance and shards is not None:
         raise typer.BadParameter("give either --shards or --maintenance")
+    if shards == _AUTO:
+        typer.echo("--shards auto is deprecated: without --shards a worker takes from all shards", err=True)
+    name = f"shards-{shards}".replace("/", "-of-")
+    if shards is None or shards == _AUTO:
+        shards, name = _ALL, f"shards-{shards or _ALL}-{os.getpid()}"  # several may run on one host
     settings = join(process_settings("maintenance" if maintenance else f"worker {shards}"))
     document = own_challenges(settings)
     app = make_app(settings)
@@ -79,13 +83,7 @@ def worker(
         return
     signals.worker_process_init.connect(_warm_up, weak=False)
     signals.worker_process_shutdown.connect(_close, weak=False)
-    name = f"shards-{shards}".replace("/", "-of-")
-    if shards == AUTO:
-        name = f"{name}-{os.getpid()}"  # several may run on one host
-        lease_shards(app, settings, f"{name}@{socket.gethostname()}")
-        queues = []
-    else:
-        queues = [queue_for(shard) for shard in _share(str(shards), settings)]
+    queues = [queue_for(shard) for shard in _share(shards, settings)]
     # One child: batches of a shard are applied one after another, and a crash of the child spares the worker.
     _run_worker(app, settings, name, queues, "prefork", concurrency=1)
 
@@ -189,7 +187,7 @@ def _run_worker(app: Celery, settings: Settings, name: str, queues: list[str], p
             "worker",
             f"--pool={pool}",
             f"--concurrency={concurrency}",
-            # Without a queue of its own Celery would consume all of them; its share comes by lease.
+            # Without a queue Celery would consume all of them: the share of one of more workers than shards is empty.
             f"--queues={','.join(queues)}" if queues else f"--exclude-queues={','.join(app.amqp.queues)}",
             f"--hostname={name}@%h",
             f"--loglevel={settings.log_level}",

@@ -94,9 +94,9 @@ REQUESTS_OVERLOADED = Counter(
 )
 COMMIT_SECONDS = Histogram("questline_commit_seconds", "Duration of a group commit into the journal")
 PUBLISH_FAILURES = Counter(
-    "questline_publish_failures_total", "Journaled batches the broker did not take; the sweep publishes them"
+    "questline_publish_failures_total", "Of releases up to 0.2: batches that the broker did not take"
 )
-QUEUE_LENGTH = Gauge("questline_queue_length", "Messages queued, by shard", ("shard",))
+QUEUE_LENGTH = Gauge("questline_queue_length", "Batches queued, by shard", ("shard",))
 JOURNAL_BATCHES = Gauge("questline_journal_batches", "Accepted batches not applied yet")
 JOURNAL_BYTES = Gauge("questline_journal_bytes", "Size of accepted batches not applied yet")
 JOURNAL_OLDEST = Gauge(
@@ -120,7 +120,7 @@ UNLOCKS = Counter("questline_unlocks_total", "Goals completed")
 USERS_LOADED = Counter("questline_users_loaded_total", "Records loaded from PostgreSQL")
 USERS_EVICTED = Counter("questline_users_evicted_total", "Clean records taken out of Redis for lack of memory")
 BATCHES_POSTPONED = Counter("questline_batches_postponed_total", "Batches put back for a passing fault", "error")
-BATCHES_REPUBLISHED = Counter("questline_batches_republished_total", "Batches the sweep published again")
+BATCHES_REPUBLISHED = Counter("questline_batches_republished_total", "Batches given to a worker again")
 PLANS_REFUSED = Counter(
     "questline_plans_refused_total", "Plans refused for rules that were published since they were read"
 )

@@ -75,8 +75,6 @@ class Drain:
     """Batches, log entries and dirty users of so many shards. Raises StateUnavailableError."""
     flush: Callable[[], object]
     """Writes what workers have applied; raises a RetryableError where that must wait."""
-    purge: Callable[[int], None]
-    """Drops the messages of so many shards' queues: they stand for batches that are applied."""
     mark: Callable[[int], None]
     """Lets a Redis that goes back to before this time be behind, in so many shards."""
 
@@ -207,8 +205,6 @@ class Changer:
         self._forget()
         self.layouts.lift_counters(shards, most)
         self.layouts.gather_counts(shards, most)
-        self.drain.purge(most)
-        self.layouts.forget_wakeups(most)
 
     def _forget(self) -> None:
         for keys in self.layouts.forget_users():

@@ -14,7 +14,7 @@ from config.shards import shard_for
 from models.database.fleet.installation import UserShard, last_user_shards
 from models.errors import ConfigurationError, DatabaseUnavailableError, StateUnavailableError
 from models.state.connection import state_errors
-from models.state.keys import shard_keys
+from models.state.keys import STREAMS, former_journal_keys, shard_keys, stream_keys
 
 MOST_SHARDS = 1024
 _SAMPLE = 200
@@ -36,8 +36,13 @@ def _check_redis(redis: Redis, shards: int) -> None:
     with state_errors(), redis.pipeline(transaction=False) as pipeline:
         for shard in range(MOST_SHARDS):
             keys = shard_keys(shard)
-            pipeline.exists(keys.journal, keys.log, keys.dirty)
-        waiting = [shard for shard, found in enumerate(pipeline.execute()) if found]
+            for stream in stream_keys(shard):  # which stay when they are empty
+                pipeline.xlen(stream)
+            pipeline.exists(former_journal_keys(shard)[0], keys.log, keys.dirty)
+        found = pipeline.execute()
+        waiting = [
+            shard for shard in range(MOST_SHARDS) if any(found[shard * (STREAMS + 1) : (shard + 1) * (STREAMS + 1)])
+        ]
         for shard in waiting:
             pipeline.zrange(shard_keys(shard).dirty, 0, 4)
         members = pipeline.execute()

@@ -14,20 +14,13 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
 | ``ql:{sNN}:log`` | stream | applied batches and unlocks on their way to PostgreSQL |
 | ``ql:{sNN}:log:bytes`` | int | size of the batches, unlocks and evaluations in the log |
-| ``ql:{sNN}:journal`` | hash | accepted batches not yet applied, by batch id |
-| ``ql:{sNN}:journal:index`` | zset | batch id by the time (ms) it was accepted |
-| ``ql:{sNN}:journal:due`` | zset | batch id by the time (ms) from which the sweep may publish it again |
-| ``ql:{sNN}:journal:ready`` | zset | batch id by its tenant's turn, until a worker takes it |
-| ``ql:{sNN}:journal:turns`` | hash | the shard's virtual time, when a worker took last, and tenants' next turns |
-| ``ql:{sNN}:held`` | hash | bytes in journal and log by tenant |
-| ``ql:{sNN}:journal:bell`` | string | a message is on its way to a worker, or a worker is at it |
-| ``ql:{sNN}:journal:bytes`` | int | size of the journal |
-| ``ql:{sNN}:journal:attempts`` | hash | how often the sweep published a batch |
+| ``ql:{sNN}:events:0`` to ``:4`` | stream | the shard's queue: accepted batches not yet applied, see ``journal.py`` |
+| ``ql:{sNN}:events:waiting`` | hash | what each tenant has waiting there, and when a worker did something last |
+| ``ql:{sNN}:journal:bytes`` | int | size of the queue |
+| ``ql:{sNN}:held`` | hash | bytes in queue and log by tenant |
 | ``ql:{sNN}:fence`` | string | the lowest revision of rules that a plan may be made with, see ``fences.py`` |
 | ``ql:usage:<day>`` | hash | bytes that tenants and keys sent on a day, for their quotas; for two days |
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
-| ``ql:{sNN}:lease`` | string | the worker that consumes the shard, where workers take shards by lease |
-| ``ql:workers`` | zset | those workers by the time (ms, of Redis' clock) they were last heard of |
 | ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``tries.py`` |
 | ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
 | ``ql:metrics`` | hash | counters and histograms of the fleet |
@@ -55,13 +48,13 @@ from typing import NamedTuple
 
 from models.events import remembered_for
 from models.fleet.histories import FIRST_EPOCH
+from models.wire import Limit
 
 API_KEYS = "ql:keys"
 METRICS = "ql:meters"
 FLUSH_LOCK = "ql:flush:lock"
 FLUSH_ASKED = "ql:flush:asked"
 DEAD_DEPTH = "ql:dead:depth"
-WORKERS = "ql:workers"
 HEARTBEATS = "ql:ticks"
 PROBE = "ql:probe"
 INSTALLATION = "ql:installation"
@@ -77,20 +70,16 @@ POISON_BYTES = "ql:poison:bytes"
 
 
 class ShardKeys(NamedTuple):
-    """The keys that belong to a shard as a whole."""
+    """The keys that belong to a shard as a whole, but for its queue."""
 
     record_version: str
     dirty: str
     counts: str
     log: str
-    journal: str
-    journal_index: str
-    journal_due: str
     journal_bytes: str
-    journal_attempts: str
     log_bytes: str
-    ready: str
     held: str
+    waiting: str
     fence: str
     history: str
 
@@ -99,20 +88,15 @@ class ShardKeys(NamedTuple):
 def shard_keys(shard: int) -> ShardKeys:
     """The keys of one shard."""
     tag = f"ql:{{s{shard:02d}}}"
-    journal = f"{tag}:journal"
     return ShardKeys(
         record_version=f"{tag}:stamp",
         dirty=f"{tag}:dirty",
         counts=f"{tag}:counts",
         log=f"{tag}:log",
-        journal=journal,
-        journal_index=f"{journal}:index",
-        journal_due=f"{journal}:due",
-        journal_bytes=f"{journal}:bytes",
-        journal_attempts=f"{journal}:attempts",
+        journal_bytes=f"{tag}:journal:bytes",
         log_bytes=f"{tag}:log:bytes",
-        ready=f"{journal}:ready",
         held=f"{tag}:held",
+        waiting=f"{tag}:events:waiting",
         fence=f"{tag}:fence",
         history=f"{tag}:history",
     )
@@ -123,14 +107,19 @@ def epoch_of(told: bytes | None) -> str:
     return FIRST_EPOCH if told is None else told.decode()
 
 
-def bell_key(shard: int) -> str:
-    """The bell of a shard: while it rings, a message is on its way to a worker, or a worker is at the journal."""
-    return f"ql:{{s{shard:02d}}}:journal:bell"
+STREAMS = Limit.STREAMS
+"""Of a shard's queue."""
 
 
-def turns_key(shard: int) -> str:
-    """The order in which tenants take turns in a shard: see ``append_journal.lua``."""
-    return f"ql:{{s{shard:02d}}}:journal:turns"
+def stream_keys(shard: int) -> list[str]:
+    """The streams of a shard's queue, in the order of ``lua/apply/entries.lua``."""
+    return [f"ql:{{s{shard:02d}}}:events:{number}" for number in range(STREAMS)]
+
+
+def former_journal_keys(shard: int) -> list[str]:
+    """Where releases up to 0.2 kept accepted batches: the hash, its index, and what goes with the last of them."""
+    journal = f"ql:{{s{shard:02d}}}:journal"
+    return [journal, *(f"{journal}:{name}" for name in ("index", "ready", "due", "attempts", "turns"))]
 
 
 def usage_key(day: str) -> str:
@@ -146,11 +135,6 @@ def trace_key(shard: int, flush: str) -> str:
 def layout_key(shard: int) -> str:
     """By how many shards Redis is laid out, as this shard knows it."""
     return f"ql:{{s{shard:02d}}}:layout"
-
-
-def lease_key(shard: int) -> str:
-    """The lease of a shard: the worker that consumes its queue."""
-    return f"ql:{{s{shard:02d}}}:lease"
 
 
 def tries_key(shard: int, batch_id: str) -> str:

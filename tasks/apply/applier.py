@@ -1,24 +1,22 @@
-"""Applying batches of a shard in larger calls, and handling those that fail.
+"""Applying batches of several shards in larger calls, and handling those that fail.
 
-One message may stand for many batches: whoever it wakes takes all that is ready in the shard's journal. A passing
-fault leaves a batch in the journal, which brings it back; so this knows nothing of queues. A batch that fails for
-another reason is taken apart, and in the end only the bad events leave for the dead letters.
+Whatever is not applied here stays pending in its stream, which gives it to a worker again; so this knows nothing of
+queues. A batch that fails is taken apart, and in the end only the bad events leave for the dead letters.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from uuid import uuid4
+from typing import NamedTuple
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.database.dead_letters.writer import DeadLetter
-from models.declarations.metrics import BATCHES_POSTPONED
+from models.declarations.metrics import BATCHES_POSTPONED, BATCHES_REPUBLISHED
 from models.errors import (
     AttributesUnknownError,
-    BrokerUnavailableError,
     DatabaseUnavailableError,
     HydrationRacedError,
     MalformedBatchError,
@@ -26,32 +24,38 @@ from models.errors import (
     RulesUnreadableError,
     StateUnavailableError,
 )
-from models.events import Event, pack_batch
+from models.events import Event, pack_batch, unpack_batch
 from models.failpoints import failpoint
 from models.fleet.probes import Station
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
-from models.state.queue.attempts import FINISHED, GONE, READY, Tries
-from models.state.queue.batches import Batch, Taken, TakenBatch
+from models.state.queue.attempts import Tries
+from models.state.queue.batches import TakenBatch
 from models.state.queue.journal import Journal
 from tasks.apply.bisection import bad_events
 from tasks.apply.evaluator import Evaluator
 from tasks.apply.merger import Merged, merge
-from tasks.apply.pace import TURN_S, Pace
 from tasks.apply.rerouting import Rerouter
-from tasks.dead_letters.writer import DeadLetterWriter, event_dead_letter, malformed_dead_letter
+from tasks.dead_letters.writer import DeadLetterWriter, event_dead_letter, given_up_dead_letter, malformed_dead_letter
 from tasks.retries import Retries
 
-ROUNDS = 4
-"""How often a message takes from its shard at most before other shards get their turn; time may end it earlier."""
-TAKEN_BATCHES = 200
 MERGED_EVENTS = 250
 """Events that are evaluated together. What one call of the script takes of them is a matter of what they cost."""
 EVENT_ATTEMPTS = 3
-"""How often an event may break its evaluation before it becomes a dead letter; once more where the sweep made its batch
-ready again, for a try among the ready ones is not counted."""
+"""How often an event may break its evaluation before it becomes a dead letter."""
+TRIES_TOGETHER = 3
+"""How often workers try a batch as a whole; then each of its events has tries of its own."""
+PATIENCE_S = 10.0
+"""After so long a message leaves its other shards to a later one, where Redis has failed it."""
 
 log = structlog.get_logger()
+
+
+class ShardWork(NamedTuple):
+    """What a message brings of one shard."""
+
+    shard: int
+    batches: Sequence[TakenBatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,78 +66,69 @@ class BatchApplier:
     journal: Journal
     tries: Tries
     dead_letter_writer: DeadLetterWriter
-    ring: Callable[[Sequence[Batch]], None]
-    """Sends a batch's message unless its shard's queue holds one already; raises BrokerUnavailableError."""
     retries: Retries
     metrics: Metrics
     now_us: Callable[[], int]
     path: PathState
     rerouter: Rerouter
+    max_attempts: int
+    """Tries by workers before a batch is given up."""
     clock: Callable[[], float] = monotonic
-    """Gives seconds, for the length of a turn."""
-    pace: Pace = field(default_factory=Pace)
+    """Gives seconds."""
 
-    def work(self, shard: int, batch_id: str, packed: bytes) -> None:
-        """Apply the batch of a message and what else is ready in its shard; a long rest goes to a new message.
+    def work(self, shards: Sequence[ShardWork]) -> None:
+        """Apply what a message brings. A shard that fails for a passing reason does not take its neighbours' turn.
 
-        Raises:
-            StateUnavailableError: Redis did not answer; the sweep brings back what was taken.
+        Once PostgreSQL did not answer, a message asks it no more, for each time may take as long as a time limit.
         """
-        may_load = self._apply_own(shard, TakenBatch(batch_id, packed))
-        ending = self.clock() + TURN_S
-        for _ in range(ROUNDS):
-            started = self.clock()
-            taken = self._take(shard, TAKEN_BATCHES, self.pace.size)
-            failpoint("batches.taken")
-            may_load = self._apply(shard, taken.batches, may_load=may_load)
+        ending, may_load = self.clock() + PATIENCE_S, True
+        for shard, batches in shards:
+            again = sum(batch.deliveries > 1 for batch in batches)
+            if again:
+                self.metrics.count(BATCHES_REPUBLISHED, again)
+            try:
+                failpoint("batches.taken")
+                may_load = self._apply(shard, self._worth_trying(shard, batches), may_load=may_load)
+            except RetryableError as error:
+                self._leave(shard, batches, error)
+                if self.clock() > ending:
+                    return
             failpoint("batch.applied")
-            if not taken.left:
-                return
-            now = self.clock()
-            self.pace.note(now - started)
-            if now + (now - started) > ending:  # another one would last as long
-                break
-        self._hand_on(shard)
 
-    def _apply_own(self, shard: int, batch: TakenBatch) -> bool:
-        """Apply the message's own batch, unless it is ready and so taken with the others.
+    def _leave(self, shard: int, batches: Sequence[TakenBatch], error: RetryableError) -> None:
+        """What is still pending of a shard comes again, as if it had not been tried."""
+        log.warning("batch_left_to_journal", shard=shard, batches=len(batches), error=str(error))
+        self.path.note_fault(Station.APPLY, error, self.now_us())
+        with suppress(StateUnavailableError):
+            self.journal.postpone(shard, [batch.batch_id for batch in batches])
 
-        If it is not, somebody took it before and may have died of it. So nothing else is in hand while it is tried.
-        """
-        name = uuid4().hex
-        try:
-            tried = self.retries(self.tries.begin, shard, batch.batch_id, name)
-            if tried in {READY, FINISHED} or (tried == GONE and self._has_restored(shard, batch)):
-                return True
-            # A try as one of the ready batches came before, uncounted. What is lost for good does not come back.
-            is_last = tried == GONE or tried + 1 >= EVENT_ATTEMPTS
-            return self._apply(shard, [batch], may_load=True, is_last=is_last)
-        except SoftTimeLimitExceeded as error:
-            with suppress(StateUnavailableError):
-                self.tries.note(shard, batch.batch_id, error)
-            raise
-        except RetryableError:
-            with suppress(StateUnavailableError):
-                self.tries.forgive(shard, batch.batch_id, name)
-            raise
+    def _worth_trying(self, shard: int, batches: Sequence[TakenBatch]) -> list[TakenBatch]:
+        """The batches that have tries left; what has none is taken apart, or given up."""
+        return [batch for batch in batches if not (self._splits(shard, batch) or self._gives_up(shard, batch))]
 
-    def _has_restored(self, shard: int, batch: TakenBatch) -> bool:
-        """Put a batch back into the journal, which has lost it or had it applied; else its message were all there is.
+    def _splits(self, shard: int, batch: TakenBatch) -> bool:
+        """Take a batch of several events apart that was tried too often as a whole; tells whether it was."""
+        if batch.deliveries <= min(TRIES_TOGETHER, self.max_attempts):
+            return False
+        events = _events_of(batch.packed)
+        if len(events) <= 1:
+            return False
+        parts = [pack_batch([event]) for event in events]
+        self.retries(self.journal.split, shard, batch.batch_id, parts)
+        log.warning("batch_split", shard=shard, batch_id=batch.batch_id, events=len(events))
+        return True
 
-        Taken with the others, it is dropped as any batch. Tells whether the journal has room for it.
-        """
-        lost = Batch(shard, batch.batch_id, batch.packed)
-        return not self.retries(self.journal.append, [lost], self.now_us() // 1000).full
+    def _gives_up(self, shard: int, batch: TakenBatch) -> bool:
+        if batch.deliveries <= self.max_attempts:
+            return False
+        known = self.retries(self.tries.of, shard, batch.batch_id)
+        self._store_dead_letters(shard, batch, [given_up_dead_letter(shard, batch, known)])
+        return True
 
-    def _take(self, shard: int, max_batches: int, max_bytes: int) -> Taken:
-        now_ms = self.now_us() // 1000
-        return self.retries(self.journal.take, shard, max_batches=max_batches, max_bytes=max_bytes, now_ms=now_ms)
-
-    def _apply(self, shard: int, batches: Sequence[TakenBatch], *, may_load: bool, is_last: bool = False) -> bool:
+    def _apply(self, shard: int, batches: Sequence[TakenBatch], *, may_load: bool) -> bool:
         """Apply batches; those that fail for a passing reason are put back, the others do not suffer by them.
 
-        Tells whether PostgreSQL may be asked again: once it did not answer, a message asks no more, for each time may
-        take as long as a time limit, while warm users of the shard wait.
+        Tells whether PostgreSQL may be asked again.
         """
 
         def malformed(batch: TakenBatch, error: MalformedBatchError) -> None:
@@ -144,12 +139,12 @@ class BatchApplier:
             return self.rerouter.moves(shard, batch, events)
 
         for merged in merge(batches, malformed, moved, max_events=MERGED_EVENTS):
-            may_load = self._apply_or_put_back(shard, merged, may_load=may_load, is_last=is_last)
+            may_load = self._apply_or_put_back(shard, merged, may_load=may_load)
         return may_load
 
-    def _apply_or_put_back(self, shard: int, merged: Merged, *, may_load: bool, is_last: bool) -> bool:
+    def _apply_or_put_back(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
         try:
-            return self._evaluate_or_bisect(shard, merged, may_load=may_load, is_last=is_last)
+            return self._evaluate_or_bisect(shard, merged, may_load=may_load)
         except AttributesUnknownError:  # some users' are: those of the others need not wait
             return self._each(shard, merged, may_load=False)
         except RulesUnreadableError as error:
@@ -161,7 +156,7 @@ class BatchApplier:
             self._put_back(shard, merged, error)
             return may_load and not isinstance(error, DatabaseUnavailableError)
 
-    def _evaluate_or_bisect(self, shard: int, merged: Merged, *, may_load: bool, is_last: bool) -> bool:
+    def _evaluate_or_bisect(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
         try:
             self.evaluator.evaluate(shard, merged.events, merged.packed, merged.batch_ids, may_load=may_load)
         except (RetryableError, SoftTimeLimitExceeded):
@@ -169,7 +164,7 @@ class BatchApplier:
         except Exception as error:  # noqa: BLE001 - whatever a bad event does to the script or to us
             if len(merged.batches) > 1:
                 return self._each(shard, merged, may_load=may_load)
-            self._bisect(shard, merged, error, may_load=may_load, is_last=is_last)
+            self._bisect(shard, merged, error, may_load=may_load)
         return may_load
 
     def _each(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
@@ -178,8 +173,8 @@ class BatchApplier:
             may_load = self._apply(shard, [batch], may_load=may_load)
         return may_load
 
-    def _bisect(self, shard: int, merged: Merged, error: Exception, *, may_load: bool, is_last: bool) -> None:
-        """Apply what can be applied of a bad batch. The rest waits for the sweep, or is dead-lettered at its last try.
+    def _bisect(self, shard: int, merged: Merged, error: Exception, *, may_load: bool) -> None:
+        """Apply what can be applied of a bad batch. The rest stays pending, or is dead-lettered at its last try.
 
         The journal keeps the batch until then; that its good events are applied again does no harm, by their ids.
         """
@@ -199,12 +194,12 @@ class BatchApplier:
         log.error("batch_failed", shard=shard, batch_id=batch.batch_id, bad=len(bad), event_ids=ids, exc_info=error)
         with suppress(StateUnavailableError):
             self.tries.note(shard, batch.batch_id, error)
-        if is_last or not bad:
+        if batch.deliveries >= EVENT_ATTEMPTS or not bad:
             dead_letters = [event_dead_letter(shard, batch.batch_id, *one, attempts=EVENT_ATTEMPTS) for one in bad]
             self._store_dead_letters(shard, batch, dead_letters)
 
     def _store_dead_letters(self, shard: int, batch: TakenBatch, dead_letters: Sequence[DeadLetter]) -> None:
-        """Drop a batch once its dead letters are written; while they cannot be, the sweep brings it back for it."""
+        """Drop a batch once its dead letters are written; while they cannot be, it comes back for it."""
         try:
             self.dead_letter_writer.store_dead_letters(dead_letters)
         except DatabaseUnavailableError as error:
@@ -216,14 +211,11 @@ class BatchApplier:
         self.metrics.count(BATCHES_POSTPONED, len(merged.batches), label=type(error).__name__)
         log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
         self.path.note_fault(Station.APPLY, error, self.now_us())
-        self.retries(self.journal.postpone, shard, merged.batch_ids, now_ms=self.now_us() // 1000)
+        self.retries(self.journal.postpone, shard, merged.batch_ids)
 
-    def _hand_on(self, shard: int) -> None:
-        """Publish the next batch that is ready, which stays so: its message brings a worker for all of them."""
-        batch = self.retries(self.journal.next_ready, shard)
-        if batch is None:
-            return
-        try:
-            self.retries(self.ring, [batch])
-        except BrokerUnavailableError as error:
-            log.warning("batch_left_to_journal", shard=shard, batch_id=batch.batch_id, error=str(error))
+
+def _events_of(packed: bytes) -> list[Event]:
+    try:
+        return unpack_batch(packed)
+    except MalformedBatchError:
+        return []

@@ -1,19 +1,17 @@
 """Moves batches in the wrong shard to the journals of their users' shards.
 
 The fence in front of a journal keeps such batches out. One comes to a worker all the same where Redis went back to
-before a change of the number of shards, or where the message of an old batch outlived it. Applied here it would give a
+before a change of the number of shards. Applied here it would give a
 user a second record.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from config.shards import shard_for
-from models.errors import BrokerUnavailableError
 from models.events import Event, pack_batch
 from models.state.queue.batches import Batch, TakenBatch
 from models.state.queue.journal import Journal
@@ -27,17 +25,15 @@ class Rerouter:
 
     shards: int
     journal: Journal
-    ring: Callable[[Sequence[Batch]], None]
-    """Sends batches' messages; raises BrokerUnavailableError."""
     now_us: Callable[[], int]
 
     def moves(self, shard: int, batch: TakenBatch, events: Sequence[Event]) -> bool:
-        """Tell whether a batch holds users of other shards; if so, it is moved, or left where it is for the sweep.
+        """Tell whether a batch holds users of other shards; if so, it is moved, or left where it is to come again.
 
         Moved twice, its events are known by their ids.
 
         Raises:
-            StateUnavailableError: the state Redis did not answer; the sweep brings the batch back.
+            StateUnavailableError: the state Redis did not answer; the batch comes again.
         """
         if all(shard_for(event.tenant_id, event.user_id, self.shards) == shard for event in events):
             return False
@@ -45,13 +41,13 @@ class Rerouter:
         for event in events:
             parts[event.tenant_id, shard_for(event.tenant_id, event.user_id, self.shards)].append(event)
         batches = [
-            Batch(where, f"{batch.batch_id}.{index}", pack_batch(part), shards=self.shards)
-            for index, ((_, where), part) in enumerate(sorted(parts.items()))
+            Batch(where, batch.batch_id, pack_batch(part), shards=self.shards)
+            for (_, where), part in sorted(parts.items())
         ]
         appended = self.journal.append(batches, self.now_us() // 1000)
-        if not appended.refused:
+        if appended.refused:
+            self.journal.postpone(shard, [batch.batch_id])
+        else:
             self.journal.drop(shard, batch.batch_id)
         log.warning("batch_rerouted", shard=shard, batch_id=batch.batch_id, to=sorted({where for _, where in parts}))
-        with suppress(BrokerUnavailableError):  # the sweep finds them
-            self.ring(appended.to_publish)
         return True

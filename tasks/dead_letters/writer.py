@@ -15,7 +15,7 @@ from models.events import Event, pack_batch, unpack_batch
 from models.fleet.probes import PROBE_TENANT
 from models.state.metrics import Metrics
 from models.state.queue.attempts import Record
-from models.state.queue.batches import TakenBatch, WaitingBatch
+from models.state.queue.batches import TakenBatch
 
 APPLY_EVENTS = "questline.apply_events"
 """The name of the Celery task whose work ends here."""
@@ -79,7 +79,7 @@ def event_dead_letter(shard: int, batch_id: str, event: Event, error: Exception,
     )
 
 
-def malformed_dead_letter(shard: int, batch: TakenBatch | WaitingBatch, error: str) -> DeadLetter:
+def malformed_dead_letter(shard: int, batch: TakenBatch, error: str) -> DeadLetter:
     """Bytes of the journal that are no batch."""
     return DeadLetter(
         kind="batch",
@@ -94,7 +94,7 @@ def malformed_dead_letter(shard: int, batch: TakenBatch | WaitingBatch, error: s
     )
 
 
-def given_up_dead_letter(shard: int, batch: WaitingBatch, known: Record) -> DeadLetter:
+def given_up_dead_letter(shard: int, batch: TakenBatch, known: Record) -> DeadLetter:
     """A batch that no worker could bring to an end, with what is known of the cause."""
     try:
         events = unpack_batch(batch.packed)
@@ -105,14 +105,14 @@ def given_up_dead_letter(shard: int, batch: WaitingBatch, known: Record) -> Dead
     return DeadLetter(
         kind="batch",
         reason=Reason.WORKER_KILLED if known.killed else Reason.OUT_OF_ATTEMPTS,
-        error=known.error or f"not applied by {known.tries} attempts",
+        error=known.error or f"not applied by {batch.deliveries - 1} attempts",
         raw=batch.packed,
         event_ids=[str(event.event_id) for event in events],
         tenant_id=tenants.pop() if len(tenants) == 1 else None,
         user_id=users.pop() if len(users) == 1 else None,
         shard=shard,
         batch_id=batch.batch_id,
-        attempts=known.tries,
+        attempts=batch.deliveries - 1,
         task=APPLY_EVENTS,
         exception=known.exception,
         traceback=known.traceback,

@@ -75,8 +75,6 @@ class ShardResetter:
     records: Records
     shard_log: ShardLog
     corrector: Corrector
-    wake: Callable[[int], None]
-    """Brings a worker to a shard; raises nothing where the broker is away."""
     shards: int
     now_us: Callable[[], int]
     """The clock of the state Redis."""
@@ -109,7 +107,6 @@ class ShardResetter:
             flushed = FlushMark(restart.number, restart.token)
             events = database[restart.shard].flushed_events
             self.histories.open(restart.shard, reset, flushed, flushed_events=events, version=restart.version)
-            self.wake(restart.shard)
         return ResetReport(due, returned, corrected, left)
 
     def _empty(self, shard: int, reset: str) -> int:

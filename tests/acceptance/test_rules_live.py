@@ -61,7 +61,7 @@ class Product:
         """The server processes of PostgreSQL behind the shard workers."""
         ports = set()
         for process in self.run.family():
-            if "--shards" in process.cmdline():
+            if process.cmdline()[-1] == "worker":
                 ports |= {line.laddr.port for line in process.net_connections() if line.raddr}
         found = self.rows("SELECT pid, client_port FROM pg_stat_activity")
         return [psutil.Process(pid) for pid, port in found if port in ports]

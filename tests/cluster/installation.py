@@ -2,21 +2,21 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
+from redis.exceptions import ResponseError
 from sqlalchemy import Engine
 
 from config.settings import Settings
 from models.database.connection import connect_database
-from models.errors import BrokerUnavailableError, StateUnavailableError
+from models.errors import StateUnavailableError
 from models.failpoints import now_us
 from models.state.connection import connect_state
-from models.state.keys import shard_keys
+from models.state.keys import shard_keys, stream_keys
 from models.state.queue.batches import Batch
-from tasks.broker.publisher import BatchPublisher, QueuePeek
+from models.state.queue.journal import GROUP
 from tests.support.environment import database_settings
 from tests.support.servers import wait_until
 from worker.celery_app import make_app
@@ -53,8 +53,6 @@ class Installation:
         self.app = make_app(self.settings)
         self.rulebook = load_rulebook(self.settings)
         self._journal = make_journal(self.settings, self.redis)
-        self._publisher = BatchPublisher(self.app)
-        self._peek = QueuePeek(self.settings.broker)
 
     def close(self) -> None:
         self.app.close()
@@ -62,44 +60,42 @@ class Installation:
         self.engine.dispose()
 
     def accept(self, batches: Sequence[Batch]) -> None:
-        """Journal and publish as the receiver does; while the servers are away, go on asking as its callers do."""
+        """Journal as the receiver does; while the servers are away, go on asking as its callers do."""
         deadline = time.monotonic() + 30
         while True:
             try:
-                appended = self._journal.append(batches, now_us() // 1000)
-                break
+                self._journal.append(batches, now_us() // 1000)
             except StateUnavailableError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
-        try:
-            self._publisher.ring(appended.to_publish)
-        except BrokerUnavailableError:
-            return  # the journal has them: the sweep's turn
+            else:
+                return
 
     def queued(self, shards: Iterable[int] = range(SHARDS)) -> int:
-        """Messages that wait in these shards' queues."""
-        lengths = self._peek.lengths(SHARDS)
-        return sum(lengths[shard] for shard in shards)
+        """Batches of these shards that no worker was given yet."""
+        return self.journaled(shards) - len(self.held(shards))
 
     def journaled(self, shards: Iterable[int] = range(SHARDS)) -> int:
         """Batches of these shards that were accepted and not yet applied."""
         states = self._journal.states(SHARDS)
         return sum(states[shard].batches for shard in shards)
 
-    def held(self) -> list[str]:
-        """Tags of the batches that workers, dead ones too, took from the broker and did not acknowledge."""
-        entries: Any = self.redis.hgetall("unacked")
-        return [tag.decode() for tag, entry in entries.items() if orjson.loads(entry)[2].startswith("events.")]
+    def held(self, shards: Iterable[int] = range(SHARDS)) -> list[tuple[str, bytes]]:
+        """Stream and id of the batches that workers, dead ones too, were given and have not applied."""
+        found = []
+        for stream in (stream for shard in shards for stream in stream_keys(shard)):
+            with suppress(ResponseError):  # no worker has made the group yet
+                rows: Any = self.redis.xpending_range(stream, GROUP, "-", "+", 10_000)
+                found += [(stream, row["message_id"]) for row in rows]
+        return found
 
     def redeliver(self) -> int:
-        """Give back what workers hold, as the broker does once the visibility timeout is over."""
-        tags = self.held()
-        with self.app.connection_for_write() as connection, connection.channel() as opened:
-            channel: Any = opened  # its stub leaves out the bookkeeping
-            for tag in tags:
-                channel.qos.restore_by_tag(tag)
-        return len(tags)
+        """Let it be long ago that workers were given what they hold."""
+        held = self.held()
+        for stream, entry_id in held:
+            self.redis.xclaim(stream, GROUP, GROUP, 0, [entry_id], idle=3_600_000, justid=True)
+        return len(held)
 
     def applied(self, shards: Iterable[int]) -> int:
         """How many events workers have applied in these shards."""
@@ -108,7 +104,7 @@ class Installation:
     def quiet(self) -> None:
         """Wait until nothing is on its way any more, what a dead worker or a lost connection left behind included."""
         wait_until(
-            lambda: self.queued() == 0 and backlog(self.settings) == 0 and self.redeliver() == 0,
+            lambda: backlog(self.settings) == 0 and self.redeliver() == 0,
             seconds=40,
             message=lambda: f"queued {self.queued()}, held {self.held()}, backlog {backlog(self.settings)}",
         )

@@ -28,10 +28,9 @@ def test_a_worker_killed_inside_a_batch_loses_nothing(installation, crowd, low):
         crowd.send(20, shards=[0])
         wait_until(lambda: len(installation.held()) == 1)
         low.kill()
+    assert len(installation.held()) >= 1  # nobody gives them back
     low.restart()
     wait_until(lambda: installation.journaled() == 0)
-    # Later the broker gives the dead worker's message back as well.
-    assert installation.redeliver() >= 1
     crowd.assert_exact()
 
 

@@ -31,7 +31,9 @@ def test_every_task_has_a_declared_name(tasks):
 
 def test_every_task_is_acknowledged_late_and_keeps_no_result(tasks):
     assert {(task.acks_late, task.ignore_result) for task in tasks.values()} == {(True, True)}
-    assert {task.reject_on_worker_lost for task in tasks.values()} == {True}
+    # That of events is not put back: its streams give again what it did not acknowledge.
+    assert {name for name, task in tasks.items() if not task.reject_on_worker_lost} == {APPLY_EVENTS}
+    assert {name for name, task in tasks.items() if not task.retry_on_worker_lost} == {APPLY_EVENTS}
 
 
 def test_every_task_takes_arguments_of_newer_senders(tasks):

@@ -15,10 +15,10 @@ from ingest.group_commit import GroupCommitter
 from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
 from ingest.pipeline import IngestPipeline
-from models.events import Event, unpack_batch
-from models.state.keys import shard_keys
+from models.events import Event
 from models.state.metrics import Metrics
 from models.state.queue.journal import Journal, JournalBounds
+from tests.support.journal import journaled_events
 
 SHARDS = 4
 NOW = 1_762_770_600_000_000
@@ -41,7 +41,7 @@ class Server:
         self.metrics = Metrics(redis)
         journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
         limits = CommitLimits(SHARDS, timedelta(milliseconds=1), 250)
-        self.committer = GroupCommitter(journal.append, lambda _: None, self.metrics, limits, clock=lambda: NOW)
+        self.committer = GroupCommitter(journal.append, self.metrics, limits, clock=lambda: NOW)
         pipeline = IngestPipeline(self.committer, self.metrics, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.receiver = GrpcReceiver(pipeline, AgsReader(namespace), sockets=sockets)
         self.port = free_port()
@@ -78,5 +78,4 @@ class Server:
         return caught.value.code(), caught.value.details() or ""
 
     def journaled(self) -> list[Event]:
-        journals = [self.redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
-        return [event for journal in journals for packed in journal for event in unpack_batch(packed)]
+        return journaled_events(self.redis, SHARDS)

@@ -26,11 +26,12 @@ from models.access.quotas import Quota
 from models.database.api_keys import Rights, create_key
 from models.database.attributes import AttributeStore
 from models.database.rules.publisher import Document
-from models.events import Event, unpack_batch
+from models.events import Event
 from models.state.attributes import AttributeCache
-from models.state.keys import METRICS, shard_keys
+from models.state.keys import METRICS
 from models.state.quota_usage import DailyUsage
 from models.stores.user_attributes import UserAttributes
+from tests.support.journal import journaled_events
 from tests.support.stack import GOALS, SHARDS, Clock, FixedRules, Stack
 from web.authentication.authenticator import ApiKeyAuthenticator
 from web.authentication.key_poller import KeysWatcher
@@ -51,9 +52,7 @@ class KeyedReceiver:
         self.quotas = Quotas(
             Quota(configured.quota_events, configured.quota_bytes), DailyUsage(stack.redis), stack.metrics, self.clock
         )
-        self.committer = GroupCommitter(
-            stack.journal.append, lambda _batches: None, stack.metrics, LIMITS, clock=self.clock
-        )
+        self.committer = GroupCommitter(stack.journal.append, stack.metrics, LIMITS, clock=self.clock)
         self.committer.start()
         pipeline = IngestPipeline(
             self.committer, stack.metrics, max_lateness=timedelta(days=7), clock=self.clock, quotas=self.quotas
@@ -109,8 +108,8 @@ class KeyedReceiver:
         return grpc.StatusCode.OK, ""
 
     def journaled(self) -> list[Event]:
-        journals: Any = [self.stack.redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
-        return sorted(event for journal in journals for packed in journal for event in unpack_batch(packed))
+        """Every event of the journals."""
+        return sorted(journaled_events(self.stack.redis, SHARDS))
 
     def refused(self) -> dict[str, int]:
         self.stack.metrics.push()

@@ -14,9 +14,10 @@ from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from ingest.pipeline import IngestPipeline
 from models.events import Event, unpack_batch
-from models.state.keys import METRICS, shard_keys
+from models.state.keys import METRICS
 from models.state.metrics import Metrics
 from models.state.queue.journal import Journal, JournalBounds
+from tests.support.journal import journaled_batches
 from worker.receiver.process import build_app
 
 SHARDS = 4
@@ -27,14 +28,13 @@ GOOD = {"event_id": "e1", "event_type": "login", "user_id": "ada"}
 
 
 class Receiver:
-    """The app over a journal, with what it published and counted."""
+    """The app over a journal, with what it counted."""
 
     def __init__(self, redis: Any, *, max_bytes: int = 64 * 1024 * 1024, namespace: str | None = None) -> None:
         self.redis = redis
-        self.published: list[Any] = []
         self.metrics = Metrics(redis)
         journal = Journal(redis, shards=SHARDS, bounds=JournalBounds(max_bytes), retry_after=timedelta(seconds=10))
-        self.committer = GroupCommitter(journal.append, self.published.extend, self.metrics, LIMITS, clock=lambda: NOW)
+        self.committer = GroupCommitter(journal.append, self.metrics, LIMITS, clock=lambda: NOW)
         self.committer.start()
         pipeline = IngestPipeline(self.committer, self.metrics, max_lateness=timedelta(days=7), clock=lambda: NOW)
         self.app = build_app(pipeline, AgsReader(namespace), [broken_router()])
@@ -48,10 +48,9 @@ class Receiver:
     def journaled(self) -> list[Event]:
         """Every event of every shard's journal, each checked to lie in its own shard."""
         events = []
-        for shard in range(SHARDS):
-            for packed in self.redis.hgetall(shard_keys(shard).journal).values():
-                events += unpack_batch(packed)
-                assert all(shard_for(one.tenant_id, one.user_id, SHARDS) == shard for one in events[-1:])
+        for batch in journaled_batches(self.redis, SHARDS):
+            events += unpack_batch(batch.packed)
+            assert all(shard_for(one.tenant_id, one.user_id, SHARDS) == batch.shard for one in events[-1:])
         return events
 
     def counted(self) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """The hot and cold path put together for tests, with a clock that tests move."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from redis import Redis
@@ -14,6 +15,7 @@ from models.database.flush.writer import FlushWriter
 from models.database.progress import ProgressReader
 from models.errors import DatabaseUnavailableError, JournalFullError
 from models.events import Event, pack_batch
+from models.fleet.histories import Standing
 from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_of
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matcher import Matcher
@@ -24,29 +26,29 @@ from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
 from models.state.fleet.histories import ShardHistories
 from models.state.fleet.path_state import PathState
+from models.state.keys import stream_keys
 from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 from models.state.progress.records import EvaluationLog, Records
 from models.state.queue.attempts import Tries
-from models.state.queue.batches import Batch
-from models.state.queue.journal import Journal, JournalBounds
+from models.state.queue.batches import Batch, TakenBatch
+from models.state.queue.journal import FAIR_STREAMS, GROUP, Journal, JournalBounds, make_groups
 from models.stores.user_attributes import UserAttributes
-from tasks.apply.applier import BatchApplier
+from tasks.apply.applier import BatchApplier, ShardWork
 from tasks.apply.enrichment import Enricher
 from tasks.apply.evaluator import Evaluator
-from tasks.apply.pace import MOST, Pace
 from tasks.apply.reporter import Reporter
 from tasks.apply.rerouting import Rerouter
 from tasks.audit.audit import Auditor
 from tasks.audit.correction import LogCorrector
 from tasks.audit.replay import RecallingMatcher
+from tasks.broker.streams import StreamReader
 from tasks.dead_letters.writer import DeadLetterWriter
 from tasks.flush.eviction import Evictor
 from tasks.flush.flusher import Flusher
 from tasks.flush.reader import ShardChanges
-from tasks.histories.reset import ShardResetter
+from tasks.histories.reset import ResetReport, ShardResetter
 from tasks.histories.watch import HistoryWatch
-from tasks.redelivery import Sweeper
 from tasks.retries import Retries
 
 WINDOW = timedelta(days=7)
@@ -113,6 +115,19 @@ class _NoLimit:
         pass
 
 
+class _ThenWork:
+    """Resets shards, after which workers take what went back to their queues."""
+
+    def __init__(self, resetter: ShardResetter, work: Callable[[], None]) -> None:
+        self._resetter, self._work = resetter, work
+
+    def reset(self, shards: Sequence[int], standings: set[Standing]) -> ResetReport:
+        report = self._resetter.reset(shards, standings)
+        if report.shards:
+            self._work()
+        return report
+
+
 @dataclass
 class Stack:
     """One installation without processes: events in by ``post``, rows out of PostgreSQL by ``rows``."""
@@ -130,14 +145,8 @@ class Stack:
     max_attempts: int = 3
     replicas: int = 0
     shards: int = SHARDS
-    published: list[Batch] = field(default_factory=list)
-    queued: int = 0
     slept: list[float] = field(default_factory=list)
     """The waits before repetitions, none of them waited."""
-    woken: list[int] = field(default_factory=list)
-    """The shards that a reset brought workers to."""
-    rung: list[Batch] = field(default_factory=list)
-    """The batches of the last ``accept`` that need a message."""
 
     def __post_init__(self) -> None:
         self._matcher: Matcher | None = None
@@ -150,7 +159,6 @@ class Stack:
             shards=self.shards,
             bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users, self.replicas),
             retry_after=timedelta(seconds=10),
-            chance=lambda: 0.0,
         )
         self.tries = Tries(self.redis)
         self.path = PathState(self.redis, self.window)
@@ -175,27 +183,26 @@ class Stack:
             self.journal,
             self.tries,
             self.dead_letter_writer,
-            self.published.extend,
             self.retries,
             self.metrics,
             self.clock,
             self.path,
-            Rerouter(self.shards, self.journal, self.published.extend, self.clock),
+            Rerouter(self.shards, self.journal, self.clock),
+            self.max_attempts,
             clock=lambda: 0.0,
-            pace=Pace(MOST),
         )
         self.histories = ShardHistories(self.redis, record_ttl=timedelta(hours=1))
         auditor = Auditor(self.engine, lambda: RecallingMatcher(self.publications(), lateness_us=self.lateness_us()))
-        self.resetter = ShardResetter(
+        resetter = ShardResetter(
             self.engine,
             self.histories,
             self.records,
             self.shard_log,
             LogCorrector(auditor),
-            self.wake,
             self.shards,
             self.clock,
         )
+        self.resetter = cast("ShardResetter", _ThenWork(resetter, self.catch_up_work))
         self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.metrics, self.shards)
         changes = ShardChanges(self.records, self.shard_log, self.histories, self.batch_size, self.window, self.clock)
         self.flusher = Flusher(
@@ -207,18 +214,6 @@ class Stack:
             watch=self.watch,
             metrics=self.metrics,
             evictor=Evictor(MemoryGauge(self.redis, self.shards), Evictions(self.redis, self.shards), self.metrics),
-        )
-        self.sweeper = Sweeper(
-            self.shards,
-            self.max_attempts,
-            self.journal,
-            self.tries,
-            self.dead_letter_writer,
-            lambda shards: [self.queued] * shards,
-            self.published.extend,
-            self.retries,
-            self.metrics,
-            self.clock,
         )
         self.catch_up(None)
 
@@ -236,13 +231,6 @@ class Stack:
         """Put the fences to the stack's rules, as PostgreSQL would have them."""
         fences = Fences(self.redis, self.shards)
         fences.align(fences.read(), self.matcher().publications.known_revision)
-
-    def wake(self, shard: int) -> None:
-        """A worker takes what is ready in a shard that was reset, at once."""
-        self.woken.append(shard)
-        batch = self.journal.next_ready(shard)
-        if batch is not None:
-            self.apply(batch)
 
     def publications(self) -> Publications:
         return self.rulebook if isinstance(self.rulebook, Publications) else only(self.rulebook)
@@ -295,17 +283,64 @@ class Stack:
         return [Batch(shard, uuid4().hex, pack_batch(part)) for shard, part in by_shard.items()]
 
     def accept(self, *events: Event) -> list[Batch]:
-        """Journal events without applying them."""
-        batches = self.batches(*events)
-        appended = self.journal.append(batches, self.clock() // 1000)
-        self.rung = appended.to_publish
+        """Journal events without applying them; the batches by the names of their entries."""
+        appended = self.journal.append(self.batches(*events), self.clock() // 1000)
         if appended.full:
             raise JournalFullError(appended.full)
-        return batches
+        return appended.accepted
 
-    def apply(self, *batches: Batch) -> None:
+    def apply(self, *batches: Batch, deliveries: int = 1) -> None:
+        """Apply batches, each in a message of its own, as a worker that was given them so often."""
+        if batches:
+            self.take(*{batch.shard for batch in batches})
         for batch in batches:
-            self.applier.work(batch.shard, batch.batch_id, batch.packed)
+            self.work({batch.shard: [TakenBatch(batch.batch_id, batch.packed, deliveries)]})
+
+    def work(self, shards: Mapping[int, Sequence[TakenBatch]]) -> None:
+        """Apply what a message brings."""
+        self.applier.work([ShardWork(*work) for work in shards.items()])
+
+    def take(self, *shards: int, count: int = 1000) -> dict[int, list[TakenBatch]]:
+        """What a worker is given next, as many entries of each stream; of all shards, where none is named."""
+        streams = {key: shard for shard in shards or range(self.shards) for key in stream_keys(shard)[:FAIR_STREAMS]}
+        make_groups(self.redis, streams)
+        found: Any = self.redis.xreadgroup(GROUP, GROUP, dict.fromkeys(streams, ">"), count=count)
+        taken: dict[int, list[TakenBatch]] = {}
+        for key, entries in found:
+            number = key.decode().rpartition(":")[2]
+            batches = [TakenBatch(f"{number}:{name.decode()}", fields[b"b"]) for name, fields in entries]
+            taken.setdefault(streams[key.decode()], []).extend(batches)
+        return taken
+
+    def catch_up_work(self) -> None:
+        """Take and apply all that no worker was given yet."""
+        while taken := self.take():
+            self.work(taken)
+
+    def returned(self, *, overdue: bool = True) -> list[dict[int, list[TakenBatch]]]:
+        """What workers are given again, by message: all that is pending, or only what is due by the server's clock."""
+        if overdue:
+            for shard in range(self.shards):
+                self.wait(shard, timedelta(hours=1))
+        reader = StreamReader(self.journal, self.redis)
+        reader.claim(range(self.shards))
+        return [work.shards for work in reader.claims]
+
+    def wait(self, shard: int, length: timedelta) -> None:
+        """Let it be so long ago that workers were given what is pending in a shard."""
+        for stream in stream_keys(shard):
+            if self.redis.exists(stream):
+                make_groups(self.redis, [stream])
+                rows: Any = self.redis.xpending_range(stream, GROUP, "-", "+", 1000)
+                ids = [row["message_id"] for row in rows]
+                if ids:
+                    idle = length // timedelta(milliseconds=1)
+                    self.redis.xclaim(stream, GROUP, GROUP, 0, ids, idle=idle, justid=True)
+
+    def try_again(self) -> None:
+        """Apply what workers are given again, message by message."""
+        for shards in self.returned():
+            self.work(shards)
 
     def post(self, *events: Event) -> None:
         """Accept and apply."""

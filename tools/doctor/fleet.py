@@ -49,7 +49,7 @@ def workers(installation: Installation) -> Iterator[Remark]:
     if missing:
         yield error(
             f"no worker takes {len(missing)} of {installation.settings.shards} shards, the first is {missing[0]}",
-            "Start `questline worker --shards auto`, or give workers the missing shards.",
+            "Start `questline worker`, or give workers the missing shards.",
         )
     if MAINTENANCE_QUEUE not in taken:
         yield error("no worker takes the maintenance", "Start `questline worker --maintenance`.")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from redis import Redis
 
 from config.loopback import is_loopback
-from config.shards import MAINTENANCE_QUEUE, queue_for
+from config.shards import MAINTENANCE_QUEUE
 from models.errors import NotReadyError
 from models.state.checks.answers import replica_probe, write_probe
 from models.state.checks.key_types import foreign_keys_of_broker, foreign_keys_of_state
@@ -130,8 +130,8 @@ def memory(installation: Installation) -> Iterator[Remark]:
 def own_keys(installation: Installation) -> Iterator[Remark]:
     """No other application writes to keys of a shard or of the whole product."""
     shards = installation.settings.shards
-    queues = [MAINTENANCE_QUEUE, *map(queue_for, range(shards))]
-    found = foreign_keys_of_state(installation.state, shards) + foreign_keys_of_broker(installation.broker, queues)
+    found = foreign_keys_of_state(installation.state, shards)
+    found += foreign_keys_of_broker(installation.broker, [MAINTENANCE_QUEUE])
     for foreign in found:
         yield error(
             f"{foreign}: what needs it stands still",
@@ -164,7 +164,7 @@ def _lost(part: RedisPart) -> str:
     """What goes with it."""
     if part.is_state:
         return "whatever is accepted is lost"
-    return "messages get lost and their batches wait for the sweep, and items of ql:poison never become dead letters"
+    return "ticks get lost, and items of ql:poison never become dead letters"
 
 
 def _configured(redis: Redis, name: str) -> str:

@@ -120,9 +120,8 @@ def _stop_wait_s(name: str) -> int:
 def product_programs(settings: Settings) -> list[Program]:
     """Questline's own programs in the order they are started, each a verb of the command line."""
     verbs: dict[str, list[str]] = {MIGRATE: ["migrate"], RECEIVER: ["receiver"]}
-    workers = min(settings.shard_workers, settings.shards)  # one more would have no shard
-    for number in range(workers):  # by parts, for the number of shards may change while they run
-        verbs[shard_worker(number)] = ["worker", "--shards", f"{number + 1}/{workers}"]
+    for number in range(settings.shard_workers):
+        verbs[shard_worker(number)] = ["worker"]
     receiver = (web_host(settings.http_host).strip("[]"), settings.http_port, _RECEIVER_FIRST_S)
     verbs |= {MAINTENANCE: ["worker", "--maintenance"], BEAT: ["beat"], FLOWER: ["flower"]}
     return [

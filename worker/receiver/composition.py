@@ -6,7 +6,6 @@ from functools import partial
 from importlib.metadata import version
 
 import structlog
-from celery import Celery
 from fastapi import APIRouter
 from redis import Redis
 from sqlalchemy import Engine
@@ -41,10 +40,10 @@ from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
 from models.state.progress.memory_readings import StateReadings
 from models.state.queue.attempts import Tries
+from models.state.queue.broker import Broker
 from models.state.queue.journal import Journal
 from models.state.quota_usage import DailyUsage
 from models.stores.user_attributes import UserAttributes
-from tasks.broker.publisher import BatchPublisher, QueuePeek
 from tasks.rules.publications import PublicationsWatcher
 from tasks.rules.source import rule_source
 from web.authentication.authenticator import ApiKeyAuthenticator
@@ -89,7 +88,7 @@ class ReceiverParts:
     """The routes of dead letters."""
 
 
-def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> ReceiverParts:
+def make_receiver_parts(settings: Settings, document: Document) -> ReceiverParts:
     """The receiver's parts; contacts no server."""
     redis = connect_state(settings.state)
     # Each has connections of its own: what waits for PostgreSQL in one way must not keep other calls waiting. Reads of
@@ -97,7 +96,6 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     engine = _engine(settings, "questline-receiver", DATABASE_READS // 2, timedelta(seconds=3))
     dead_letters_engine = _engine(settings, "questline-receiver-letters", DEAD_LETTER_CALLS // 2, timedelta(seconds=10))
     watch_engine = _engine(settings, "questline-receiver-watch", 2, timedelta(seconds=5))
-    peek = QueuePeek(settings.broker)
     journal = make_journal(settings, redis)
     records = make_records(settings, redis)
     watcher = PublicationsWatcher(rule_source(settings, redis, document, now_us))
@@ -105,9 +103,9 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     metrics = Metrics(redis)
     readings = StateReadings(redis, records, StateClock(redis), settings.shards)
     guard = MemoryGuard(journal, readings, settings.new_users_per_hour)
-    committer = make_committer(settings, guard.append, BatchPublisher(app).ring, metrics)
+    committer = make_committer(settings, guard.append, metrics)
     quotas = Quotas(Quota(settings.quota_events, settings.quota_bytes), DailyUsage(redis), metrics, now_us)
-    probe = _make_probe(settings, redis, app, journal)
+    probe = _make_probe(settings, redis, journal)
     pipeline = IngestPipeline(committer, metrics, max_lateness=settings.max_lateness, gate=probe, quotas=quotas)
     own = {"commit": committer.check, "keys": lambda: _known(keys), "path": probe.require_applied}
     backlog = make_backlog(settings, records, now_us)
@@ -123,7 +121,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
         shards=settings.shards,
         now_us=now_us,
     )
-    collector = FleetCollector(redis, settings.shards, journal, records, peek.lengths, now_us)
+    collector = FleetCollector(redis, settings.shards, journal, records, Broker(settings.broker).ping, now_us)
     return ReceiverParts(
         follower=Follower(settings, journal, committer, backlog, probe, (progress, attributes, collector, readings)),
         committer=committer,
@@ -144,7 +142,7 @@ def make_receiver_parts(settings: Settings, app: Celery, document: Document) -> 
     )
 
 
-def _make_probe(settings: Settings, redis: Redis, app: Celery, journal: Journal) -> PathProbe:
+def _make_probe(settings: Settings, redis: Redis, journal: Journal) -> PathProbe:
     # A connection of its own: a PostgreSQL that hangs must not keep those of others waiting by it.
     engine = connect_database(settings.database_url, application="questline-receiver-probe", pool_size=1)
     return PathProbe(
@@ -152,7 +150,6 @@ def _make_probe(settings: Settings, redis: Redis, app: Celery, journal: Journal)
             shards=settings.shards,
             journal=journal,
             tries=Tries(redis),
-            publisher=BatchPublisher(app),
             path=PathState(redis, settings.max_lateness),
             rows=ProbeReader(engine),
             fingerprint=fingerprint_of(settings, version("questline")),

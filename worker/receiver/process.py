@@ -21,7 +21,7 @@ from fastapi import APIRouter, FastAPI
 from config.settings import Settings
 from ingest.accelbyte import AgsReader
 from ingest.group import CommitLimits
-from ingest.group_commit import Append, GroupCommitter, Publish
+from ingest.group_commit import Append, GroupCommitter
 from ingest.grpc.health import Readiness
 from ingest.grpc.server import GrpcReceiver
 from ingest.grpc.sockets import GrpcSockets
@@ -51,10 +51,10 @@ def build_app(
     return make_application([build_router(pipeline, ags), *routers], authenticator, BODIES)
 
 
-def make_committer(settings: Settings, append: Append, publish: Publish, metrics: Metrics) -> GroupCommitter:
+def make_committer(settings: Settings, append: Append, metrics: Metrics) -> GroupCommitter:
     """Group commit as the settings bound it; its thread is started by ``Receiver.serve``."""
     limits = CommitLimits(settings.shards, settings.commit_linger, settings.commit_max_events)
-    return GroupCommitter(append, publish, metrics, limits)
+    return GroupCommitter(append, metrics, limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

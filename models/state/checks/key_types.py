@@ -28,12 +28,9 @@ from models.state.keys import (
     PROBE,
     PROCESS_FACTS,
     PROCESSES_HEARD,
-    WORKERS,
-    bell_key,
     layout_key,
-    lease_key,
     shard_keys,
-    turns_key,
+    stream_keys,
 )
 
 SHARD_TYPES: Mapping[str, str] = {
@@ -41,15 +38,11 @@ SHARD_TYPES: Mapping[str, str] = {
     "dirty": "zset",
     "counts": "hash",
     "log": "stream",
-    "journal": "hash",
-    "journal_index": "zset",
-    "journal_due": "zset",
     "journal_bytes": "string",
-    "journal_attempts": "hash",
     "fence": "string",
     "log_bytes": "string",
-    "ready": "zset",
     "held": "hash",
+    "waiting": "hash",
     "history": "hash",
 }
 """By the field of ``ShardKeys``."""
@@ -59,7 +52,6 @@ _STATE_TYPES: Mapping[str, str] = {
     METRICS: "hash",
     DEAD_DEPTH: "hash",
     HEARTBEATS: "hash",
-    WORKERS: "zset",
     PROCESSES_HEARD: "zset",
     **dict.fromkeys((INSTALLATION, PROCESS_FACTS, PATH_PASSED, PATH_FAULTS), "hash"),
     **dict.fromkeys((API_KEYS, FLUSH_LOCK, FLUSH_ASKED, PROBE, BEAT_LEASE, PATH_REPORT, PATH_LEASE), "string"),
@@ -90,8 +82,7 @@ def foreign_keys_of_state(redis: Redis, shards: int) -> list[ForeignKey]:
             types[key] = SHARD_TYPES[name]
             if name in _NUMBERS:
                 numbers.append(key)
-        types |= {bell_key(shard): "string", lease_key(shard): "string"}
-        types |= {turns_key(shard): "hash", layout_key(shard): "hash"}
+        types |= {layout_key(shard): "hash", **dict.fromkeys(stream_keys(shard), "stream")}
     return _foreign(redis, types, numbers)
 
 

@@ -22,7 +22,7 @@ from models.state.connection import state_errors
 from models.state.event_log import LogEntry
 from models.state.fleet.fences import revision_of
 from models.state.flush_reads import ReadTrace
-from models.state.keys import epoch_of, record_key, shard_keys
+from models.state.keys import epoch_of, record_key, shard_keys, stream_keys
 from models.state.scripts import ScriptCall, call_all, register
 
 
@@ -124,8 +124,8 @@ class ShardHistories:
         with state_errors():
             reply: int = self._return(
                 keys=[
-                    *(keys.history, keys.log, keys.log_bytes, keys.journal, keys.journal_index),
-                    *(keys.journal_due, keys.journal_bytes, keys.ready, keys.held),
+                    *(keys.history, keys.log, keys.log_bytes, keys.journal_bytes, keys.held, keys.waiting),
+                    *stream_keys(shard),
                 ],
                 args=[reset, now_ms, msgpack.packb(packed, use_bin_type=False)],
             )
@@ -174,13 +174,12 @@ def read_histories(redis: Redis, shards: Sequence[int]) -> dict[int, StateHistor
     return dict(zip(shards, map(_history, found[::2], found[1::2]), strict=True))
 
 
-def _batches(entry: LogEntry) -> Iterator[str | bytes]:
-    """The events of an entry as batches of one tenant each: an id and the packed batch, and so on."""
+def _batches(entry: LogEntry) -> Iterator[bytes]:
+    """The events of an entry as packed batches of one tenant each."""
     by_tenant: dict[str, list[Event]] = {}
     for event in entry.events:
         by_tenant.setdefault(event.tenant_id, []).append(event)
     for events in by_tenant.values():
-        yield uuid4().hex
         yield pack_batch(events)
 
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from models.fleet.installation import InstallationRecord
 from models.state.connection import state_errors
-from models.state.keys import bell_key, layout_key, shard_keys
+from models.state.keys import layout_key, shard_keys
 from models.state.scripts import ScriptCall, call_all, register
 
 _SHARDS = "SHARDS"
@@ -77,11 +77,6 @@ class Layouts:
                 if drawn[shard] < max(drawn):
                     pipeline.set(shard_keys(shard).record_version, max(drawn))
             pipeline.execute()
-
-    def forget_wakeups(self, most: int) -> None:
-        """Let every shard's next batch bring a message of its own: those that are under way were dropped."""
-        with state_errors():
-            self._redis.delete(*map(bell_key, range(most)))
 
     def gather_counts(self, shards: int, most: int) -> None:
         """Move the counts of shards that are no more to the first one: the fleet's are their sum."""

@@ -29,8 +29,8 @@ from models.state.keys import (
     dedup_bucket_at,
     member,
     seen_key,
-    shard_keys,
 )
+from models.state.queue.journal import GROUP, split_name
 
 _REMEMBERED_US = timedelta(days=30) // timedelta(microseconds=1)
 _FAULT_US = timedelta(minutes=2) // timedelta(microseconds=1)
@@ -76,21 +76,25 @@ class PathState:
         self._redis, self._window = redis, window
 
     def statuses(self, batches: Mapping[int, str]) -> dict[int, BatchStatus]:
-        """Where batches are, one a shard.
+        """Where batches are, one a shard, each by the name of its entry.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
         with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            for shard, batch_id in batches.items():
-                keys = shard_keys(shard)
-                pipeline.hexists(keys.journal, batch_id)
-                pipeline.zscore(keys.ready, batch_id)
-            replies = pipeline.execute()
+            for shard, name in batches.items():
+                stream, entry_id = split_name(shard, name)
+                pipeline.xrange(stream, entry_id, entry_id)
+                pipeline.xpending_range(stream, GROUP, entry_id, entry_id, 1)
+            replies = pipeline.execute(raise_on_error=False)  # there is no group where no worker has ever been
         found = zip(batches, replies[::2], replies[1::2], strict=True)
         return {
-            shard: BatchStatus.GONE if not waits else BatchStatus.TAKEN if score is None else BatchStatus.READY
-            for shard, waits, score in found
+            shard: BatchStatus.GONE
+            if not waits
+            else BatchStatus.TAKEN
+            if isinstance(given, list) and given
+            else BatchStatus.READY
+            for shard, waits, given in found
         }
 
     def forget_ids(self, probes: Mapping[int, Event], now_us: int) -> None:

@@ -1,24 +1,25 @@
 --[[
 Applies batches of a shard, merged to one, atomically: skips event ids applied before, moves progress, draws the
-version, marks users dirty, appends what PostgreSQL must hear to the log, and drops the journal entries. A user whose
-record is not loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that
-hydrate_users.lua wants back; the journal keeps the batches until no user of them was cold.
+version, marks users dirty, appends what PostgreSQL must hear to the log, and acknowledges the entries of the queue. A user
+whose record is not loaded from PostgreSQL yet ("cold") is left alone and named in the reply with a token that
+hydrate_users.lua wants back; the queue keeps the entries until no user of them was cold.
 
 KEYS[1]  record_version              int     the shard's counter of changes
 KEYS[2]  dirty              zset    member by version
 KEYS[3]  counts             hash    applied, duplicate
 KEYS[4]  log                stream
-KEYS[5]  journal            hash
-KEYS[6]  journal_index      zset
-KEYS[7]  journal_due        zset
-KEYS[8]  journal_bytes      int
-KEYS[9]  journal_attempts   hash
-KEYS[10] log_bytes          int
-KEYS[11] ready              zset
-KEYS[12] held               hash    bytes in journal and log by tenant
-KEYS[13] fence              string  the lowest revision of rules that a plan may be made with, then ':' and a token
-KEYS[14] history            hash    see models/state/fleet/histories.py
-KEYS[15...] for each user of the plan, in its order:
+KEYS[5]  journal_bytes      int
+KEYS[6]  log_bytes          int
+KEYS[7]  held               hash    bytes in queue and log by tenant
+KEYS[8]  waiting            hash    see append_journal.lua
+KEYS[9]  fence              string  the lowest revision of rules that a plan may be made with, then ':' and a token
+KEYS[10] history            hash    see models/state/fleet/histories.py
+KEYS[11] stream             stream  the first of the shard's queue, see apply/entries.lua
+KEYS[12] stream             stream  the second
+KEYS[13] stream             stream  the third
+KEYS[14] stream             stream  the fourth
+KEYS[15] stream             stream  what is tried alone
+KEYS[16...] for each user of the plan, in its order:
          record             hash    see models/state/progress/records.py
          seen_before        set     event ids of the dedup bucket before the one of ARGV[5]
          seen_now           set     of that bucket
@@ -26,7 +27,7 @@ KEYS[15...] for each user of the plan, in its order:
 
 ARGV[1]  request               msgpack see models/state/progress/apply_request.py, and for its records models/wire.py
 ARGV[2]  packed             bytes   all events, for the log
-ARGV[3]  batch_ids          msgpack the journal entries that these events are
+ARGV[3]  names              msgpack the entries of the queue that these events are
 ARGV[4]  now                int     microseconds since the epoch
 ARGV[5]  dedup_bucket         int     the dedup bucket of now
 ARGV[6]  seen_ttl           int     milliseconds
@@ -38,18 +39,17 @@ ARGV[10] known_revision     int     the newest publication that the caller knew 
 RETURNS ApplyReply, with a list of Cold;
         or {fence} where the plan was made with a revision below it; '' where there is no fence. Nothing is done then.
 ]]
-assert(#KEYS >= 14 and #KEYS % 4 == 2 and #ARGV == 10)
+assert(#KEYS >= 15 and #KEYS % 4 == 3 and #ARGV == 10)
 local version_key, dirty, counts, log = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local journal, journal_index, journal_due = KEYS[5], KEYS[6], KEYS[7]
-local journal_bytes, journal_attempts, log_bytes, ready = KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local held, history, FIRST_USER_KEY, KEYS_PER_USER = KEYS[12], KEYS[14], 15, 4
-local fence, known_revision = redis.call('GET', KEYS[13]), tonumber(ARGV[10])
+local journal_bytes, log_bytes, held, waiting, history = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[10]
+local streams, FIRST_USER_KEY, KEYS_PER_USER = { KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15] }, 16, 4
+local fence, known_revision = redis.call('GET', KEYS[9]), tonumber(ARGV[10])
 local lowest_revision = fence and tonumber(string.match(fence, '^%d+'))
 if not lowest_revision or known_revision < lowest_revision then -- before any write
   return { fence or '' }
 end
 local nodes, users, tenants = unpack(cmsgpack.unpack(ARGV[1]))
-local packed, batch_ids, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
+local packed, names, now_text, now = ARGV[2], cmsgpack.unpack(ARGV[3]), ARGV[4], tonumber(ARGV[4])
 local dedup_bucket, seen_ttl, record_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local revision, evaluation_log = ARGV[8], tonumber(ARGV[9])
 
@@ -79,9 +79,14 @@ local function draw_version()
   return drawn
 end
 
-expect({ version_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal, 'hash', journal_index, 'zset' })
-expect({ journal_due, 'zset', journal_bytes, 'int', journal_attempts, 'hash', log_bytes, 'int', ready, 'zset' })
-expect({ held, 'hash', history, 'hash' })
+-- include: tenants
+-- include: entries
+
+expect({ version_key, 'int', dirty, 'zset', counts, 'hash', log, 'stream', journal_bytes, 'int', log_bytes, 'int' })
+expect({ held, 'hash', waiting, 'hash', history, 'hash' })
+for _, name in ipairs(names) do
+  expect({ stream_of(name) or log, 'stream' })
+end
 
 -- include: history
 
@@ -91,7 +96,6 @@ local token_start = '?' .. epoch .. '.' -- of a load under way in this epoch; on
 local applied, duplicates, cold, unlocks, evaluations, marks = {}, 0, {}, {}, {}, {}
 local probes = 0
 
--- include: tenants
 -- include: operators
 -- include: composites
 -- include: rows
@@ -238,18 +242,11 @@ end
 if duplicates > 0 then
   redis.call('HINCRBY', counts, 'duplicate', duplicates)
 end
-for _, batch_id in ipairs(#cold == 0 and batch_ids or {}) do
-  -- Its tenant may be none of this plan's, which may be the last of several.
-  local taken = redis.call('HGET', journal, batch_id)
-  if taken then
-    redis.call('HDEL', journal, batch_id)
-    redis.call('ZREM', journal_index, batch_id)
-    redis.call('ZREM', journal_due, batch_id)
-    redis.call('ZREM', ready, batch_id)
-    redis.call('HDEL', journal_attempts, batch_id)
-    redis.call('DECRBY', journal_bytes, #taken)
-    let_go(held, tenant_of(taken), #taken)
+if #cold == 0 and #names > 0 then
+  for _, name in ipairs(names) do
+    take_out(name)
   end
+  redis.call('HSET', waiting, '@taken', math.floor(now / 1000))
 end
 return ApplyReply{
   events = #applied,

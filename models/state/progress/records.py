@@ -27,7 +27,7 @@ from models.rules.rows import Row, Snapshot
 from models.state.connection import state_errors, with_none_for_other_types
 from models.state.fleet.fences import revision_of
 from models.state.flush_reads import ReadTrace
-from models.state.keys import dedup_bucket_at, epoch_of, member, record_key, seen_key, shard_keys
+from models.state.keys import dedup_bucket_at, epoch_of, member, record_key, seen_key, shard_keys, stream_keys
 from models.state.progress.apply_request import FIELD_MARK, ApplyRequest, UserRequest, field_of
 from models.state.progress.script_text import script_text
 from models.state.queue.call_parts import USER_WEIGHT, in_parts
@@ -108,7 +108,7 @@ class Records:
             StateUnavailableError: the state Redis did not answer. Applying again is safe.
             RulesOutdatedError: newer rules were published than the request was made with; nothing was done.
         """
-        keys: list[str] = list(shard_keys(shard))
+        keys: list[str] = [*shard_keys(shard), *stream_keys(shard)]
         dedup_bucket = dedup_bucket_at(now_us, self._window)
         for user in request.users:
             keys.append(record_key(shard, user.member))

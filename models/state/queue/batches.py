@@ -1,4 +1,4 @@
-"""Batches of events on their way through the journal: accepted, taken by a worker, waiting for the sweep."""
+"""Batches of events on their way through the journal: accepted, and in the hands of a worker."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +11,7 @@ class Batch(NamedTuple):
 
     shard: int
     batch_id: str
+    """Its name: whatever the receiver calls it, and the name of its entry in the queue once it is accepted."""
     packed: bytes
     tenant_id: str = ""
     """Whose events they are; known to the receiver alone."""
@@ -19,31 +20,27 @@ class Batch(NamedTuple):
 
 
 class TakenBatch(NamedTuple):
-    """A batch as a worker takes it from the journal."""
+    """A batch as a worker is given it."""
 
     batch_id: str
+    """The name of its entry in the queue."""
     packed: bytes
+    deliveries: int = 1
+    """How often it was given to a worker, with this time."""
 
 
-class Taken(NamedTuple):
-    """What a worker took, and how many batches of the shard are still ready."""
+class Returned(NamedTuple):
+    """A batch that was given to a worker before and has not been applied."""
 
-    batches: list[TakenBatch]
-    left: int
-
-
-class WaitingBatch(NamedTuple):
-    """A batch that has waited past its due time. ``attempts`` counts how often the sweep has taken it."""
-
-    batch_id: str
-    attempts: int
-    packed: bytes
+    batch: TakenBatch
+    is_alone: bool
+    """Whether it may be to blame, so that nothing else is to be tried with it."""
 
 
 class Appended(NamedTuple):
-    """What became of batches: those that need a message, and those that were refused, by which bound."""
+    """What became of batches: those that are accepted, by their new names, and those refused, by which bound."""
 
-    to_publish: list[Batch]
+    accepted: list[Batch]
     refused: Sequence[tuple[Batch, Bound]] = ()
     unconfirmed: str = ""
     """Why the batches do not count as accepted although the journal has them; empty where they do."""

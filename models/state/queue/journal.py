@@ -1,30 +1,36 @@
-"""The journal: accepted batches that are not applied yet, in the state Redis (promise P1).
+"""The journal: accepted batches that are not applied yet, for each shard a queue of streams in Redis (promise P1).
 
-In come batches from the receiver; they leave when the script that applies them drops them in the same step, or when
-the sweep finds that they never succeed. The queue carries a copy, the journal carries the promise: a worker that a
-message wakes takes all that is ready, so that one message serves many batches when they come fast.
+In come batches from the receiver; a worker reads them (``tasks/broker``), and they leave when the script that applies
+them acknowledges their entries in the same step, or when they are given up. What a worker was given and did not apply
+stays pending in its stream, which counts how often it was given.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from random import random
 from typing import Any, NamedTuple
 
 from redis import Redis
 
 from models.errors import Bound
 from models.state.connection import state_errors
-from models.state.keys import bell_key, layout_key, shard_keys, tries_key, turns_key
-from models.state.queue.batches import Appended, Batch, Taken, TakenBatch, WaitingBatch
+from models.state.keys import former_journal_keys, layout_key, shard_keys, stream_keys
+from models.state.queue.batches import Appended, Batch, Returned, TakenBatch
 from models.state.scripts import ScriptCall, call_all, call_replicated, register
+from models.wire import Limit, Text
 
+GROUP = Text.GROUP
+"""Of each stream; entries count their own deliveries and idle times."""
+FAIR_STREAMS = Limit.FAIR_STREAMS
+"""Of a shard's streams those that workers read from."""
 LONGEST_WAIT = timedelta(minutes=5)
-"""The sweep publishes a waiting batch about this often at least: every wait may be a quarter longer by chance."""
+"""Between two deliveries of an entry."""
 REPLICA_PATIENCE = timedelta(seconds=1)
 """How long an append waits for replicas; well below the time limit of the connection."""
-SPREAD = 0.25
-_SEEDS = 2**31 - 2
+_RETURNED, _RETURNED_BYTES = 200, 512 * 1024
+"""Of a shard that come back at a time."""
+_MOVED = 200
 _BOUNDS = {
     -1: Bound.BYTES,
     -2: Bound.AGE,
@@ -46,7 +52,7 @@ class JournalState(NamedTuple):
     oldest_ms: int
     """When its oldest batch was accepted; 0 where there is none."""
     ready_ms: int
-    """Since when batches that are ready wait for a worker, that is since it took some last; 0 where none is ready."""
+    """Since when batches wait that no worker was given, that is since one did something last; 0 where none waits."""
 
 
 class JournalBounds(NamedTuple):
@@ -55,7 +61,7 @@ class JournalBounds(NamedTuple):
     max_bytes: int
     """Packed batches in journal and log."""
     max_age: timedelta = timedelta.max
-    """How long batches may be ready without a worker that takes any."""
+    """How long batches may wait without a worker that takes any."""
     max_dirty_users: int = sys.maxsize
     """Users with changes."""
     replicas: int = 0
@@ -65,29 +71,19 @@ class JournalBounds(NamedTuple):
 class Journal:
     """The journals of all shards."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        *,
-        shards: int,
-        bounds: JournalBounds,
-        retry_after: timedelta,
-        chance: Callable[[], float] = random,
-    ) -> None:
-        """``chance`` draws from 0 to 1; it spreads the times at which waiting batches fall due."""
+    def __init__(self, redis: Redis, *, shards: int, bounds: JournalBounds, retry_after: timedelta) -> None:
         self._replicas = bounds.replicas
         self._redis = redis
-        self._chance = chance
         self._bounds = bounds
         self.resize(shards)
-        self._max_age_ms = bounds.max_age // timedelta(milliseconds=1)
-        self._retry_after_ms = retry_after // timedelta(milliseconds=1)
+        self._max_age_ms = _ms(bounds.max_age)
+        self._retry_after_ms = _ms(retry_after)
         self._append = register(redis, "append_journal")
-        self._take = register(redis, "take_batches")
-        self._claim = register(redis, "claim_batches")
-        self._drop = register(redis, "drop_batch")
-        self._split = register(redis, "split_batch")
+        self._claim = register(redis, "claim_entries")
+        self._take_out = register(redis, "take_out_entry")
+        self._split = register(redis, "split_entry")
         self._look = register(redis, "look_at_journal")
+        self._take_up = register(redis, "take_up_journal")
 
     def resize(self, shards: int) -> None:
         """Share the bounds between so many shards from now on."""
@@ -95,135 +91,150 @@ class Journal:
         self._max_dirty_per_shard = max(1, self._bounds.max_dirty_users // shards)
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
-        """Write batches in one round trip. A shard takes none that is at a bound, or none of a tenant.
+        """Accept batches in one round trip. A shard takes none that is at a bound, or none of a tenant.
 
         Raises:
             StateUnavailableError: the state Redis did not answer; what was written is not known.
         """
-        due = now_ms + self._retry_after_ms
         calls = []
         for batch in batches:
             keys = shard_keys(batch.shard)
+            counts = [keys.journal_bytes, keys.log_bytes, keys.dirty, keys.held, keys.waiting, keys.history]
+            bounds = [self._max_bytes_per_shard, self._max_age_ms, self._max_dirty_per_shard]
             call = ScriptCall(
                 self._append,
-                keys=[
-                    *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes, keys.log_bytes),
-                    *(keys.ready, bell_key(batch.shard), keys.dirty, keys.held, turns_key(batch.shard), keys.history),
-                    layout_key(batch.shard),
-                ],
-                args=[
-                    *(batch.batch_id, batch.packed, now_ms, due, self._max_bytes_per_shard),
-                    *(self._retry_after_ms, self._max_age_ms, self._max_dirty_per_shard, batch.shards),
-                ],
+                keys=[*counts, layout_key(batch.shard), *stream_keys(batch.shard)],
+                args=[batch.packed, now_ms, *bounds, batch.shards],
             )
             calls.append(call)
         with state_errors():
             found, confirmed = call_replicated(
-                self._redis, calls, replicas=self._replicas, timeout_ms=REPLICA_PATIENCE // timedelta(milliseconds=1)
+                self._redis, calls, replicas=self._replicas, timeout_ms=_ms(REPLICA_PATIENCE)
             )
         replies = list(zip(batches, found, strict=True))
         short = f"{confirmed} of {self._replicas} replicas of the state Redis have the events"
         return Appended(
-            [batch for batch, reply in replies if reply == 1],
-            [(batch, _BOUNDS[reply]) for batch, reply in replies if reply in _BOUNDS],
+            [batch._replace(batch_id=reply.decode()) for batch, reply in replies if isinstance(reply, bytes)],
+            [(batch, _BOUNDS[reply]) for batch, reply in replies if isinstance(reply, int)],
             short if confirmed < self._replicas else "",
         )
 
-    def take(self, shard: int, *, max_batches: int, max_bytes: int, now_ms: int) -> Taken:
-        """Take batches that are ready, tenants by turns. They stay in the journal until they are applied.
-
-        ``max_bytes`` counts 1 KiB for each event beside its bytes.
+    def returned(self, shards: Iterable[int]) -> dict[int, list[Returned]]:
+        """What was given to workers, is not applied, and is due to be given again, to the caller; in one round trip.
 
         Raises:
-            StateUnavailableError: the state Redis did not answer; what was taken comes back by the sweep.
+            StateUnavailableError: the state Redis did not answer; what was claimed comes back.
         """
-        keys = shard_keys(shard)
+        asked = list(shards)
+        args = [self._retry_after_ms, _ms(LONGEST_WAIT), _RETURNED, _RETURNED_BYTES]
         with state_errors():
-            left, taken = self._take(
-                keys=[keys.journal, keys.ready, bell_key(shard), keys.journal_due, turns_key(shard)],
-                args=[max_batches, max_bytes, now_ms + self._retry_after_ms, now_ms],
-            )
-        pairs = zip(taken[::2], taken[1::2], strict=True)
-        return Taken([TakenBatch(batch_id.decode(), packed) for batch_id, packed in pairs], left)
+            found = call_all(self._redis, [ScriptCall(self._claim, stream_keys(shard), args) for shard in asked])
+        return {
+            shard: [
+                Returned(TakenBatch(name.decode(), packed, given), bool(alone)) for name, packed, given, alone in rows
+            ]
+            for shard, rows in zip(asked, found, strict=True)
+            if rows
+        }
 
-    def next_ready(self, shard: int) -> Batch | None:
-        """The batch whose turn is next, which stays ready: its message brings a worker for all of them.
-
-        Raises:
-            StateUnavailableError: the state Redis did not answer.
-        """
-        keys = shard_keys(shard)
-        with state_errors():
-            found: list[Any] = self._redis.zrange(keys.ready, 0, 0)
-            packed: Any = self._redis.hget(keys.journal, found[0]) if found else None
-        # Without its bytes another worker has applied it meanwhile, and is at the others.
-        return Batch(shard, found[0].decode(), packed) if packed is not None else None
-
-    def claim_waiting(self, shard: int, *, now_ms: int, queued: int, limit: int) -> list[WaitingBatch]:
-        """Batches that must be published again; each call puts their next due time off further.
-
-        Those that were left behind for the first time are ready again, and share a message.
+    def postpone(self, shard: int, names: Sequence[str]) -> None:
+        """Let entries wait again from the start: they failed for a passing reason, which is no attempt of theirs.
 
         Raises:
             StateUnavailableError: the state Redis did not answer.
         """
-        keys = shard_keys(shard)
-        longest = LONGEST_WAIT // timedelta(milliseconds=1)
-        with state_errors():
-            rows = self._claim(
-                keys=[keys.journal, keys.journal_due, keys.journal_attempts, keys.ready, turns_key(shard)],
-                args=[now_ms, self._retry_after_ms, longest, limit, queued, 1 + int(self._chance() * _SEEDS)],
-            )
-        return [WaitingBatch(batch_id.decode(), attempts, packed) for batch_id, attempts, packed in rows]
+        self._reclaim({shard: names}, idle=0, deliveries=1)
 
-    def postpone(self, shard: int, batch_ids: Sequence[str], *, now_ms: int) -> None:
-        """Let batches wait again from the start: they failed for a passing reason, which is no attempt of theirs."""
-        keys = shard_keys(shard)
-        due = {batch_id: now_ms + int(self._retry_after_ms * self._spread()) for batch_id in batch_ids}
-        with state_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.zadd(keys.journal_due, due, xx=True)
-            pipeline.hdel(keys.journal_attempts, *batch_ids)
-            pipeline.delete(*(tries_key(shard, batch_id) for batch_id in batch_ids))
+    def hold(self, entries: Mapping[int, Sequence[str]]) -> None:
+        """Let nobody else be given what a worker has in hand, by shard; raises as ``postpone`` does."""
+        self._reclaim(entries, idle=0)
+
+    def give_back(self, entries: Mapping[int, Sequence[str]]) -> None:
+        """Let somebody else be given at once what a worker will not apply, by shard; raises as ``postpone`` does."""
+        self._reclaim(entries, idle=self._retry_after_ms)
+
+    def _reclaim(self, entries: Mapping[int, Sequence[str]], *, idle: int, deliveries: int | None = None) -> None:
+        by_stream: defaultdict[str, list[Any]] = defaultdict(list)
+        for shard, names in entries.items():
+            for name in names:
+                stream, entry_id = split_name(shard, name)
+                by_stream[stream].append(entry_id)
+        if not by_stream:
+            return
+        with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
+            for stream, ids in by_stream.items():
+                pipeline.xclaim(stream, GROUP, GROUP, 0, ids, idle=idle, retrycount=deliveries, justid=True)
             pipeline.execute()
 
-    def _spread(self) -> float:
-        return 1 + SPREAD * self._chance()
-
-    def has(self, shard: int, batch_id: str) -> bool:
-        """Whether a batch is accepted and not yet applied."""
+    def drop(self, shard: int, name: str) -> None:
+        """Take out a batch that was dead-lettered, or put elsewhere."""
         with state_errors():
-            return bool(self._redis.hexists(shard_keys(shard).journal, batch_id))
+            self._take_out(keys=_counted_keys(shard), args=[name])
 
-    def drop(self, shard: int, batch_id: str) -> None:
-        """Take out a batch that was dead-lettered."""
-        with state_errors():
-            self._drop(keys=_entry_keys(shard), args=[batch_id])
-
-    def split(self, shard: int, batch_id: str, parts: Sequence[bytes], *, now_ms: int) -> None:
-        """Replace a batch by the parts of it, in one step; they are due now, and begin without an attempt.
+    def split(self, shard: int, name: str, parts: Sequence[bytes]) -> None:
+        """Replace a batch by the parts of it, in one step; each is given to a worker alone, without an attempt so far.
 
         Raises:
             StateUnavailableError: the state Redis did not answer. Splitting again is safe.
         """
-        named = [(f"{batch_id}.{index}", packed) for index, packed in enumerate(parts)]
         with state_errors():
-            self._split(keys=_entry_keys(shard), args=[batch_id, now_ms, *(value for pair in named for value in pair)])
+            self._split(keys=_counted_keys(shard), args=[name, *parts])
 
     def states(self, shards: int) -> list[JournalState]:
         """How full each shard's journal is, in one round trip."""
         calls = []
         for shard in range(shards):
             keys = shard_keys(shard)
-            names = [keys.journal, keys.journal_index, keys.journal_bytes, keys.ready, turns_key(shard)]
-            calls.append(ScriptCall(self._look, names, []))
+            former = former_journal_keys(shard)[0]
+            calls.append(ScriptCall(self._look, [keys.journal_bytes, keys.waiting, former, *stream_keys(shard)], []))
         with state_errors():
             return [JournalState(*reply) for reply in call_all(self._redis, calls)]
 
+    def take_up(self, shards: int, now_ms: int) -> int:
+        """Move accepted batches of a former release to where workers read them; returns how many.
 
-def _entry_keys(shard: int) -> list[str]:
-    """Every key that knows of a batch."""
+        Raises:
+            StateUnavailableError: the state Redis did not answer. Doing it again goes on.
+        """
+        calls = []
+        for shard in range(shards):
+            keys, (journal, index, *others) = shard_keys(shard), former_journal_keys(shard)
+            counted = [keys.journal_bytes, keys.held, keys.waiting]
+            calls.append(
+                ScriptCall(self._take_up, [journal, index, *counted, *others, *stream_keys(shard)], [now_ms, _MOVED])
+            )
+        moved = 0
+        with state_errors():
+            while found := sum(call_all(self._redis, calls)):
+                moved += found
+        return moved
+
+
+def split_name(shard: int, name: str) -> tuple[str, str]:
+    """The stream and the id of an entry; a name that is none means no entry."""
+    number, _, entry_id = name.partition(":")
+    return f"{stream_keys(shard)[0][:-1]}{number}", entry_id
+
+
+def make_groups(redis: Redis, streams: Iterable[str]) -> None:
+    """Make the consumer groups of streams where they are missing: new, or of a Redis that was emptied.
+
+    Raises:
+        StateUnavailableError: the state Redis did not answer.
+    """
+    with state_errors(), redis.pipeline(transaction=False) as pipeline:
+        for stream in streams:
+            pipeline.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        for reply in pipeline.execute(raise_on_error=False):
+            if isinstance(reply, Exception) and not str(reply).startswith("BUSYGROUP"):
+                raise reply
+
+
+def _counted_keys(shard: int) -> list[str]:
+    """A shard's queue, and what counts its entries."""
     keys = shard_keys(shard)
-    return [
-        *(keys.journal, keys.journal_index, keys.journal_due, keys.journal_bytes),
-        *(keys.journal_attempts, keys.ready, keys.held),
-    ]
+    return [keys.journal_bytes, keys.held, keys.waiting, *stream_keys(shard)]
+
+
+def _ms(length: timedelta) -> int:
+    return length // timedelta(milliseconds=1)

@@ -47,9 +47,12 @@ _ARGUMENTS: dict[str, Command] = {
     "SET": ("v",),
     "SMISMEMBER": ("v",),
     "TYPE": (),
+    "XACK": ("g", "0-1"),
     "XADD": ("*", "f", "v"),
+    "XCLAIM": ("g", "c", "0", "0-1"),
     "XDEL": ("0-1",),
     "XLEN": (),
+    "XPENDING": ("g",),
     "XRANGE": ("-", "+"),
     "ZADD": ("1", "m"),
     "ZCARD": (),
@@ -63,7 +66,8 @@ _ARGUMENTS: dict[str, Command] = {
     "ZSCORE": ("m",),
 }
 """What follows the key, by the commands that we and our scripts call on one key."""
-ON_A_KEY = frozenset(_ARGUMENTS)
+_WITH_A_VERB: Sequence[Command] = (("XGROUP", "CREATE", _SHARD_KEY, "g", "0"), ("XINFO", "GROUPS", _SHARD_KEY))
+ON_A_KEY = frozenset((*_ARGUMENTS, *(command[0] for command in _WITH_A_VERB)))
 _EVALUATIONS = {"EVAL": "return 1", "EVALSHA": "0" * 40}
 _SCRIPTS: Sequence[Command] = (
     *((name, script, "1", _SHARD_KEY) for name, script in _EVALUATIONS.items()),
@@ -74,14 +78,14 @@ _SCRIPTS: Sequence[Command] = (
 )
 STATE_COMMANDS: Sequence[Command] = (
     *((name, _SHARD_KEY, *arguments) for name, arguments in _ARGUMENTS.items()),
+    *_WITH_A_VERB,
+    ("XREADGROUP", "GROUP", "g", "c", "STREAMS", _SHARD_KEY, ">"),
     ("SET", _OTHER_KEY, "v"),
     *_SCRIPTS,
 )
 """What is asked of the state Redis."""
 _BINDINGS = ("_kombu.binding.celeryev", "_kombu.binding_permanent.celeryev")
-_PRIORITY = "\x06\x169"
-"""What kombu puts behind the name of a queue for messages of a lower priority."""
-_LISTS = tuple(f"{name}{_PRIORITY}" for name in ("events.0", "maintenance", "rights.reply.celery.pidbox"))
+_LISTS = ("events.0", "maintenance", "rights.reply.celery.pidbox")
 
 
 def broker_commands(database: int) -> Sequence[Command]:
@@ -100,7 +104,7 @@ def broker_commands(database: int) -> Sequence[Command]:
         ("ZREM", "unacked_index", "m"),
         ("ZRANGE", "unacked_index", "0", "0"),
         ("SET", "unacked_mutex", "v"),
-        ("LLEN", f"celeryev.rights{_PRIORITY}"),
+        ("LLEN", "celeryev.rights"),
         ("LPUSH", "ql:poison", "v"),
         ("SET", "ql:probe", "v"),
         ("PUBLISH", control, "v"),
@@ -164,9 +168,11 @@ def _rule(command: Command, fault: NoPermissionError) -> str:
     if "run the" not in text and "key" in text:
         return f"keys ~{_key_pattern(command)}"
     name = command[0].lower()
-    return f"commands +{name}|{command[1].lower()}" if name == "script" else f"commands +{name}"
+    return f"commands +{name}|{command[1].lower()}" if name in _CONTAINERS else f"commands +{name}"
 
 
+_CONTAINERS = ("script", "xgroup", "xinfo")
+"""Commands whose first word is a verb of theirs."""
 _PATTERNS = {
     "ql:": "ql:*",
     "events.": "events.*",
@@ -178,7 +184,7 @@ _PATTERNS = {
 
 
 def _key_pattern(command: Command) -> str:
-    key = command[3] if command[0].startswith("EVAL") else command[1]
+    key = next((word for word in command[1:] if word.startswith(tuple(_PATTERNS))), command[1])
     for start, pattern in _PATTERNS.items():
         if key.startswith(start):
             return pattern

@@ -39,8 +39,8 @@ from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.metrics import Metrics
 from models.state.progress.records import Records
+from models.state.queue.broker import Broker
 from models.stores.user_attributes import UserAttributes
-from tasks.broker.publisher import QueuePeek
 from tasks.dead_letters.count import DepthKeeper
 from tests.support.dead_letters import batch_dead_letter, message_dead_letter, store_dead_letters
 from tests.support.stack import GOALS, NOON, SHARDS, WINDOW, FixedRules
@@ -209,8 +209,8 @@ def test_an_answer_takes_one_read_of_redis_and_one_more_for_attributes(stack):
     assert calls == [[1, 0, 0, 0], [1, 1, 0, 0]]
 
 
-def _scrape(stack, redis=None, queue_lengths=lambda shards: [0] * shards):
-    collector = FleetCollector(redis or stack.redis, SHARDS, stack.journal, stack.records, queue_lengths, stack.clock)
+def _scrape(stack, redis=None, ping=lambda: None):
+    collector = FleetCollector(redis or stack.redis, SHARDS, stack.journal, stack.records, ping, stack.clock)
     text = generate_latest(fleet_registry(collector)).decode()
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -270,7 +270,7 @@ def test_metrics_show_what_waits_and_since_when(stack):
     assert scraped[("questline_flush_waiting_seconds",)] == pytest.approx(7, abs=0.01)
     assert scraped[("challenge_event_handler_events_processed_total",)] == 2
     assert scraped[("questline_events_duplicate_total",)] == 1
-    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    stack.take(batch.shard)
     taken = _scrape(stack)
     assert taken[("questline_journal_oldest_seconds",)] == pytest.approx(7, abs=0.01)
     assert taken[("questline_journal_waiting_seconds",)] == 0
@@ -315,12 +315,9 @@ def test_a_broker_that_is_away_or_refuses_us_leaves_what_the_state_redis_tells(s
     assert whole[("questline_publish_failures_total",)] == 3
     refused = f"redis://:not-the-password@{urlsplit(redis_url).netloc.rpartition('@')[2]}/0"
     for url in ("redis://127.0.0.1:1/0", refused):
-        scraped = _scrape(stack, queue_lengths=QueuePeek(url).lengths)
-        queues = {key for key in whole if key[0] == "questline_queue_length"}
-        assert len(queues) == SHARDS
-        assert scraped == {key: value for key, value in whole.items() if key not in queues} | {
-            ("questline_broker_up",): 0
-        }
+        scraped = _scrape(stack, ping=Broker(url).ping)
+        assert len({key for key in whole if key[0] == "questline_queue_length"}) == SHARDS
+        assert scraped == whole | {("questline_broker_up",): 0}
         assert scraped[("questline_state_up",)] == whole[("questline_broker_up",)] == 1
 
 

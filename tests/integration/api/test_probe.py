@@ -26,11 +26,9 @@ from models.database.fleet.probes import ProbeReader
 from models.errors import NotReadyError
 from models.fleet.probes import PROBE_TENANT, probe_user
 from models.state.keys import METRICS, PATH_LEASE, PATH_REPORT, seen_key, shard_keys
-from tasks.broker.publisher import BatchPublisher
 from tests.support.environment import database_settings
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS, Stack
-from worker.celery_app import make_app
 from worker.receiver.process import build_app
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -48,7 +46,6 @@ class Way:
             shards=SHARDS,
             journal=stack.journal,
             tries=stack.tries,
-            publisher=BatchPublisher(make_app(self.settings)),
             path=stack.path,
             rows=ProbeReader(engine or stack.engine),
             fingerprint=fingerprint_of(self.settings, release),
@@ -57,10 +54,8 @@ class Way:
         self.probe = PathProbe(self.parts, Pace(period=period, seldom_s=0.05))
 
     def work(self, *shards):
-        """Apply all that is ready, as a worker that a message woke."""
-        for shard in shards or range(SHARDS):
-            while (batch := self.stack.journal.next_ready(shard)) is not None:
-                self.stack.applier.work(shard, batch.batch_id, batch.packed)
+        """Apply all that no worker was given yet."""
+        self.stack.work(self.stack.take(*shards))
 
     def said(self):
         self.probe.step()
@@ -172,11 +167,6 @@ def test_what_was_resized_is_tried_at_once_so_that_a_start_soon_after_finds_it_r
     wait_until(remembered, message=way.said)
 
 
-def test_a_broker_that_takes_no_message_is_named(stack, redis_url):
-    way = Way(stack, redis_url, broker=NOWHERE)
-    wait_until(lambda: "station worker" in way.said() and "the broker does not answer" in way.said(), message=way.said)
-
-
 def test_a_receiver_that_reads_another_database_is_not_open(stack, redis_url, database_url):
     elsewhere = connect_database(database_url.rpartition("@")[0] + f"@127.0.0.1:{free_port()}/none")
     way = Way(stack, redis_url, engine=elsewhere)
@@ -189,7 +179,7 @@ def test_a_receiver_that_reads_another_database_is_not_open(stack, redis_url, da
 def test_postgresql_away_closes_nothing_that_has_been_open(way):
     way.pass_once()
     way.stack.clock.advance(seconds=1)
-    wait_until(lambda: way.said() == "open" and way.stack.journal.next_ready(0) is not None)
+    wait_until(lambda: way.said() == "open" and way.stack.journal.states(SHARDS)[0].ready_ms)
     way.work()  # and nothing is flushed
     wait_until(lambda: b'"flush"' in (way.said() and way.stack.redis.get(PATH_REPORT)))
     way.stack.clock.advance(minutes=10)
@@ -202,7 +192,7 @@ def test_postgresql_away_closes_nothing_that_has_been_open(way):
 def test_workers_that_stay_away_make_the_receiver_not_ready_and_close_nothing(way):
     way.pass_once()
     way.stack.clock.advance(seconds=1)
-    wait_until(lambda: way.said() == "open" and way.stack.journal.next_ready(0) is not None)
+    wait_until(lambda: way.said() == "open" and way.stack.journal.states(SHARDS)[0].ready_ms)
     wait_until(lambda: b'"worker"' in (way.said() and way.stack.redis.get(PATH_REPORT)))
     way.probe.require_applied()  # a restart of workers takes a while
     way.stack.clock.advance(minutes=2)
@@ -239,7 +229,7 @@ def test_a_probe_that_got_lost_is_sent_again(way, redis):
     way.probe.step()
     redis.flushall()
     way.stack.clock.advance(minutes=1)
-    wait_until(lambda: way.said() and way.stack.journal.next_ready(0) is not None)
+    wait_until(lambda: way.said() and way.stack.journal.states(SHARDS)[0].ready_ms)
     way.pass_once()
 
 
@@ -254,7 +244,7 @@ def test_one_of_two_receivers_sends_probes_and_both_know_what_came_of_them(way, 
     other = Way(way.stack, redis_url)
     assert other.said() == "open"
     way.stack.clock.advance(minutes=5)
-    wait_until(lambda: way.said() == "open" and way.stack.journal.next_ready(0) is not None)
+    wait_until(lambda: way.said() == "open" and way.stack.journal.states(SHARDS)[0].ready_ms)
     waiting = sum(state.batches for state in way.stack.journal.states(SHARDS))
     wait_until(lambda: b'"worker"' in (way.said() and way.stack.redis.get(PATH_REPORT)))
     way.stack.clock.advance(minutes=5)
@@ -275,11 +265,9 @@ def test_a_probe_that_breaks_its_worker_is_no_dead_letter(way, monkeypatch):
 
     way.probe.step()
     monkeypatch.setattr(type(way.stack.records), "apply", broken)
+    way.work()
     for _ in range(4):
-        for shard in range(SHARDS):
-            for batch_id, packed in way.stack.redis.hgetall(shard_keys(shard).journal).items():
-                way.stack.redis.zrem(shard_keys(shard).ready, batch_id)
-                way.stack.applier.work(shard, batch_id.decode(), packed)
+        way.stack.try_again()
     assert way.stack.count("dead_letters") == 0
 
 
@@ -299,7 +287,7 @@ async def test_events_are_refused_as_not_ready_while_the_way_is_closed(stack):
             raise NotReadyError("no event can go the whole way yet: station worker")
 
     event = {"event_id": "1", "event_type": "login", "user_id": "ada"}
-    committer = GroupCommitter(stack.journal.append, stack.published.extend, stack.metrics, LIMITS)
+    committer = GroupCommitter(stack.journal.append, stack.metrics, LIMITS)
     pipeline = IngestPipeline(committer, stack.metrics, max_lateness=timedelta(days=7), gate=Closed())
     transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None)))
     async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:

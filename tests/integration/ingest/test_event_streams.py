@@ -5,7 +5,7 @@ shuffled and cut into requests in several ways; the end is the same each time (P
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -70,20 +70,14 @@ class Installation:
     """The receiver's app over a stack, so that what is sent is applied when ``send`` returns."""
 
     stack: Stack
-    rung: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         metrics, clock = self.stack.metrics, self.stack.clock
-        self.committer = GroupCommitter(self._append, lambda _: None, metrics, LIMITS, clock=clock)
+        self.committer = GroupCommitter(self.stack.journal.append, metrics, LIMITS, clock=clock)
         self.committer.start()
         pipeline = IngestPipeline(self.committer, metrics, max_lateness=LATENESS, clock=clock)
         transport = httpx.ASGITransport(build_app(pipeline, AgsReader(None)))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://receiver")
-
-    def _append(self, batches: Any, now_ms: int) -> Any:
-        appended = self.stack.journal.append(batches, now_ms)
-        self.rung += appended.to_publish
-        return appended
 
     async def send(self, items: list[Any]) -> dict[int, tuple[str, str]]:
         """Post one request and apply it; code and field of each refused item by its place."""
@@ -92,10 +86,7 @@ class Installation:
         refused = {one["index"]: (one["code"], one["field"]) for one in body["rejected"]}
         assert body["accepted"] == len(items) - len(refused)
         assert answer.status_code == (202 if body["accepted"] else 422)
-        while self.rung:
-            self.stack.apply(self.rung.pop(0))
-            self.rung += self.stack.published
-            self.stack.published.clear()
+        self.stack.catch_up_work()
         return refused
 
     async def end(self) -> None:

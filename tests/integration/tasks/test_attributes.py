@@ -24,6 +24,7 @@ from models.state.attributes import AttributeCache
 from models.state.connection import connect_state
 from models.state.keys import attributes_key, member
 from models.stores.user_attributes import UserAttributes
+from tasks.apply.applier import ShardWork
 from tasks.apply.enrichment import Enricher
 from tests.support.stack import NOON, SHARDS, goal
 from web.application import make_application
@@ -275,9 +276,9 @@ def test_one_whose_attributes_are_not_known_does_not_hold_back_the_others(stack,
     evaluator = replace(stack.evaluator, enricher=Enricher(without_database))
     applier = replace(stack.applier, evaluator=evaluator)
     stack.post(stack.event("something else", "ada"))
-    (batch,) = stack.accept(stack.event("login", "ada"))
+    stack.accept(stack.event("login", "ada"))
     stack.accept(stack.event("login", stranger))
-    applier.work(SHARD, batch.batch_id, batch.packed)
+    applier.work([ShardWork(*work) for work in stack.take(SHARD).items()])
     assert stack.progress("ada") == {("pro", ""): (1, True)}
     assert stack.progress(stranger) == {}
     assert stack.journal.states(SHARDS)[SHARD].batches == 1

@@ -8,12 +8,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from config.shards import shard_for
 from ingest.validation import time_fault, window_at
-from models.database.connection import connect_database, with_access
-from models.database.progress import ProgressReader
-from models.errors import DatabaseUnavailableError, JournalFullError, StateUnavailableError
+from models.database.connection import with_access
+from models.errors import DatabaseUnavailableError, JournalFullError
 from models.events import pack_batch
-from models.state.keys import dedup_bucket_at, member, record_key, shard_keys, tries_key
+from models.fleet.probes import Station
+from models.state.keys import dedup_bucket_at, member, record_key, shard_keys
 from models.state.queue.batches import Batch
+from tests.support.journal import journaled_batches
 from tests.support.stack import SHARDS, WINDOW, Stack
 
 WINDOW_US = WINDOW // timedelta(microseconds=1)
@@ -33,66 +34,20 @@ def replies_lost(script, times):
     return call
 
 
-def left_behind(stack):
-    """A batch that a worker took and did not apply."""
-    [batch] = stack.accept(stack.event("login"))
-    stack.journal.take(batch.shard, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
-    return batch
-
-
-def test_a_try_whose_answer_was_lost_is_counted_once(stack, monkeypatch):
-    batch = left_behind(stack)
-    monkeypatch.setattr(stack.tries, "_begin", replies_lost(stack.tries._begin, 3))
-    monkeypatch.setattr(type(stack.evaluator), "evaluate", lambda *_, **__: 1 / 0)
-    stack.apply(batch)
-    assert stack.tries.of(batch.shard, [batch.batch_id])[0].tries == 1
-
-
-def test_a_try_that_never_began_is_no_try_however_often_the_answer_is_lost(stack, monkeypatch):
-    batch = left_behind(stack)
-    monkeypatch.setattr(stack.tries, "_begin", replies_lost(stack.tries._begin, 100))
-    for _ in range(3):
-        with pytest.raises(StateUnavailableError):
-            stack.apply(batch)
-    assert stack.tries.of(batch.shard, [batch.batch_id])[0].tries == 0
-
-
-def test_a_forgiven_try_leaves_no_key_behind_for_ever(stack, redis):
-    batch = left_behind(stack)
-    stack.tries.begin(batch.shard, batch.batch_id, "first")
-    stack.journal.postpone(batch.shard, [batch.batch_id], now_ms=stack.clock() // 1000)  # and its answer was lost
-    for name in ("first", "never begun"):
-        stack.tries.forgive(batch.shard, batch.batch_id, name)
-    assert not redis.exists(tries_key(batch.shard, batch.batch_id))
-
-
-def test_a_batch_that_is_ready_once_more_has_not_been_ready_all_the_time(redis, engine):
+def test_what_workers_wait_for_postgresql_with_closes_no_shard(redis, engine):
     """PostgreSQL is away: cold users wait for it, and the shard stays open for the others."""
     stack = Stack(redis, engine, max_age=timedelta(minutes=15))
-    batch = left_behind(stack)
+    stack.accept(stack.event("login"))
+    stack.take()
     stack.clock.advance(minutes=16)
-    assert stack.sweeper.sweep() == 1
     stack.accept(stack.event("login"))  # would raise JournalFullError
     stack.clock.advance(minutes=16)
-    with pytest.raises(JournalFullError):
+    with pytest.raises(JournalFullError):  # no worker was given that one
         stack.accept(stack.event("login"))
-    stack.apply(*stack.published)
+    stack.catch_up_work()
+    stack.try_again()
     assert stack.progress()[("logins", "")] == (2, False)
-    assert not stack.journal.has(batch.shard, batch.batch_id)
-
-
-def test_the_message_of_a_batch_that_redis_lost_is_not_its_end_while_postgresql_is_away(stack, redis):
-    [batch] = stack.accept(stack.event("login"))
-    redis.flushall()
-    away = ProgressReader(connect_database("postgresql://nobody:x@127.0.0.1:1/none"), window=WINDOW)
-    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(away))
-    stack.apply(batch)
-    object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(stack.reader))
-    stack.clock.advance(seconds=11)
-    assert stack.sweeper.sweep() == 1
-    stack.apply(*stack.published)
-    assert stack.progress()[("logins", "")] == (1, False)
-    assert sum(state.batches for state in stack.journal.states(SHARDS)) == 0
+    assert journaled_batches(redis, SHARDS) == []
 
 
 def rename(engine, table, name):
@@ -116,16 +71,12 @@ def without_a_table(engine):
 
 def test_a_wrong_schema_is_not_the_fault_of_events(stack, without_a_table):
     stack.accept(stack.event("login"))
+    stack.catch_up_work()
     for _ in range(2 * stack.max_attempts):
-        stack.clock.advance(minutes=6)
-        stack.published.clear()
-        stack.sweeper.sweep()
-        stack.apply(*stack.published)
+        stack.try_again()
     assert stack.count("dead_letters") == 0
     without_a_table()
-    stack.clock.advance(minutes=6)
-    stack.sweeper.sweep()
-    stack.apply(*stack.published)
+    stack.try_again()
     assert stack.progress()[("logins", "")] == (1, False)
 
 
@@ -199,26 +150,22 @@ def test_a_clock_that_is_weeks_behind_a_record_is_not_the_fault_of_events(stack)
     stack.post(stack.event("login"))
     stack.clock.advance(days=-20)
     [batch] = stack.accept(stack.event("login"))
-    for _ in range(2 * stack.max_attempts):
-        with pytest.raises(StateUnavailableError, match="the clock is behind"):
-            stack.apply(batch)
-    assert stack.count("dead_letters") == 0
-    stack.clock.advance(days=20)
-    stack.sweeper.sweep()
     stack.apply(batch)
+    for _ in range(2 * stack.max_attempts):
+        stack.try_again()
+    assert stack.count("dead_letters") == 0
+    assert "the clock is behind" in stack.path.fault(Station.APPLY, stack.clock()).error
+    stack.clock.advance(days=20)
+    stack.try_again()
     assert stack.progress()[("logins", "")] == (2, False)
 
 
 def test_garbage_that_kills_its_workers_is_given_up_like_others(stack):
     garbage = stack.event("login")._replace(tenant_id=["t"], user_id={"u": 1})
-    stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000)
-    stack.journal.take(0, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
-    for number in range(stack.max_attempts):
-        stack.tries.begin(0, "garbage", str(number))
-    stack.clock.advance(seconds=11)
-    stack.sweeper.sweep()
+    [batch] = stack.journal.append([Batch(0, "garbage", pack_batch([garbage]))], stack.clock() // 1000).accepted
+    stack.apply(batch, deliveries=stack.max_attempts + 1)
     assert stack.count("dead_letters") == 1
-    assert not stack.journal.has(0, "garbage")
+    assert journaled_batches(stack.redis, SHARDS) == []
 
 
 def test_users_whose_records_redis_evicted_hold_up_no_flush(redis, engine, monkeypatch):

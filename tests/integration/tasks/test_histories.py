@@ -86,7 +86,6 @@ def test_redis_that_comes_back_older_takes_up_what_postgresql_has(stack, logged)
     assert differences(stack) == []
     told = [entry for entry in logged if entry["event"] == "redis_went_back"]
     assert [(entry["shards"], entry["log_level"]) for entry in told] == [([SHARD], "error")]
-    assert stack.woken == [SHARD]
 
 
 def test_redis_that_comes_back_older_is_noticed_with_nothing_to_flush(stack):
@@ -149,7 +148,7 @@ def test_ids_of_a_record_that_is_gone_are_not_trusted_either(stack):
 def test_batches_that_redis_has_again_though_they_were_applied_do_not_count_again(stack):
     stack.accept(stack.event("login", event_id="u1-1"))
     older = StateBackup(stack.redis)
-    stack.wake(SHARD)
+    stack.catch_up_work()
     flush(stack)
     older.restore()
     flush(stack)
@@ -419,7 +418,6 @@ def test_an_installation_that_was_upgraded_is_in_step(stack, logged):
     post(stack, 1, 2)
     flush(stack)
     assert seen(stack) == (2, 2, 2)
-    assert not stack.woken
     known = read_histories(stack.engine, [SHARD])[SHARD]
     assert known.flushed.number == 1
     assert known.log_version > 0  # else a later reset would look at every row
@@ -462,8 +460,7 @@ def test_records_of_a_history_that_ended_get_a_lifetime(stack):
     post(stack, 1)
     name = record_key(SHARD, member("t1", "u1"))
     assert stack.redis.ttl(name) == -1
-    object.__setattr__(stack.resetter, "wake", stack.woken.append)
-    stack.resetter.reset([SHARD], set(Standing))
+    stack.resetter._resetter.reset([SHARD], set(Standing))
     assert stack.redis.ttl(name) > 0
     assert sum(stack.records.dirty_counts(SHARDS)) == 0
 

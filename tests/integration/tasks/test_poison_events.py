@@ -34,12 +34,8 @@ def counted(stack, name):
 
 
 def come_back(stack):
-    """What waits in the journal is published by the sweep, and every message gets a worker."""
-    stack.clock.advance(minutes=7)
-    stack.sweeper.sweep()
-    published, stack.published[:] = list(stack.published), []
-    stack.apply(*published)
-    return published
+    """What is pending is given to a worker again."""
+    stack.try_again()
 
 
 def bad(stack, event_id="bad"):
@@ -59,7 +55,7 @@ def test_only_the_bad_events_become_dead_letters_at_the_last_attempt(stack):
     first, second = bad(stack, "bad-1"), bad(stack, "bad-2")
     [batch] = stack.accept(*good[:2], first, *good[2:], second)
     stack.apply(batch)
-    for _ in range(EVENT_ATTEMPTS - 1):  # once among the ready ones again, then alone
+    for _ in range(EVENT_ATTEMPTS - 2):
         come_back(stack)
         assert dead_letters(stack) == []
     come_back(stack)
@@ -80,10 +76,9 @@ def test_only_the_bad_events_become_dead_letters_at_the_last_attempt(stack):
 
 
 def test_a_bad_batch_harms_no_other_batch_of_its_call(stack):
-    first = stack.accept(stack.event("login"))
-    stack.accept(bad(stack))
-    stack.accept(stack.event("login"))
-    stack.apply(*first)
+    for event in (stack.event("login"), bad(stack), stack.event("login")):
+        stack.accept(event)
+    stack.catch_up_work()
     assert stack.progress()[("logins", "")] == (2, False)
     assert journaled(stack) == 1
 
@@ -103,10 +98,10 @@ def test_a_batch_that_fails_only_as_a_whole_is_applied_in_parts_and_leaves(stack
 
 
 def test_bytes_that_are_no_batch_become_a_dead_letter_at_once_and_harm_nobody(stack):
-    first = stack.accept(stack.event("login"))
-    stack.journal.append([Batch(first[0].shard, "junk", b"\xc1junk")], stack.clock() // 1000)
+    [first] = stack.accept(stack.event("login"))
+    stack.journal.append([Batch(first.shard, "junk", b"\xc1junk")], stack.clock() // 1000)
     stack.accept(stack.event("login"))
-    stack.apply(*first)
+    stack.catch_up_work()
     assert stack.progress()[("logins", "")] == (2, False)
     assert journaled(stack) == 0
     [dead_letter] = dead_letters(stack)
@@ -116,6 +111,7 @@ def test_bytes_that_are_no_batch_become_a_dead_letter_at_once_and_harm_nobody(st
 @pytest.mark.parametrize("garbage", [[None] * 6, [1] * 12, ["\0"] * 6, [b"\xff", "login", {}, [], 1, 2]])
 def test_a_batch_of_garbage_ends_as_dead_letters_whatever_is_in_it(stack, garbage):
     stack.journal.append([Batch(0, "junk", pack_batch([garbage, stack.event("login")]))], stack.clock() // 1000)
+    stack.catch_up_work()
     for _ in range(EVENT_ATTEMPTS):
         come_back(stack)
     assert journaled(stack) == 0
@@ -138,9 +134,10 @@ def test_while_dead_letters_cannot_be_written_the_batch_stays_in_the_journal(sta
     assert [dead_letter.event_ids for dead_letter in dead_letters(stack)] == [["bad"]]
 
 
-def test_a_crash_between_dead_letter_and_journal_leaves_one_dead_letter(stack, monkeypatch):
+def test_a_crash_between_dead_letter_and_journal_leaves_one_dead_letter(redis, engine, monkeypatch):
+    stack = Stack(redis, engine, Rulebook((goal("cities", "distinct", "visit", field="payload.city"),)), max_attempts=6)
     stack.post(bad(stack))
-    for _ in range(EVENT_ATTEMPTS - 1):
+    for _ in range(EVENT_ATTEMPTS - 2):
         come_back(stack)
     with monkeypatch.context() as patch:
         patch.setattr(type(stack.journal), "drop", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -173,62 +170,37 @@ def deadly(monkeypatch):
     return end_at
 
 
-def worker_takes(stack, batches):
+def workers_take(stack, messages):
     """Workers take these messages one after another, and one that dies is replaced; tells how many died."""
     died = 0
-    for batch in batches:
+    for shards in messages:
         try:
-            stack.apply(batch)
+            stack.work(shards)
         except Died as error:
             died += 1
-            stack.tries.note(batch.shard, batch.batch_id, error, killed=True)
+            work = [(shard, batch) for shard, batches in shards.items() for batch in batches]
+            if len(work) == 1:
+                [(shard, batch)] = work
+                stack.tries.note(shard, batch.batch_id, error, killed=True)
     return died
-
-
-def sweep_and_work(stack):
-    stack.clock.advance(minutes=7)
-    stack.sweeper.sweep()
-    published, stack.published[:] = list(stack.published), []
-    return worker_takes(stack, published)
 
 
 def test_an_event_that_kills_its_worker_ends_alone_and_its_neighbours_count(stack, deadly):
     deadly(stack)
-    first = stack.accept(stack.event("login"))
-    [batch] = stack.accept(*(stack.event("login") for _ in range(3)), stack.event("killer", event_id="killer"))
     stack.accept(stack.event("login"))
-    died = worker_takes(stack, first)
+    stack.accept(*(stack.event("login") for _ in range(3)), stack.event("killer", event_id="killer"))
+    stack.accept(stack.event("login"))
+    died = workers_take(stack, [stack.take()])
     rounds = 0
     while journaled(stack):
-        died += sweep_and_work(stack)
+        died += workers_take(stack, stack.returned())
         rounds += 1
         assert rounds < 20
     assert stack.progress()[("logins", "")] == (5, True)
     [dead_letter] = dead_letters(stack)
     assert (dead_letter.reason, dead_letter.event_ids, dead_letter.exception) == ("worker_killed", ["killer"], "Died")
-    assert dead_letter.batch_id.startswith(batch.batch_id)
     assert len(unpack_batch(dead_letter.raw)) == 1
-    assert died <= 2 + 3 + stack.max_attempts  # with its neighbours, as a batch, alone
-
-
-def test_a_message_of_a_batch_that_came_back_has_nothing_else_in_hand(stack, deadly):
-    deadly(stack)
-    [killer] = stack.accept(stack.event("killer"))
-    assert worker_takes(stack, [killer]) == 1
-    waiting = stack.accept(stack.event("login"))[0]
-    assert worker_takes(stack, [killer]) == 1
-    stack.apply(waiting)  # it is still ready: no sweep is needed
-    assert stack.progress()[("logins", "")] == (1, False)
-
-
-def test_an_old_message_of_a_batch_that_was_split_or_dead_lettered_does_nothing(stack, deadly):
-    deadly(stack)
-    [batch] = stack.accept(stack.event("login"), stack.event("killer"))
-    worker_takes(stack, [batch])
-    while journaled(stack):
-        sweep_and_work(stack)
-    assert worker_takes(stack, [batch]) == 0
-    assert len(dead_letters(stack)) == 1
+    assert died <= 2 + 1 + stack.max_attempts  # with its neighbours, as a batch, alone
 
 
 def test_a_split_keeps_the_size_and_the_age_of_the_journal(stack):
@@ -237,10 +209,12 @@ def test_a_split_keeps_the_size_and_the_age_of_the_journal(stack):
     parts = [pack_batch([event]) for event in unpack_batch(batch.packed)]
     stack.clock.advance(minutes=1)
     for _ in range(2):  # again: the reply of the first may be lost
-        stack.journal.split(batch.shard, batch.batch_id, parts, now_ms=stack.clock() // 1000)
+        stack.journal.split(batch.shard, batch.batch_id, parts)
     after = stack.journal.states(SHARDS)[batch.shard]
     assert (after.batches, after.size, after.oldest_ms) == (3, sum(map(len, parts)), before.oldest_ms)
-    come_back(stack)
+    work = stack.returned(overdue=False)  # at once, each alone, and as if it had not been tried
+    assert [(len(one[batch.shard]), one[batch.shard][0].deliveries) for one in work] == [(1, 1)] * 3
+    workers_take(stack, work)
     assert stack.progress()[("logins", "")] == (3, True)
     assert stack.journal.states(SHARDS)[batch.shard] == (0, 0, 0, 0)
 
@@ -249,14 +223,16 @@ def test_a_batch_that_takes_too_long_is_given_up_with_its_cause(stack, monkeypat
     def too_long(*_call, **_options):
         raise SoftTimeLimitExceeded
 
-    [batch] = stack.accept(stack.event("login"))
+    stack.accept(stack.event("login"))
     monkeypatch.setattr(type(stack.records), "apply", too_long)
-    with pytest.raises(SoftTimeLimitExceeded):
-        stack.apply(batch)
-    for _ in range(1 + stack.max_attempts):
-        with pytest.raises(SoftTimeLimitExceeded):
-            come_back(stack)
-    come_back(stack)
+    work = [stack.take()]
+    for _ in range(stack.max_attempts):
+        [(shard, [batch])] = work[0].items()
+        with pytest.raises(SoftTimeLimitExceeded) as caught:
+            stack.work(work[0])
+        stack.tries.note(shard, batch.batch_id, caught.value)  # as worker/task_failures.py does
+        work = stack.returned()
+    stack.work(work[0])
     [dead_letter] = dead_letters(stack)
     assert (dead_letter.reason, dead_letter.exception) == ("out_of_attempts", "SoftTimeLimitExceeded")
     assert (journaled(stack), dead_letter.attempts) == (0, stack.max_attempts)
@@ -264,16 +240,15 @@ def test_a_batch_that_takes_too_long_is_given_up_with_its_cause(stack, monkeypat
 
 def test_redis_away_while_a_batch_is_tried_is_no_try(stack, monkeypatch):
     [batch] = stack.accept(stack.event("login"))
-    stack.journal.take(batch.shard, max_batches=9, max_bytes=9999, now_ms=stack.clock() // 1000)
 
     def away(*_call, **_options):
         raise StateUnavailableError("away")
 
     monkeypatch.setattr(type(stack.records), "apply", away)
-    for _ in range(2):
-        with pytest.raises(StateUnavailableError):
-            stack.apply(batch)
-    assert stack.tries.of(batch.shard, [batch.batch_id])[0].tries == 0
+    stack.apply(batch)
+    stack.try_again()
+    [work] = stack.returned()
+    assert work[batch.shard][0].deliveries == 2
     assert len(stack.slept) == 2 * (ATTEMPTS - 1)
     assert all(0 <= wait <= 0.8 for wait in stack.slept)
     assert counted(stack, "questline_retries_total{StateUnavailableError}") == len(stack.slept)

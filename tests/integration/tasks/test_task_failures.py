@@ -8,12 +8,12 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from models.errors import StateUnavailableError
 from models.state.queue.undeliverable import PoisonList, unpack_poison
 from tasks.definitions import APPLY_EVENTS, FLUSH
-from worker.task_failures import TAKEN_BACK, TaskFailureHandlers
+from worker.task_failures import TaskFailureHandlers
 
 
 @pytest.fixture
 def task_failures(stack):
-    return TaskFailureHandlers(stack.journal, stack.tries, PoisonList(stack.redis), stack.clock)
+    return TaskFailureHandlers(stack.journal, stack.tries, PoisonList(stack.redis))
 
 
 def task(name):
@@ -28,41 +28,38 @@ def failed(task_failures, name, error, *args):
     task_failures._failed(task(name), error, args, {}, SimpleNamespace(traceback="Traceback ..."))
 
 
+def shards_of(stack):
+    """What a message brings, as Celery tells of it."""
+    return [[shard, [list(batch) for batch in batches]] for shard, batches in stack.take().items()]
+
+
 def test_a_batch_that_took_its_process_with_it_is_known_by_that(stack, task_failures):
     [batch] = stack.accept(stack.event("login"))
-    request = SimpleNamespace(args=[*batch], kwargs={})
-    task_failures._tried_again(task(APPLY_EVENTS), request, SimpleNamespace(exc=WorkerLostError("signal 11")))
-    failed(task_failures, APPLY_EVENTS, TimeLimitExceeded(60), *batch)
-    [known] = stack.tries.of(batch.shard, [batch.batch_id])
+    shards = shards_of(stack)
+    for error in (WorkerLostError("signal 11"), TimeLimitExceeded(60)):
+        failed(task_failures, APPLY_EVENTS, error, shards)
+    known = stack.tries.of(batch.shard, batch.batch_id)
     assert (known.killed, known.exception) == (2, "TimeLimitExceeded")
     assert kept(stack) == []
 
 
-def test_a_batch_applied_before_its_process_was_killed_counts_once_and_makes_no_dead_letter(stack, task_failures):
+def test_of_several_batches_nobody_knows_which_one_it_was_and_all_come_again_at_once(stack, task_failures):
+    batches = [stack.accept(stack.event("login"))[0] for _ in range(2)]
+    failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), shards_of(stack))
+    assert [stack.tries.of(batch.shard, batch.batch_id).killed for batch in batches] == [0, 0]
+    [work] = stack.returned(overdue=False)
+    assert [batch.batch_id for batch in work[batches[0].shard]] == [batch.batch_id for batch in batches]
+    stack.work(work)
+    assert stack.progress()["logins", ""] == (2, False)
+
+
+def test_a_process_that_ends_after_its_batch_was_applied_leaves_no_dead_letter(stack, task_failures):
     [batch] = stack.accept(stack.event("login"))
+    shards = shards_of(stack)
     stack.apply(batch)
-    failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
-    assert kept(stack) == []
-    stack.apply(batch)
+    failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), shards)
+    assert (kept(stack), stack.returned()) == ([], [])
     assert stack.progress()["logins", ""] == (1, False)
-    assert not stack.journal.has(batch.shard, batch.batch_id)
-
-
-def test_a_batch_that_the_journal_has_lost_goes_back_there_from_its_message(stack, task_failures):
-    [batch] = stack.batches(stack.event("login"))
-    failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
-    assert stack.journal.has(batch.shard, batch.batch_id)
-
-
-def test_a_batch_that_is_lost_again_and_again_is_kept_by_its_message(stack, task_failures):
-    [batch] = stack.batches(stack.event("killer"))
-    for _ in range(TAKEN_BACK + 1):
-        assert kept(stack) == []
-        failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), *batch)
-        stack.journal.drop(batch.shard, batch.batch_id)
-    [poison] = kept(stack)
-    assert (poison.reason, poison.task) == ("worker_killed", APPLY_EVENTS)
-    assert batch.batch_id.encode() in poison.raw
 
 
 @pytest.mark.parametrize(
@@ -83,16 +80,7 @@ def test_a_failure_that_cannot_be_noted_ends_nothing(stack, task_failures, monke
     failed(task_failures, FLUSH, ValueError("boom"))
 
 
-def test_a_process_that_ends_after_its_batch_was_applied_leaves_no_dead_letter(stack, task_failures):
-    [batch] = stack.accept(stack.event("login"))
-    stack.apply(batch)
-    request = SimpleNamespace(args=[*batch], kwargs={})
-    task_failures._tried_again(task(APPLY_EVENTS), request, SimpleNamespace(exc=WorkerLostError("signal 9")))
-    stack.apply(batch)  # the message comes back
-    assert kept(stack) == []
-
-
-@pytest.mark.parametrize("args", [(), ("x", "y"), (1,), (1, ["b"]), (1.5, "b", b"")])
+@pytest.mark.parametrize("args", [(), ("x", "y"), (1,), ([1],), ([[1, [["b"]]]],), ([[1.5, [["b", b""]]]],)])
 def test_a_message_with_wrong_arguments_is_kept(stack, task_failures, args):
     failed(task_failures, APPLY_EVENTS, TypeError("missing arguments"), *args)
     [poison] = kept(stack)

@@ -10,25 +10,28 @@ import pickle
 import msgpack
 import pytest
 
+from config.shards import MAINTENANCE_QUEUE
+from models.state.connection import connect_state
 from models.state.keys import METRICS, POISON
 from models.state.queue.undeliverable import MAX_KEPT, Poison, PoisonList, pack_poison, unpack_poison
 from tasks.broker.envelopes import BadEnvelopeError, check_envelope
 from tasks.dead_letters.undeliverable import PoisonDrain
-from tests.cluster.crowd import Crowd
+from tasks.definitions import FLUSH
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS
+from worker.celery_app import make_app
 
 
 @pytest.fixture(scope="module")
 def worker(database_url, tmp_path_factory):
-    """A worker on two of four shards, on a Redis of its own."""
+    """A maintenance worker, on a Redis of its own: the queues of events are no lists."""
     folder = tmp_path_factory.mktemp("poison")
     redis = LocalRedis(folder / "redis")
     redis.ready()
     started = LocalWorker(
-        ("worker", "--shards", "0-1"),
+        ("worker", "--maintenance"),
         folder / "worker.log",
         environment=environment_of(redis.url, database_url, folder / "data", JOURNAL_RETRY_AFTER="5m"),
     )
@@ -47,18 +50,13 @@ def installation(worker, database_url):
     opened.close()
 
 
-@pytest.fixture
-def crowd(installation):
-    return Crowd.of(installation)
-
-
-def sound(installation, crowd):
+def sound(installation):
     """The envelope of a task as we publish it, from a queue that nobody takes from."""
-    [batch] = crowd.batches(1, shards=[3])
-    installation.accept([batch])
-    envelope = json.loads(installation.redis.rpop("events.3"))
-    installation.redis.delete("ql:{s03}:journal:bell")
-    return envelope
+    elsewhere = f"{installation.settings.broker.rpartition('/')[0]}/1"
+    with make_app(installation.settings.model_copy(update={"broker_url": elsewhere})) as app:
+        app.send_task(FLUSH, queue=MAINTENANCE_QUEUE, ignore_result=True)
+    with connect_state(elsewhere) as redis:
+        return json.loads(redis.rpop(MAINTENANCE_QUEUE))
 
 
 def packed(value):
@@ -149,62 +147,65 @@ FOR_CELERY = {
 }
 
 
-def survives(worker, installation, crowd, item):
+def next_task(worker, installation):
+    """Send a task and wait until the worker has done it."""
+    installation.app.send_task(FLUSH, queue=MAINTENANCE_QUEUE, ignore_result=True)
+    redis = installation.redis
+    wait_until(lambda: not redis.llen(MAINTENANCE_QUEUE) and not redis.hlen("unacked"), seconds=40, message=worker.logs)
+
+
+def survives(worker, installation, item):
     """The worker that got this item takes the next task; what it kept aside."""
-    processes = {process.pid for process in worker.children()}
-    installation.redis.lpush("events.0", item)
-    crowd.send(1, shards=[0])
-    wait_until(lambda: installation.journaled([0]) == 0, message=worker.logs)
-    wait_until(lambda: installation.held() == [], message=worker.logs)
+    installation.redis.lpush(MAINTENANCE_QUEUE, item)
+    next_task(worker, installation)
     assert worker.status == "running"
-    assert {process.pid for process in worker.children()} == processes
     return [unpack_poison(entry) for entry in installation.redis.lrange(POISON, 0, -1)]
 
 
 @pytest.mark.parametrize("case", ITEMS)
-def test_an_item_that_is_no_envelope(worker, installation, crowd, case):
-    [poison] = survives(worker, installation, crowd, ITEMS[case])
-    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", "events.0", ITEMS[case])
+def test_an_item_that_is_no_envelope(worker, installation, case):
+    [poison] = survives(worker, installation, ITEMS[case])
+    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", MAINTENANCE_QUEUE, ITEMS[case])
 
 
 @pytest.mark.parametrize("case", ENVELOPES)
-def test_an_envelope_that_is_no_task(worker, installation, crowd, case):
-    envelope = sound(installation, crowd)
+def test_an_envelope_that_is_no_task(worker, installation, case):
+    envelope = sound(installation)
     ENVELOPES[case](envelope)
     item = json.dumps(envelope, separators=(",", ":")).encode()
-    [poison] = survives(worker, installation, crowd, item)
-    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", "events.0", item)
+    [poison] = survives(worker, installation, item)
+    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", MAINTENANCE_QUEUE, item)
 
 
 @pytest.mark.parametrize("case", FOR_CELERY)
-def test_a_task_that_celery_cannot_handle(worker, installation, crowd, case):
+def test_a_task_that_celery_cannot_handle(worker, installation, case):
     reason, change = FOR_CELERY[case]
-    envelope = sound(installation, crowd)
+    envelope = sound(installation)
     change(envelope)
-    [poison] = survives(worker, installation, crowd, json.dumps(envelope))
+    [poison] = survives(worker, installation, json.dumps(envelope))
     assert (poison.reason, json.loads(poison.raw)) == (reason, envelope)
     assert poison.task == envelope["headers"]["task"]
 
 
-def test_what_we_publish_is_sound(installation, crowd):
-    check_envelope("events.3", json.dumps(sound(installation, crowd)).encode())
+def test_what_we_publish_is_sound(installation):
+    check_envelope(MAINTENANCE_QUEUE, json.dumps(sound(installation)).encode())
 
 
-def test_escapes_of_whole_characters_are_sound(installation, crowd):
-    envelope = sound(installation, crowd)
+def test_escapes_of_whole_characters_are_sound(installation):
+    envelope = sound(installation)
     envelope["headers"]["origin"] = "gen1@bücher-😀"
     item = json.dumps(envelope).encode()
     assert b"\\ud83d\\ude00" in item
-    check_envelope("events.3", item)
+    check_envelope(MAINTENANCE_QUEUE, item)
 
 
-def test_replies_to_remote_control_are_no_tasks(installation, crowd):
-    envelope = sound(installation, crowd)
+def test_replies_to_remote_control_are_no_tasks(installation):
+    envelope = sound(installation)
     del envelope["headers"]["task"]
     item = json.dumps(envelope).encode()
     check_envelope("5f1.reply.celery.pidbox", item)
     with pytest.raises(BadEnvelopeError):
-        check_envelope("events.3", item)
+        check_envelope(MAINTENANCE_QUEUE, item)
 
 
 @pytest.fixture
@@ -319,11 +320,10 @@ def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):
     assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
 
 
-def test_a_broker_that_refuses_writes_for_a_while_ends_no_worker(worker, installation, crowd):
+def test_a_broker_that_refuses_writes_for_a_while_ends_no_worker(worker, installation):
     refused = installation.redis.info("stats")["total_error_replies"]
     installation.redis.config_set("min-replicas-to-write", 9)
     wait_until(lambda: installation.redis.info("stats")["total_error_replies"] > refused + 2, message=worker.logs)
     installation.redis.config_set("min-replicas-to-write", 0)
-    crowd.send(1, shards=[0])
-    wait_until(lambda: installation.journaled([0]) == 0, seconds=40, message=worker.logs)
+    next_task(worker, installation)
     assert worker.status == "running"

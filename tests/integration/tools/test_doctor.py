@@ -289,7 +289,7 @@ def test_batches_and_changes_that_wait_are_said_with_their_age(installation, sta
     only(ask(seen, "journal"), "error", "the oldest for 3,690 s for a worker")
 
     # Taken, it closes no shard, however long it waits to be tried again.
-    stack.journal.take(batch.shard, max_batches=1, max_bytes=1000, now_ms=stack.clock() // 1000)
+    stack.take(batch.shard)
     only(ask(seen, "journal"), "warning", "1 batches wait, the oldest, which a worker took, for 3,690 s")
 
     stack.apply(batch)

@@ -23,7 +23,6 @@ from tests.support.environment import database_settings
 from tests.support.servers import embedded_postgres, wait_until
 from tests.support.stack import SHARDS, Stack
 from tools.chaos.processes import freeze, thaw
-from worker.celery_app import make_app
 from worker.receiver.composition import make_receiver_parts
 from worker.receiver.process import build_app
 from worker.wiring import read_challenges
@@ -56,7 +55,7 @@ def parts(redis, redis_url, own):
     """The receiver's parts over it, with one user in Redis."""
     told = database_settings(own[0]) | {"STATE_URL": redis_url, "SHARDS": str(SHARDS)}
     settings = Settings.model_validate({name.lower(): value for name, value in told.items()})
-    made = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    made = make_receiver_parts(settings, read_challenges(settings))
     made.watcher.refresh()
     made.keys.refresh()
     engine = connect_database(own[0])

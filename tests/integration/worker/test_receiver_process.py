@@ -23,10 +23,9 @@ from ingest.grpc.server import LOGIN_SERVICE
 from ingest.pipeline import IngestPipeline
 from ingest.protos import account_pb2
 from models.errors import ServiceFailedError
-from models.events import unpack_batch
-from models.state.keys import shard_keys
 from models.state.metrics import Metrics
-from models.state.queue.batches import Appended, Batch
+from models.state.queue.batches import Appended
+from tests.support.journal import journaled_events
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS as STACK_SHARDS
 from tests.support.stack import Clock, Stack
@@ -55,7 +54,7 @@ PROGRAM = textwrap.dedent("""
                       retry_after=settings.journal_retry_after)
     stopping = Event()
     metrics = Metrics(redis)
-    committer = make_committer(settings, journal.append, lambda batches: None, metrics)
+    committer = make_committer(settings, journal.append, metrics)
     commit = committer.commit
 
     async def held(events):
@@ -131,8 +130,7 @@ def start(redis_url):
 
 
 def journaled(redis: Any) -> set[str]:
-    journals = [redis.hvals(shard_keys(shard).journal) for shard in range(SHARDS)]
-    return {event.event_id for journal in journals for packed in journal for event in unpack_batch(packed)}
+    return {event.event_id for event in journaled_events(redis, SHARDS)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -196,9 +194,7 @@ def test_what_was_answered_before_a_sigkill_counts_once_and_what_was_not_is_sent
     assert receiver.process.wait(timeout=15) == -signal.SIGKILL
     again = start("5ms", shards=STACK_SHARDS)
     assert [again.post(number).status_code for number in (1, 2)] == [202] * 2
-    for shard in range(STACK_SHARDS):
-        for batch_id, packed in redis.hgetall(shard_keys(shard).journal).items():
-            stack.apply(Batch(shard, batch_id.decode(), packed))
+    stack.catch_up_work()
     stack.flusher.flush()
     assert stack.count("events") == 2
     assert [stack.rows(f"user-{number}", "default")["logins", ""] for number in (1, 2)] == [(1, False)] * 2
@@ -221,7 +217,7 @@ def test_a_taken_port_is_one_line_with_the_port_and_the_setting(redis, setting):
         port = taken.getsockname()[1]
         ports = {"http_port": free_port(), "grpc_port": free_port(), setting.lower(): port}
         settings, metrics = Settings(**ports), Metrics(redis)
-        committer = make_committer(settings, lambda *_: Appended([]), lambda _: None, metrics)
+        committer = make_committer(settings, lambda *_: Appended([]), metrics)
         with pytest.raises(ServiceFailedError) as caught:
             asyncio.run(
                 Receiver(

@@ -86,7 +86,7 @@ def changer(stack, lock=None, *, patience_s=5.0, flush=None):
         copy=InstallationCopy(stack.redis),
         layouts=Layouts(stack.redis),
         presence=Presence(stack.redis),
-        drain=Drain(left, flush or stack.flusher.flush, lambda _shards: None, stack.flusher.mark),
+        drain=Drain(left, flush or stack.flusher.flush, stack.flusher.mark),
         lock=lock or CuttingLock(-1),
         progress=Silent(),
         patience_s=patience_s,
@@ -198,9 +198,7 @@ def test_a_batch_in_a_shard_of_other_users_is_put_where_it_belongs(stack):
     strays = stack.batches(*logins(stack, "a", users))
     wrong = [batch._replace(shard=0) for batch in strays]
     stack.journal.append(wrong, stack.clock() // 1000)
-    for batch in wrong:
-        stack.apply(batch)
-    stack.apply(*stack.published)
+    stack.catch_up_work()
     assert {stack.progress(user)[("logins", "")][0] for user in users} == {1}
     assert not stack.redis.exists(*(record_key(0, f"t1:{user}") for user in users))
     assert sum(state.batches for state in stack.journal.states(SHARDS)) == 0

@@ -16,9 +16,8 @@ from models.rules.challenge_file.parser import parse_challenges
 from models.state.connection import connect_state
 from models.state.keys import METRICS
 from models.state.progress.records import Records
-from models.state.queue.batches import Batch
-from tasks.apply.applier import EVENT_ATTEMPTS
-from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tasks.apply.applier import EVENT_ATTEMPTS, ShardWork
+from tasks.broker.publisher import FlushRequests
 from tasks.rules.source import rule_source
 from tests.support.publication import PastFences, leave_to_text, publish
 from tests.support.servers import wait_until
@@ -41,7 +40,7 @@ def settings(installation, monkeypatch):
 
 def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack, redis, settings):
     records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
-    check = EarlyFlush(settings, BatchPublisher(make_app(settings)), redis, records).note
+    check = EarlyFlush(settings, FlushRequests(make_app(settings)), redis, records).note
     stack.post(*(stack.event("login", f"u{n}") for n in range(20)))
     check(20)
     assert redis.llen(MAINTENANCE_QUEUE) == 0
@@ -59,7 +58,7 @@ def test_too_many_dirty_users_start_a_flush_at_once_and_only_once_a_second(stack
 def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack, redis, settings):
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
     records = Records(redis, window=WINDOW, record_ttl=settings.record_ttl)
-    check = EarlyFlush(away, BatchPublisher(make_app(away)), redis, records).note
+    check = EarlyFlush(away, FlushRequests(make_app(away)), redis, records).note
     stack.post(*(stack.event("login", f"u{n}") for n in range(30)))
     check(30)
 
@@ -67,7 +66,7 @@ def test_a_broker_that_is_away_does_not_fail_the_batch_that_wanted_a_flush(stack
 def test_a_redis_that_blinks_does_not_fail_the_batch_that_wanted_a_flush(settings):
     away = connect_state("redis://127.0.0.1:1/0")
     records = Records(away, window=WINDOW, record_ttl=settings.record_ttl)
-    EarlyFlush(settings, BatchPublisher(make_app(settings)), away, records).note(30)
+    EarlyFlush(settings, FlushRequests(make_app(settings)), away, records).note(30)
 
 
 def test_the_backlog_is_what_postgresql_lacks(stack, settings):
@@ -80,19 +79,11 @@ def test_the_backlog_is_what_postgresql_lacks(stack, settings):
     assert backlog(settings) == 1
 
 
-def test_the_peek_counts_what_is_queued_for_each_shard(redis, settings):
-    publisher, peek = BatchPublisher(make_app(settings)), QueuePeek(settings.broker)
-    assert peek.lengths(SHARDS) == [0, 0, 0, 0]
-    publisher.publish([Batch(1, "one", b"\x90"), Batch(1, "two", b"\x90"), Batch(2, "three", b"\x90")])
-    assert peek.lengths(SHARDS) == [0, 2, 1, 0]
-
-
 def test_a_runtime_applies_and_flushes_with_the_published_versions(stack, settings):
     app = make_app(settings)
     runtime = build_runtime(settings, app, read_challenges(settings))
     try:
-        batch = stack.accept(stack.event("login"))[0]
-        runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+        _apply(stack, runtime, stack.event("login"))
         assert runtime.flusher.flush().events == 1
         assert stack.count("rule_versions") == len(
             runtime.applier.evaluator.rules.matcher().publications.newest.rulebook.goals
@@ -160,8 +151,8 @@ def _changed(settings, goal_id):
 
 
 def _apply(stack, runtime, event):
-    batch = stack.accept(event)[0]
-    runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+    stack.accept(event)
+    runtime.applier.work([ShardWork(*work) for work in stack.take().items()])
 
 
 def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, settings):
@@ -171,16 +162,18 @@ def test_while_no_publication_can_be_read_events_wait_and_none_is_blamed(stack, 
     leave_to_text(stack.engine, 2)
     runtime = build_runtime(settings, make_app(settings), own)
     try:
-        batches = [stack.accept(stack.event("login", event_id=name))[0] for name in ("e1", "e2")]
-        for batch in batches * (EVENT_ATTEMPTS + 1):  # as the sweep would bring them back
-            runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+        for name in ("e1", "e2"):
+            _apply(stack, runtime, stack.event("login", event_id=name))
+        for _ in range(EVENT_ATTEMPTS + 1):
+            for shards in stack.returned():
+                runtime.applier.work([ShardWork(*work) for work in shards.items()])
         runtime.metrics.push()
         assert (stack.count("dead_letters"), stack.progress()) == (0, {})
-        assert [known.tries for known in stack.tries.of(batches[0].shard, [one.batch_id for one in batches])] == [0, 0]
+        assert [batch.deliveries for work in stack.returned() for one in work.values() for batch in one] == [2, 2]
         assert float(stack.redis.hget(METRICS, "questline_batches_postponed_total{RulesUnreadableError}")) > 0
         publish(stack.engine, Document(own.content + b" ", own.rulebook, "own"), now_us=long_ago + 2 * DAY_US)
-        for batch in batches:
-            runtime.applier.work(batch.shard, batch.batch_id, batch.packed)
+        for shards in stack.returned():
+            runtime.applier.work([ShardWork(*work) for work in shards.items()])
         assert ("daily-login", "2026-11-21") in stack.progress()
     finally:
         runtime.watcher.stop()
@@ -195,7 +188,7 @@ def test_a_file_that_was_published_before_is_not_taken_up_again_by_a_start(stack
 
 
 def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
-    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts = make_receiver_parts(settings, read_challenges(settings))
     parts.keys.refresh()
     assert {name for name, said in parts.readiness.answers().items() if said != "ok"} == {
         "path"
@@ -209,7 +202,7 @@ def test_the_receivers_parts_answer_for_their_dependencies(stack, settings):
 
 
 def test_a_receiver_whose_writing_thread_ended_is_not_ready(stack, settings, monkeypatch):
-    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts = make_receiver_parts(settings, read_challenges(settings))
     parts.keys.refresh()
     monkeypatch.setattr(parts.committer, "_next_group", lambda: 1 / 0)
     parts.committer.start()
@@ -219,7 +212,7 @@ def test_a_receiver_whose_writing_thread_ended_is_not_ready(stack, settings, mon
 
 
 def test_callers_who_hold_every_connection_delay_neither_the_keys_nor_the_readiness(stack, settings):
-    parts = make_receiver_parts(settings, make_app(settings), read_challenges(settings))
+    parts = make_receiver_parts(settings, read_challenges(settings))
     pool = parts.progress.reader._engine.pool
     held = [pool.connect() for _ in range(8)]
     made, _ = create_key(stack.engine, Rights("t1", "read"))

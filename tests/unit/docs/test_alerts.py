@@ -14,8 +14,8 @@ from models.declarations.metrics import DECLARED, Counter
 from models.state.connection import connect_state
 from models.state.dead_letter_count import write_depth
 from models.state.progress.records import Records
+from models.state.queue.broker import Broker
 from models.state.queue.journal import Journal, JournalBounds
-from tasks.broker.publisher import QueuePeek
 from tests.support.docs import code, table
 
 METRIC = re.compile(r"\b(?:questline|challenge_event_handler)_[a-z_]+\b")
@@ -54,19 +54,19 @@ def selectors(rule):
     return kept
 
 
-def scraped(redis, queue_lengths):
+def scraped(redis, ping):
     """Each sample of a scrape: its labels and value, by name."""
     journal = Journal(redis, shards=2, bounds=JournalBounds(65536), retry_after=timedelta(seconds=1))
     records = Records(redis, window=timedelta(days=1), record_ttl=timedelta(days=1))
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for metric in FleetCollector(redis, 2, journal, records, queue_lengths, lambda: 1).collect():
+    for metric in FleetCollector(redis, 2, journal, records, ping, lambda: 1).collect():
         for sample in metric.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
 
 
-def none_queued(shards):
-    return [0] * shards
+def answers():
+    """A broker that is there."""
 
 
 LATER = {
@@ -76,10 +76,10 @@ LATER = {
 """Metrics of rules that begin with what they count, and why that is no loss."""
 
 
-@pytest.mark.parametrize("queue_lengths", [none_queued, QueuePeek("redis://127.0.0.1:1/0").lengths])
+@pytest.mark.parametrize("ping", [answers, Broker("redis://127.0.0.1:1/0").ping])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_what_an_alert_reads_is_there_before_anything_happened_and_while_a_broker_is_away(redis, rule, queue_lengths):
-    found = scraped(redis, queue_lengths)
+def test_what_an_alert_reads_is_there_before_anything_happened_and_while_a_broker_is_away(redis, rule, ping):
+    found = scraped(redis, ping)
     for name, label in selectors(rule).items():
         if name not in LATER:
             assert name in found, name
@@ -89,7 +89,7 @@ def test_what_an_alert_reads_is_there_before_anything_happened_and_while_a_broke
 def test_what_begins_later_is_read_where_that_is_no_loss(redis):
     readers = {name: rule for rule in RULES for name in selectors(rule) if name in LATER}
     assert set(readers) == set(LATER)
-    assert set(LATER) & set(scraped(redis, none_queued)) == set()
+    assert set(LATER) & set(scraped(redis, answers)) == set()
     for rule in readers.values():  # neither increase() nor a short `for`, which are about a first sample
         assert "increase(" not in rule["expr"]
         assert rule["for"] in {"15m", "1h"}
@@ -97,7 +97,7 @@ def test_what_begins_later_is_read_where_that_is_no_loss(redis):
 
 def test_a_rule_on_increase_has_every_series_it_could_miss(redis):
     """``increase()`` is 0 over a series that begins above 0."""
-    found = scraped(redis, none_queued)
+    found = scraped(redis, answers)
     names = [name for rule in RULES for name in re.findall(r"increase\((\w+)\[", rule["expr"])]
     assert names
     for name in names:
@@ -106,9 +106,9 @@ def test_a_rule_on_increase_has_every_series_it_could_miss(redis):
         assert have == set(counter.known)
 
 
-def firing(redis, queue_lengths):
+def firing(redis, ping):
     """The alerts that compare one metric with a number, and would fire after their ``for``."""
-    found, alerts = scraped(redis, queue_lengths), set()
+    found, alerts = scraped(redis, ping), set()
     for rule in RULES:
         compared = re.fullmatch(r"(\w+) (==|>) (\d+)", rule["expr"])
         if compared is not None:
@@ -120,11 +120,11 @@ def firing(redis, queue_lengths):
 
 def test_alerts_fire_for_what_is_away(redis):
     tick = {("message", "task_failed"): 0}
-    assert firing(redis, none_queued) == {"QuestlineNothingTicks"}  # an empty Redis: nobody has swept yet
+    assert firing(redis, answers) == {"QuestlineNothingTicks"}  # an empty Redis: nobody has swept yet
     write_depth(redis, tick, now_us=1)
-    assert firing(redis, none_queued) == set()
-    assert firing(redis, QueuePeek("redis://127.0.0.1:1/0").lengths) == {"QuestlineBrokerAway"}
-    assert firing(connect_state("redis://127.0.0.1:1/0"), none_queued) == {"QuestlineStateAway"}
+    assert firing(redis, answers) == set()
+    assert firing(redis, Broker("redis://127.0.0.1:1/0").ping) == {"QuestlineBrokerAway"}
+    assert firing(connect_state("redis://127.0.0.1:1/0"), answers) == {"QuestlineStateAway"}
 
 
 def test_the_page_has_the_same_alerts():

@@ -69,7 +69,7 @@ def test_every_setting_says_what_it_means():
 def test_a_scrape_answers_what_is_declared_and_nothing_else(redis):
     journal = Journal(redis, shards=2, bounds=JournalBounds(65536), retry_after=timedelta(seconds=1))
     records = Records(redis, window=timedelta(days=1), record_ttl=timedelta(days=1))
-    collector = FleetCollector(redis, 2, journal, records, lambda shards: [0] * shards, lambda: 0)
+    collector = FleetCollector(redis, 2, journal, records, lambda: None, lambda: 0)
     answered = {
         metric.name + ("_total" if metric.type == "counter" else ""): (metric.type, metric.documentation)
         for metric in collector.collect()
@@ -80,7 +80,7 @@ def test_a_scrape_answers_what_is_declared_and_nothing_else(redis):
 def test_every_metric_that_is_declared_is_used():
     names = [name for name, value in vars(metrics).items() if isinstance(value, metrics.Declared)]
     assert len(names) == len(metrics.DECLARED)
-    assert [name for name in names if not used(name)] == []
+    assert [name for name in names if not used(name)] == ["PUBLISH_FAILURES"]  # of releases before: it stays, at 0
 
 
 def test_a_counter_is_counted_by_the_label_that_it_has():

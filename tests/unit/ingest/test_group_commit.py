@@ -15,7 +15,6 @@ from ingest.group import CommitLimits
 from ingest.group_commit import GroupCommitter
 from models.errors import (
     Bound,
-    BrokerUnavailableError,
     JournalFullError,
     NotReadyError,
     QuotaExceededError,
@@ -35,20 +34,15 @@ def event(number: int, user: str = "ada", payload: bytes = b"") -> Event:
 
 
 class Outlets:
-    """Both callables, the record of their calls, and the errors they are to raise."""
+    """What appends, the record of its calls, and the errors it is to raise."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
         self.append_error: Exception | None = None
         self.full: dict[int, Bound] = {}
         self.unconfirmed = ""
-        self.silent = True
-        """Whether the bells are: if not, no batch needs a message."""
-        self.publish_error: Exception | None = None
-        self.append_gate, self.publish_gate = Flag(), Flag()
-        self.appending, self.publishing = Flag(), Flag()
+        self.append_gate, self.appending = Flag(), Flag()
         self.append_gate.set()
-        self.publish_gate.set()
 
     def append(self, batches: Sequence[Batch], now_ms: int) -> Appended:
         self.calls.append(("append", list(batches), now_ms))
@@ -57,15 +51,8 @@ class Outlets:
         if self.append_error:
             raise self.append_error
         refused = [(batch, self.full[batch.shard]) for batch in batches if batch.shard in self.full]
-        ready = [batch for batch in batches if self.silent and batch.shard not in self.full]
-        return Appended(ready, refused, unconfirmed=self.unconfirmed)
-
-    def publish(self, batches: Sequence[Batch]) -> None:
-        self.calls.append(("publish", list(batches)))
-        self.publishing.set()
-        assert self.publish_gate.wait(10)
-        if self.publish_error:
-            raise self.publish_error
+        accepted = [batch for batch in batches if batch.shard not in self.full]
+        return Appended(accepted, refused, unconfirmed=self.unconfirmed)
 
     def steps(self) -> list[str]:
         return [call[0] for call in self.calls]
@@ -93,7 +80,6 @@ def make(outlets, metrics):
     def _make(linger=timedelta(milliseconds=20), max_events=250, **limits):
         committer = GroupCommitter(
             outlets.append,
-            outlets.publish,
             metrics,
             CommitLimits(SHARDS, linger, max_events, **limits),
             clock=lambda: NOW,
@@ -107,12 +93,11 @@ def make(outlets, metrics):
         committer.close()
 
 
-async def test_callers_that_arrive_together_share_one_write_and_one_publish(make, outlets):
+async def test_callers_that_arrive_together_share_one_write(make, outlets):
     committer = make(linger=timedelta(milliseconds=300), max_requests=100)
     await asyncio.gather(*(committer.commit([event(n, f"user-{n}")]) for n in range(40)))
     await asyncio.to_thread(committer.close)
-    assert outlets.steps() == ["append", "publish"]
-    assert outlets.calls[0][1] == outlets.calls[1][1]
+    assert outlets.steps() == ["append"]
     assert outlets.calls[0][2] == NOW // 1000
     assert len(outlets.events()) == 40
 
@@ -151,25 +136,7 @@ async def test_while_a_group_is_written_the_next_one_gathers(make, outlets):
     assert [len(outlets.events(0)), len(outlets.events(1))] == [1, 29]
 
 
-async def test_callers_do_not_wait_for_the_publish(make, outlets):
-    committer = make()
-    outlets.publish_gate.clear()
-    await committer.commit([event(1)])
-    outlets.publish_gate.set()
-
-
-async def test_a_failed_publish_is_counted_and_no_failure_of_the_callers(make, outlets, metrics):
-    committer = make()
-    outlets.publish_error = BrokerUnavailableError("the broker is away")
-    await committer.commit([event(1)])
-    outlets.publish_error = RuntimeError("a bug")
-    await committer.commit([event(2)])
-    await asyncio.to_thread(committer.close)
-    assert outlets.steps() == ["append", "publish"] * 2
-    assert metrics._pending["questline_publish_failures_total"] == 2
-
-
-async def test_a_failed_write_reaches_every_caller_of_the_group_and_nothing_is_published(make, outlets):
+async def test_a_failed_write_reaches_every_caller_of_the_group(make, outlets):
     committer = make()
     outlets.append_error = StateUnavailableError("not now")
     results = await asyncio.gather(*(committer.commit([event(n)]) for n in range(5)), return_exceptions=True)
@@ -180,12 +147,11 @@ async def test_a_failed_write_reaches_every_caller_of_the_group_and_nothing_is_p
     await committer.commit([event(9)])
 
 
-async def test_what_replicas_do_not_confirm_is_sent_again_by_callers_and_published_all_the_same(make, outlets):
+async def test_what_replicas_do_not_confirm_is_sent_again_by_callers(make, outlets):
     committer = make()
     outlets.unconfirmed = "0 of 1 replicas have the events"
     with pytest.raises(StateUnavailableError, match="0 of 1 replicas"):
         await committer.commit([event(1)])
-    assert outlets.publishing.wait(10)
     outlets.unconfirmed = ""
     await committer.commit([event(1)])
 
@@ -207,12 +173,10 @@ async def test_metrics_that_break_end_neither_the_thread_nor_the_wait_of_callers
         raise ZeroDivisionError("a bug")
 
     committer = make()
-    outlets.publish_error = BrokerUnavailableError("the broker is away")
     with monkeypatch.context() as patched:
         patched.setattr(metrics, broken, breaks)
         async with asyncio.timeout(5):
             await asyncio.gather(committer.commit([event(1)]), return_exceptions=True)
-    outlets.publish_error = None
     async with asyncio.timeout(5):
         await committer.commit([event(2)])
     committer.check()
@@ -263,7 +227,6 @@ async def test_past_the_memory_bound_callers_are_refused_at_once_and_taken_again
         await committer.commit([event(2, payload=b"x" * 500)])
     outlets.append_gate.set()
     await held
-    await asyncio.to_thread(outlets.publishing.wait, 5)
     async with asyncio.timeout(5):
         while True:
             try:
@@ -283,7 +246,7 @@ async def test_closing_writes_what_is_held_without_lingering(make, outlets):
     await asyncio.sleep(0)
     await asyncio.to_thread(committer.close)
     await waiting
-    assert outlets.steps() == ["append", "publish"]
+    assert outlets.steps() == ["append"]
     with pytest.raises(StateUnavailableError, match="stopping"):
         await committer.commit([event(2)])
 
@@ -320,16 +283,6 @@ async def test_a_full_shard_fails_only_the_callers_with_events_of_it(make, outle
         return_exceptions=True,
     )
     assert [type(fate) for fate in fates] == [JournalFullError, type(None), JournalFullError]
-    await asyncio.to_thread(committer.close)
-    assert [{batch.shard for batch in call[1]} for call in outlets.calls if call[0] == "publish"] == [{free}]
-
-
-async def test_nothing_is_published_while_a_worker_is_on_its_way(make, outlets):
-    committer = make()
-    outlets.silent = False
-    await committer.commit([event(1)])
-    await asyncio.to_thread(committer.close)
-    assert outlets.steps() == ["append"]
 
 
 async def test_past_the_quota_of_new_users_the_callers_are_told_to_come_again_in_a_minute(make, outlets):

@@ -90,7 +90,7 @@ def test_a_part_defines_what_its_header_says_and_others_use_nothing_else_of_it(n
     defined = _listed(header, "DEFINES")
     assert defined <= _top_level(code)
     others = [_header_and_code(other, source_of)[1] for other in PARTS if other != name]
-    others.append(source_of(FRAME).split("]]", 1)[1])
+    others += [_header_and_code(script, source_of)[1] for script in SCRIPTS]
     used = set().union(*(_words(other) - _locals(other) for other in others))
     hidden = _top_level(code) - defined
     assert not used & hidden, "used elsewhere, though the header does not offer it"

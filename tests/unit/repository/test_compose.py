@@ -153,7 +153,7 @@ def test_the_health_check_of_a_service_is_one_that_exists(name):
         env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert check in listed.stdout.split()
-    assert rest == {"worker": ["shards-auto-*"], "maintenance": ["maintenance"]}.get(name, [])
+    assert rest == {"worker": ["shards-all-*"], "maintenance": ["maintenance"]}.get(name, [])
 
 
 def test_the_memory_that_benchmarks_allow_is_what_the_containers_have():

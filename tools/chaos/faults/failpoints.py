@@ -17,8 +17,7 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
     "flush.read": (_KILL, _PAUSE, _RAISE),
     "flush.committed": (_KILL, _PAUSE, _RAISE),
     "flush.settled": (_KILL, _PAUSE, _RAISE),
-    "sweep.claimed": (_KILL, _RAISE),
-    "sweep.published": (_KILL, _RAISE),
+    "batches.returned": (_KILL, _RAISE),
     "reset.closed": (_KILL,),
     "reset.emptied": (_KILL,),
     "reset.committed": (_KILL,),
@@ -26,19 +25,19 @@ FAILPOINTS: dict[str, tuple[str, ...]] = {
 """What may happen at each failpoint. Only a worker's pool has a parent that may be killed."""
 RESET = "reset."
 """The prefix of failpoints that are reached only after a store went back in time: see ``history.py``."""
-_LEFT_BEHIND = "batches.taken"
-"""Raised here, batches are left without a message: only so has the sweep anything to do."""
-_HOLD, _SWEEP_HOLD = (2.0, 4.0), (6.0, 8.0)
+RETURNED, _LEFT_BEHIND = "batches.returned", "batches.taken"
+"""Raised at the second, batches are left pending: only so is anything given again, at the first."""
+_HOLD, _LONG_HOLD = (2.0, 4.0), (6.0, 8.0)
 
 
 def _at(failpoint: str, action: str) -> Callable[[Installation, Random], Heal]:
     def strike(installation: Installation, _random: Random) -> Heal:
         installation.arm(failpoint, action)
-        if failpoint.startswith("sweep."):
+        if failpoint == RETURNED:
             installation.arm(_LEFT_BEHIND, _RAISE)
 
         def heal() -> bool:
-            if failpoint.startswith("sweep."):
+            if failpoint == RETURNED:
                 installation.disarm(_LEFT_BEHIND)
             return installation.disarm(failpoint)
 
@@ -51,7 +50,7 @@ FAILPOINT_FAULTS = tuple(
     Fault(
         f"{failpoint}:{action.partition(' ')[0]}",
         Category.PROCESSES,
-        _SWEEP_HOLD if failpoint.startswith("sweep.") else _HOLD,
+        _LONG_HOLD if failpoint == RETURNED else _HOLD,
         _at(failpoint, action),
     )
     for failpoint, actions in FAILPOINTS.items()

@@ -18,7 +18,7 @@ from models.database.tables import metadata
 from models.errors import QuestlineError
 from models.events import unpack_unchecked
 from models.state.connection import connect_state
-from models.state.keys import shard_keys
+from models.state.keys import STREAMS, shard_keys, stream_keys
 from models.state.metrics import Metrics
 from tools.chaos.faults.failpoints import FAILPOINTS, RESET
 from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
@@ -63,16 +63,16 @@ def _replace_redis(installation: Installation, dump: Dump) -> bool:
             redis.pipeline(transaction=True) as pipeline,
         ):
             for shard in shards:
-                pipeline.hvals(shard_keys(shard).journal)
-                pipeline.xrange(shard_keys(shard).log)
+                for stream in (*stream_keys(shard), shard_keys(shard).log):
+                    pipeline.xrange(stream)
             pipeline.flushall()
             for key, lives_ms, value in dump:
                 pipeline.restore(key.decode(), lives_ms, value)
             replies = pipeline.execute()
     except RedisError:
         return False
-    for journal, entries in zip(replies[: 2 * len(shards) : 2], replies[1 : 2 * len(shards) : 2], strict=True):
-        installation.at_risk |= _ids([*journal, *(fields[b"batch"] for _, fields in entries)])
+    for entries in replies[: (STREAMS + 1) * len(shards)]:
+        installation.at_risk |= _ids([fields.get(b"b") or fields[b"batch"] for _, fields in entries])
     return True
 
 

@@ -2,7 +2,7 @@
 Part of apply_events.lua and of other scripts: whose a batch is, and how much each tenant holds of a shard. A batch is of
 one tenant; one that a former release accepted may be mixed, and counts as its first event's.
 
-DEFINES tenant_of, let_go
+DEFINES tenant_of, cost_of, let_go
 ]]
 -- The text that msgpack has at a position, and the position after it; nil where there is no text.
 local function text_at(packed, at)
@@ -35,6 +35,17 @@ local function tenant_of(packed)
   end
   local tenant = text_at(packed, at)
   return tenant and string.find(tenant, '^[%w._-]+$') and tenant or '?'
+end
+
+-- What a batch is counted as while it waits: its bytes, and what each event costs beside them. The events are counted by
+-- the head of the msgpack array.
+local function cost_of(packed)
+  local head = string.byte(packed, 1) or 0
+  local events = head - 0x90
+  if head == 0xdc and #packed > 3 then
+    events = string.byte(packed, 2) * 256 + string.byte(packed, 3)
+  end
+  return #packed + Limit.EVENT_COST * math.max(events, 1)
 end
 
 -- Takes bytes off what a tenant holds. What a former release accepted was never counted, so nothing falls below zero.

@@ -1,24 +1,29 @@
 --[[
-Tells how full a shard's journal is, and since when it waits for a worker.
+Tells how full a shard's queue is, and since when it waits for a worker.
 
-KEYS[1] journal         hash
-KEYS[2] journal_index   zset    batch id by time of acceptance
-KEYS[3] journal_bytes   int
-KEYS[4] ready           zset    batch id by its turn
-KEYS[5] turns           hash    see append_journal.lua
+KEYS[1] journal_bytes  int
+KEYS[2] waiting        hash    see append_journal.lua
+KEYS[3] journal        hash    batches of a former release that take_up_journal.lua has not moved yet
+KEYS[4...] streams     stream  the shard's queue, see apply/entries.lua
 
-ARGV                            none
+ARGV                           none
 
-RETURNS {batches, bytes, when the oldest was accepted, since when batches that are ready wait for a worker}: the times in
+RETURNS {batches, bytes, when the oldest was accepted, since when batches wait that no worker was given}: the times in
         milliseconds since the epoch, 0 where there is none
 ]]
-assert(#KEYS == 5 and #ARGV == 0)
-local journal, journal_index, journal_bytes, ready, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+assert(#KEYS == 8 and #ARGV == 0)
+local journal_bytes, waiting, journal, streams = KEYS[1], KEYS[2], KEYS[3], { unpack(KEYS, 4) }
 
-local oldest = redis.call('ZRANGE', journal_index, 0, 0, 'WITHSCORES')[2] or '0'
-local next_one, waiting = redis.call('ZRANGE', ready, 0, 0)[1], 0
-if next_one then
-  local since = redis.call('ZSCORE', journal_index, next_one) or '0'
-  waiting = math.max(tonumber(since), tonumber(redis.call('HGET', turns, '@taken') or '0'))
+-- include: unread
+
+local batches, oldest = redis.call('HLEN', journal), 0
+for _, stream in ipairs(streams) do
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  if first then
+    batches = batches + redis.call('XLEN', stream)
+    oldest = oldest == 0 and time_of(first[1]) or math.min(oldest, time_of(first[1]))
+  end
 end
-return { redis.call('HLEN', journal), tonumber(redis.call('GET', journal_bytes) or '0'), tonumber(oldest), waiting }
+local since = unread_since()
+local waits = since and math.max(since, tonumber(redis.call('HGET', waiting, '@taken') or '0')) or 0
+return { batches, tonumber(redis.call('GET', journal_bytes) or '0'), oldest, waits }

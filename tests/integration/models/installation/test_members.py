@@ -242,9 +242,7 @@ def test_the_doctor_tells_of_the_record(settings, redis, engine, copy):
 def test_metrics_tell_of_the_fleet(stack, settings, presence, copy):
     presence.note(ProcessFacts("a", "worker", "1.0", 1, copy.read().values))
     presence.note(ProcessFacts("b", "worker", "1.0", 1, {}))
-    collector = FleetCollector(
-        stack.redis, SHARDS, stack.journal, stack.records, lambda shards: [0] * shards, stack.clock
-    )
+    collector = FleetCollector(stack.redis, SHARDS, stack.journal, stack.records, lambda: None, stack.clock)
     text = generate_latest(fleet_registry(collector)).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     assert [(s.labels["role"], s.value) for s in samples if s.name == "questline_processes"] == [("worker", 2)]

@@ -12,7 +12,7 @@ from models.rules.goals import Rulebook
 from models.rules.matcher import always
 from models.rules.rows import Row
 from models.state.connection import connect_state
-from models.state.keys import shard_keys, turns_key
+from models.state.keys import shard_keys, stream_keys
 from models.state.progress.apply_request import make_request
 from models.state.progress.records import Records
 from tests.support.stack import GOALS, NOON, SHARDS, Stack, goal
@@ -135,7 +135,7 @@ def test_every_key_has_a_ttl_or_belongs_to_the_shard(stack, redis):
     stack.post(stack.event("login"), stack.event("workout", "u2", value=3))
     stack.flusher.flush()
     lasting = {key.decode() for key in redis.keys("*") if redis.ttl(key) == -1}
-    shards = {key for shard in range(SHARDS) for key in (*shard_keys(shard), turns_key(shard))}
+    shards = {key for shard in range(SHARDS) for key in (*shard_keys(shard), *stream_keys(shard))}
     assert lasting <= shards
 
 

@@ -13,8 +13,9 @@ from models.errors import Bound, JournalFullError
 from models.events import pack_batch
 from models.rules.goals import Rulebook
 from models.state.event_log import ShardLog
-from models.state.keys import shard_keys, turns_key
-from models.state.queue.batches import Batch
+from models.state.keys import former_journal_keys, shard_keys, stream_keys
+from models.state.queue.batches import Batch, TakenBatch
+from tests.support.journal import journaled_batches
 from tests.support.stack import SHARDS, Stack, goal
 
 HERE = 0
@@ -31,10 +32,9 @@ def event_of(stack, tenant, **more):
     return stack.event("login", tenant=tenant, user=user, **more)
 
 
-def take(stack, number=1):
-    """The tenants of the batches that a worker takes next."""
-    taken = stack.journal.take(HERE, max_batches=number, max_bytes=1 << 30, now_ms=stack.clock() // 1000)
-    return [msgpack.unpackb(batch.packed)[0][2] for batch in taken.batches]
+def take(stack, count=1):
+    """The tenants of the batches that a worker is given next, so many of each stream."""
+    return [msgpack.unpackb(batch.packed)[0][2] for batch in stack.take(HERE, count=count).get(HERE, ())]
 
 
 def held(redis):
@@ -49,59 +49,68 @@ def refusal(stack, *events):
     return None
 
 
-def test_a_batch_of_a_tenant_that_waits_for_nothing_is_taken_next(stack):
-    for _ in range(50):
+def test_a_batch_of_a_tenant_that_waits_for_little_is_taken_next_behind_a_flood(stack):
+    for _ in range(100):
         stack.accept(event_of(stack, "loud", payload=b"x" * 1000))
-    assert take(stack, 2) == ["loud", "loud"]
+    assert take(stack)[0] == "loud"
+    stack.catch_up_work()
+    for _ in range(300):
+        stack.accept(event_of(stack, "loud", payload=b"x" * 1000))
+    while "loud" in take(stack, 5)[:1]:  # what it had before it was a flood
+        pass
     stack.accept(event_of(stack, "quiet"))
-    assert "quiet" in take(stack, 2)
+    assert take(stack)[0] == "quiet"
 
 
-def test_tenants_that_wait_take_turns_by_bytes(stack):
-    for _ in range(30):
-        stack.accept(event_of(stack, "small"))
-        stack.accept(event_of(stack, "large", payload=b"x" * 8000))
-    first = take(stack, 16)
-    assert 12 <= first.count("small") <= 15
+def test_whoever_has_about_as_much_waiting_shares_a_stream(stack, redis):
+    for tenant, batches in (("little", 2), ("some", 100), ("much", 1500)):
+        for _ in range(batches):
+            stack.accept(event_of(stack, tenant))
+    lengths = [redis.xlen(stream) for stream in stream_keys(HERE)]
+    assert sum(lengths) == 1602
+    assert [1 if length else 0 for length in lengths] == [1, 1, 1, 0, 0]
+    by_stream = [
+        {msgpack.unpackb(fields[b"b"])[0][2] for _, fields in redis.xrange(stream)} for stream in stream_keys(HERE)
+    ]
+    assert by_stream[0] == {"little", "some", "much"}  # each by its first ones
+    assert by_stream[2] == {"much"}
 
 
-def test_a_tenant_that_always_has_one_batch_does_not_keep_the_others_out(stack):
-    for _ in range(10):
+def test_a_flood_is_worked_on_while_another_tenant_always_has_something(stack):
+    for _ in range(60):
+        stack.accept(event_of(stack, "many"))
+    take(stack, 1000)
+    for _ in range(20):
         stack.accept(event_of(stack, "many"))
     seen = []
     for _ in range(20):
         stack.accept(event_of(stack, "one"))
         seen += take(stack)
-    assert seen.count("many") >= 9
+    assert (seen.count("one"), seen.count("many")) == (20, 20)
 
 
-def test_batches_of_a_tenant_keep_their_order(stack):
+def test_batches_of_one_stream_keep_their_order(stack):
     sent = [stack.accept(event_of(stack, "t1"))[0].batch_id for _ in range(30)]
-    taken = stack.journal.take(HERE, max_batches=30, max_bytes=1 << 30, now_ms=stack.clock() // 1000)
-    assert [batch.batch_id for batch in taken.batches] == sent
+    assert [batch.batch_id for batch in stack.take(HERE)[HERE]] == sent
 
 
-def test_many_tenants_leave_nothing_behind_once_the_shard_is_drained(stack, redis):
+def test_what_waits_is_counted_by_tenant_until_it_is_applied(stack, redis):
     for number in range(150):
         stack.accept(event_of(stack, f"tenant-{number}"))
-    for _ in range(100):
-        stack.accept(event_of(stack, "loud"))
-    for _ in range(249):
-        take(stack)
-    assert redis.hlen(turns_key(HERE)) < 75
-    take(stack)
-    assert set(redis.hkeys(turns_key(HERE))) == {b"@virtual", b"@taken"}
+    assert redis.hlen(shard_keys(HERE).waiting) == 150
+    stack.catch_up_work()
+    assert set(redis.hkeys(shard_keys(HERE).waiting)) == {b"@taken"}
 
 
 def test_a_flood_leaves_room_for_the_others_in_journal_and_log(redis, engine):
     stack = Stack(redis, engine, max_bytes=SHARDS * 20_000)
     loud = lambda: event_of(stack, "loud", payload=b"x" * 500)  # noqa: E731
     while (bound := refusal(stack, loud())) is None:
-        stack.apply(*stack.rung)  # journal and log count alike
+        stack.catch_up_work()  # journal and log count alike
     assert bound is Bound.TENANT_BYTES
     assert refusal(stack, event_of(stack, "quiet", payload=b"x" * 500)) is None
     assert refusal(stack, loud()) is Bound.TENANT_BYTES
-    stack.apply(*stack.rung)
+    stack.catch_up_work()
     stack.flusher.flush()
     assert refusal(stack, loud()) is None
 
@@ -113,8 +122,7 @@ def test_what_tenants_hold_is_exact_until_postgresql_has_it(stack, redis):
     assert sum(journaled.values()) == int(redis.get(shard_keys(HERE).journal_bytes))
     assert journaled["b"] == 2 * journaled["a"]
     stack.accept(event_of(stack, "c"))
-    batch = stack.journal.next_ready(HERE)
-    stack.apply(batch)  # a merged call of all tenants
+    stack.catch_up_work()  # a merged call of all tenants
     logged = int(redis.get(shard_keys(HERE).log_bytes))
     assert logged <= sum(held(redis).values()) <= logged + 3  # rounded up for each tenant
     stack.flusher.flush()
@@ -124,8 +132,9 @@ def test_what_tenants_hold_is_exact_until_postgresql_has_it(stack, redis):
 def test_what_a_tenant_holds_is_its_own_where_a_turn_takes_several_calls(redis, engine):
     goals = Rulebook(tuple(goal(f"g{number}", "count", "login") for number in range(40)))
     stack = Stack(redis, engine, rulebook=goals)
-    first, _ = [stack.accept(*(event_of(stack, tenant) for _ in range(20)))[0] for tenant in ("a", "b")]
-    stack.apply(first)  # takes both together, and they are too much for one call
+    for tenant in ("a", "b"):
+        stack.accept(*(event_of(stack, tenant) for _ in range(20)))
+    stack.catch_up_work()  # takes both together, and they are too much for one call
     assert sum(held(redis).values()) == pytest.approx(int(redis.get(shard_keys(HERE).log_bytes)), abs=8)
     stack.flusher.flush()
     assert held(redis) == {}
@@ -135,12 +144,12 @@ def test_dropped_and_split_batches_are_taken_off(stack, redis):
     first = stack.accept(event_of(stack, "a"))[0]
     parts = [event_of(stack, "b") for _ in range(3)]
     whole = stack.accept(*parts)[0]
-    stack.journal.split(HERE, whole.batch_id, [pack_batch([part]) for part in parts], now_ms=0)
+    stack.journal.split(HERE, whole.batch_id, [pack_batch([part]) for part in parts])
     assert sum(held(redis).values()) == int(redis.get(shard_keys(HERE).journal_bytes))
     stack.journal.drop(HERE, first.batch_id)
     assert set(held(redis)) == {"b"}
-    for number in range(3):
-        stack.journal.drop(HERE, f"{whole.batch_id}.{number}")
+    for batch in journaled_batches(redis, SHARDS):
+        stack.journal.drop(HERE, batch.batch_id)
     assert held(redis) == {}
 
 
@@ -153,21 +162,37 @@ def test_one_tenants_users_that_postgresql_lacks_leave_room_for_the_others(redis
     assert refusal(stack, event_of(stack, "quiet")) is None
 
 
-def test_a_journal_of_the_former_release_is_taken_up(stack, redis):
-    """Its batches are ready by the clock, may be of several tenants, and nobody has counted them by tenant."""
-    keys, now_ms = shard_keys(HERE), stack.clock() // 1000
-    events = [event_of(stack, "a"), event_of(stack, "b")]
-    packed = pack_batch(events)
-    redis.hset(keys.journal, "old", packed)
-    for index in (keys.journal_index, keys.ready, keys.journal_due):
-        redis.zadd(index, {"old": now_ms - 1000})
-    redis.incrby(keys.journal_bytes, len(packed))
-    assert stack.journal.states(SHARDS)[HERE].ready_ms == now_ms - 1000
-    stack.accept(event_of(stack, "a"))
-    stack.apply(stack.journal.next_ready(HERE))
-    assert [len(stack.progress(users_of(tenant)[0], tenant)) for tenant in "ab"] == [2, 2]
+def former_journal(stack, *batches):
+    """Accepted batches as releases up to 0.2 kept them."""
+    journal, index, ready, due, *_ = former_journal_keys(HERE)
+    for number, packed in enumerate(batches):
+        stack.redis.hset(journal, f"old-{number}", packed)
+        for key in (index, ready, due):
+            stack.redis.zadd(key, {f"old-{number}": stack.clock() // 1000 - 1000})
+        stack.redis.incrby(shard_keys(HERE).journal_bytes, len(packed))
+
+
+def test_a_journal_of_a_former_release_is_taken_up(stack, redis):
+    """Its batches may be of several tenants, and of some of them nobody has counted the bytes by tenant."""
+    batches = [pack_batch([event_of(stack, "a"), event_of(stack, "b")]) for _ in range(450)]
+    former_journal(stack, *batches)
+    assert stack.journal.states(SHARDS)[HERE].batches == 450
+    assert stack.journal.take_up(SHARDS, stack.clock() // 1000) == 450
+    assert stack.journal.take_up(SHARDS, stack.clock() // 1000) == 0
+    assert redis.exists(*former_journal_keys(HERE)) == 0
+    assert sorted(batch.packed for batch in journaled_batches(redis, SHARDS)) == sorted(batches)
+    assert int(redis.get(shard_keys(HERE).journal_bytes)) == sum(map(len, batches))
+    stack.catch_up_work()
+    assert [stack.progress(users_of(tenant)[0], tenant)["logins", ""] for tenant in "ab"] == [(450, True)] * 2
     stack.flusher.flush()
-    assert (redis.get(keys.journal_bytes), held(redis)) == (b"0", {})
+    assert (redis.get(shard_keys(HERE).journal_bytes), held(redis)) == (b"0", {})
+
+
+def test_a_batch_that_a_former_releases_index_has_lost_is_taken_up_all_the_same(stack, redis):
+    former_journal(stack, pack_batch([event_of(stack, "a")]))
+    redis.delete(former_journal_keys(HERE)[1])
+    assert stack.journal.take_up(SHARDS, stack.clock() // 1000) == 1
+    assert len(journaled_batches(redis, SHARDS)) == 1
 
 
 def test_entries_of_the_log_that_a_former_release_wrote_are_acknowledged(stack, redis):
@@ -197,29 +222,18 @@ def test_the_script_reads_the_tenant_of_any_batch(stack, redis, given_names):
 
 @pytest.mark.parametrize("packed", [b"", b"\x90", b"x", b"\xdc", b"\x91\x93\xa1a\xa1b", b"\x91\x93\xda\xff", bytes(9)])
 def test_bytes_that_are_no_batch_belong_to_no_tenant_and_can_be_dropped(stack, redis, packed):
-    stack.journal.append([Batch(HERE, "odd", packed)], stack.clock() // 1000)
+    [odd] = stack.journal.append([Batch(HERE, "odd", packed)], stack.clock() // 1000).accepted
     assert set(held(redis)) <= {"?"}
-    stack.journal.drop(HERE, "odd")
+    stack.journal.drop(HERE, odd.batch_id)
     assert held(redis) == {}
 
 
-def test_a_shard_whose_worker_takes_some_is_open_however_old_the_rest_is(redis, engine):
+def test_a_shard_whose_worker_does_something_is_open_however_old_the_rest_is(redis, engine):
     stack = Stack(redis, engine, max_age=timedelta(minutes=1))
-    for _ in range(3):
-        stack.accept(event_of(stack, "t1"))
-    for _ in range(2):
+    first, second, _ = (stack.accept(event_of(stack, "t1"))[0] for _ in range(3))
+    for batch in (first, second):
         stack.clock.advance(seconds=50)
-        take(stack)
+        stack.work({HERE: [TakenBatch(batch.batch_id, batch.packed)]})
     assert refusal(stack, event_of(stack, "t1")) is None
     stack.clock.advance(seconds=61)
     assert refusal(stack, event_of(stack, "t1")) is Bound.AGE
-
-
-def test_a_batch_of_a_tenant_that_waits_for_nothing_asks_for_a_message_of_its_own(stack):
-    for _ in range(16):
-        stack.accept(event_of(stack, "loud"))
-    assert stack.rung == []
-    quiet = stack.accept(event_of(stack, "quiet"))
-    assert stack.rung == quiet
-    stack.accept(event_of(stack, "quiet"))
-    assert stack.rung == []

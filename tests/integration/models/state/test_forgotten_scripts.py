@@ -1,14 +1,11 @@
 """A server that has forgotten the scripts (SCRIPT FLUSH, a restart, a replica that took over) costs nothing."""
 
 import threading
-from datetime import timedelta
 
 import pytest
 from redis.exceptions import ResponseError
 
-from models.state.fleet.leases import Leases
 from models.state.scripts import Script, ScriptCall, StateLock, call_all
-from tests.support.stack import SHARDS
 
 ADD = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
 
@@ -47,14 +44,6 @@ def test_a_lock_is_renewed_and_released_by_scripts_that_the_server_forgot(redis)
         redis.script_flush()
         verb()
     assert not redis.exists("lock")
-
-
-def test_leases_are_held_and_released_by_scripts_that_the_server_forgot(redis):
-    leases = Leases(redis, "w1", shards=SHARDS, ttl=timedelta(seconds=10))
-    redis.script_flush()
-    assert leases.hold(range(SHARDS)) == set(range(SHARDS))
-    redis.script_flush()
-    assert leases.release(range(SHARDS)) == set(range(SHARDS))
 
 
 def test_nothing_fails_while_scripts_are_flushed_all_the_time(stack, redis):

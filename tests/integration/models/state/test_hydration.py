@@ -104,9 +104,7 @@ def test_postgresql_away_leaves_warm_users_going_and_cold_users_waiting(stack):
     assert stack.progress(warm)[("logins", "")] == (2, False)
     assert stack.progress(cold) == {}
     object.__setattr__(stack.evaluator, "reader", stack.retries.wrap(stack.reader))
-    stack.clock.advance(seconds=11)
-    assert stack.sweeper.sweep() == 1
-    stack.apply(*stack.published)
+    stack.try_again()
     assert stack.progress(warm)[("logins", "")] == (2, False)
     assert stack.progress(cold)[("logins", "")] == (1, False)
 

@@ -8,10 +8,10 @@ from cli.client.ports import LOOPBACK
 from models.errors import NotReadyError
 from models.state.checks.answers import replica_probe
 from models.state.connection import connect_state
-from models.state.keys import shard_keys
+from tests.support.journal import journaled_batches
 from tests.support.redis_servers import PASSWORD, redis_server
 from tests.support.servers import wait_until
-from tests.support.stack import Stack
+from tests.support.stack import SHARDS, Stack
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_what_is_accepted_is_on_the_replica(pair, client, engine):
     stack = Stack(client, engine, replicas=1)
     (batch,) = stack.accept(stack.event())
     pair[0].end()
-    assert pair[1].client().hexists(shard_keys(batch.shard).journal, batch.batch_id)
+    assert journaled_batches(pair[1].client(), SHARDS) == [batch]
 
 
 def test_without_its_replica_nothing_counts_as_accepted_and_the_journal_has_it_all_the_same(pair, client, engine):
@@ -47,7 +47,7 @@ def test_without_its_replica_nothing_counts_as_accepted_and_the_journal_has_it_a
     batches = stack.batches(stack.event())
     appended = stack.journal.append(batches, stack.clock() // 1000)
     assert appended.unconfirmed == "0 of 1 replicas of the state Redis have the events"
-    assert appended.to_publish == batches
+    assert [batch.packed for batch in appended.accepted] == [batch.packed for batch in batches]
     pair[1].signal(SIGCONT)
     wait_until(lambda: not stack.journal.append(stack.batches(stack.event()), stack.clock() // 1000).unconfirmed)
 
@@ -66,4 +66,4 @@ def test_a_script_that_the_server_forgot_is_confirmed_as_well(pair, client, engi
     stack = Stack(client, engine, replicas=1)
     client.script_flush()
     (batch,) = stack.accept(stack.event())
-    assert pair[1].client().hexists(shard_keys(batch.shard).journal, batch.batch_id)
+    assert journaled_batches(pair[1].client(), SHARDS) == [batch]

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from config.settings import Settings
-from config.shards import queue_for
+from config.shards import MAINTENANCE_QUEUE, queue_for
 from models.database.connection import connect_database
-from models.errors import BrokerUnavailableError
 from models.state.checks.requirements import require_redis
 from models.state.connection import connect_state
-from models.state.queue.batches import Batch
-from tasks.broker.publisher import BatchPublisher, QueuePeek
+from tasks.definitions import FLUSH
 from tests.support.redis_servers import PASSWORD, Program, issue_certificates, sentinel_group
 from tests.support.servers import wait_until
 from tools.doctor.examination import examine
@@ -42,16 +41,19 @@ def group(request, tmp_path):
 
 def taken(app, timeout=5):
     """The id of the next message, acknowledged."""
-    with app.connection_for_read() as broker, closing(broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])) as queue:
+    with (
+        app.connection_for_read() as broker,
+        closing(broker.SimpleQueue(MAINTENANCE_QUEUE, accept=[SERIALIZER])) as queue,
+    ):
         message = queue.get(timeout=timeout)
         message.ack()
         return message.headers["id"]
 
 
-def is_published(publisher, name):
+def is_sent(app, name):
     try:
-        publisher.publish([Batch(0, name, b"")])
-    except (BrokerUnavailableError, OperationalError):
+        app.send_task(FLUSH, task_id=name, queue=MAINTENANCE_QUEUE, retry=False)
+    except (OperationalError, RedisError):
         return False
     return True
 
@@ -60,16 +62,16 @@ def test_the_broker_follows_the_master(group):
     settings = Settings(broker_url=group.url)
     require_redis(settings)
     with make_app(settings) as app:
-        publisher, peek, page = BatchPublisher(app), QueuePeek(settings.broker), QueueLengths(settings.broker)
-        publisher.publish([Batch(0, "before", b"")])
-        assert peek.lengths(1) == [1]
-        assert page._lengths([queue_for(0)]) == [{"name": queue_for(0), "messages": 1}]
+        page = QueueLengths(settings)
+        assert is_sent(app, "before")
+        names = [MAINTENANCE_QUEUE, queue_for(0)]
+        assert page._lengths(names) == [{"name": names[0], "messages": 1}, {"name": names[1], "messages": 0}]
         assert taken(app) == "before"
         assert f":{PASSWORD}@" not in str(app.conf.table(with_defaults=True))
         group.fail_over()
-        wait_until(lambda: is_published(publisher, "after"), message="nothing is published any more")
+        wait_until(lambda: is_sent(app, "after"), message="nothing is sent any more")
         assert taken(app) == "after"
-        assert peek.lengths(1) == [0]
+        assert page._lengths(names)[0]["messages"] == 0
         assert app.control.ping(timeout=0.3) == []
         with connect_state(settings.state) as client:
             engine = connect_database(settings.database_url)

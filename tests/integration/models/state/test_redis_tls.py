@@ -3,13 +3,12 @@
 import pytest
 
 from config.settings import Settings
-from config.shards import queue_for
+from config.shards import MAINTENANCE_QUEUE
 from models.errors import ConfigurationError, NotReadyError, StateUnavailableError
 from models.state.checks.answers import write_probe
 from models.state.checks.requirements import RequirementsCheck, require_redis
 from models.state.connection import connect_state, state_errors
-from models.state.queue.batches import Batch
-from tasks.broker.publisher import BatchPublisher
+from tasks.definitions import FLUSH
 from tests.support.redis_servers import PASSWORD, redis_server, tls_in_front
 from worker.celery_app import SERIALIZER, make_app
 
@@ -32,9 +31,9 @@ def assert_works(settings):
     with connect_state(settings.state) as client:
         assert client.set("a", "1")
     with make_app(settings) as app:
-        BatchPublisher(app).publish([Batch(0, "first", b"")])
+        app.send_task(FLUSH, task_id="first", queue=MAINTENANCE_QUEUE)
         with app.connection_for_read() as broker:
-            queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
+            queue = broker.SimpleQueue(MAINTENANCE_QUEUE, accept=[SERIALIZER])
             message = queue.get(timeout=5)
             message.ack()
             queue.close()

@@ -4,11 +4,10 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from config.settings import Settings
-from config.shards import queue_for
+from config.shards import MAINTENANCE_QUEUE
 from models.errors import StateUnavailableError
 from models.state.connection import connect_state, refuses_now, state_errors
-from models.state.queue.batches import Batch
-from tasks.broker.publisher import BatchPublisher
+from tasks.definitions import FLUSH
 from tests.support.stack import SHARDS
 from worker.celery_app import SERIALIZER, make_app
 
@@ -84,8 +83,9 @@ def test_a_message_whose_acknowledgement_is_refused_does_not_keep_its_worker_fro
 ):
     settings = Settings(broker_url=redis_url, state_url=redis_url)
     with make_app(settings) as app, app.connection_for_read() as broker:
-        BatchPublisher(app).publish([Batch(0, batch_id, b"") for batch_id in ("first", "second")])
-        queue = broker.SimpleQueue(queue_for(0), accept=[SERIALIZER])
+        for task_id in ("first", "second"):
+            app.send_task(FLUSH, task_id=task_id, queue=MAINTENANCE_QUEUE)
+        queue = broker.SimpleQueue(MAINTENANCE_QUEUE, accept=[SERIALIZER])
         queue.consumer.qos(prefetch_count=1)
         first = queue.get(timeout=5)
         refusing("min-replicas-to-write", 9)
