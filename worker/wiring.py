@@ -1,8 +1,11 @@
 """The composition root: builds the workers' parts from the settings."""
 
 import gc
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from time import monotonic
 
 import structlog
 from celery import Celery
@@ -38,9 +41,10 @@ from models.state.queue.undeliverable import PoisonList
 from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
 from tasks.apply.enrichment import Enricher
-from tasks.apply.evaluator import Evaluator
+from tasks.apply.evaluator import DirtyLimit, Evaluator, Rules
 from tasks.apply.reporter import Reporter
 from tasks.apply.rerouting import Rerouter
+from tasks.audit.audit import Auditor
 from tasks.audit.correction import LogCorrector
 from tasks.audit.published_rules import make_auditor
 from tasks.broker.publisher import FlushRequests
@@ -124,37 +128,132 @@ def make_user_attributes(settings: Settings, redis: Redis, engine: Engine) -> Us
     return UserAttributes(AttributeCache(redis, ttl=settings.record_ttl), AttributeStore(engine), settings.shards)
 
 
-class _Parts:
-    """What the parts of a worker process share."""
+class WorkerParts:
+    """What the parts of a worker process share, and how these are made of it.
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
-        self.settings = settings
-        self.redis = connect_state(settings.state)
-        self.engine = connect_database(settings.database_url, application="questline-worker")
-        self.metrics = Metrics(self.redis)
-        self.records = make_records(settings, self.redis)
-        self.writer = FlushWriter(self.engine, batch_size=settings.db_batch_size)
-        self.journal = make_journal(settings, self.redis)
-        self.path = PathState(self.redis, settings.max_lateness)
-        self.tries = Tries(self.redis)
-        self.flush_requests = FlushRequests(app)
-        self.retries = Retries(self.metrics)
+    Tests hand in clocks and waits of their own: ``own_us`` is the clock of the process, ``fleet_us`` that of the state
+    Redis.
+    """
+
+    def __init__(  # noqa: PLR0913 - each of them by name
+        self,
+        settings: Settings,
+        redis: Redis,
+        engine: Engine,
+        *,
+        own_us: Callable[[], int] = now_us,
+        fleet_us: Callable[[], int] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.settings, self.redis, self.engine = settings, redis, engine
+        self.own_us, self.fleet_us = own_us, fleet_us or StateClock(redis)
+        self.metrics = Metrics(redis)
+        self.retries = Retries(self.metrics, sleep)
+        self.records = make_records(settings, redis)
+        self.reader = ProgressReader(engine, window=settings.max_lateness)
+        self.writer = FlushWriter(engine, batch_size=settings.db_batch_size)
+        self.journal = make_journal(settings, redis)
+        self.shard_log = ShardLog(redis)
+        self.histories = ShardHistories(redis, record_ttl=settings.record_ttl)
+        self.path = PathState(redis, settings.max_lateness)
+        self.tries = Tries(redis)
         self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
+
+    def make_evaluator(self, rules: Rules, dirty_limit: DirtyLimit) -> Evaluator:
+        """What applies events by these rules."""
+        attributes = make_user_attributes(self.settings, self.redis, self.engine)
+        # Each store by itself tries again: as a whole they would know no more while PostgreSQL is away.
+        patient = UserAttributes(
+            self.retries.wrap(attributes.cache), self.retries.wrap(attributes.store), self.settings.shards
+        )
+        return Evaluator(
+            rules=rules,
+            enricher=Enricher(patient),
+            records=self.retries.wrap(self.records),
+            reader=self.retries.wrap(self.reader),
+            reporter=Reporter(self.metrics, self.fleet_us),
+            metrics=self.metrics,
+            dirty_limit=dirty_limit,
+            now_us=self.fleet_us,
+            new_users=NewUsers(self.redis),
+        )
+
+    def make_applier(self, evaluator: Evaluator, *, clock: Callable[[], float] = monotonic) -> BatchApplier:
+        """What applies the batches of the queues; ``clock`` gives seconds."""
+        return BatchApplier(
+            evaluator=evaluator,
+            journal=self.journal,
+            tries=self.tries,
+            dead_letter_writer=self.dead_letter_writer,
+            retries=self.retries,
+            metrics=self.metrics,
+            now_us=self.own_us,
+            path=self.path,
+            rerouter=Rerouter(self.settings.shards, self.journal, self.own_us),
+            max_attempts=self.settings.journal_max_attempts,
+            clock=clock,
+        )
+
+    def make_resetter(self, engine: Engine, auditor: Auditor) -> ShardResetter:
+        """What resets shards, over an engine that waits long."""
+        return ShardResetter(
+            engine=engine,
+            histories=self.histories,
+            records=self.records,
+            shard_log=self.shard_log,
+            corrector=LogCorrector(auditor),
+            shards=self.settings.shards,
+            now_us=self.fleet_us,
+        )
+
+    def make_history_watch(self, resetter: ShardResetter | None = None) -> HistoryWatch:
+        """What compares Redis with PostgreSQL, and resets shards."""
+        if resetter is None:
+            patient = connect_database(
+                self.settings.database_url,
+                pool_size=2,
+                application="questline-reset",
+                statement_timeout=_RESET_PATIENCE,
+            )
+            resetter = self.make_resetter(patient, make_auditor(self.settings, patient))
+        return HistoryWatch(self.redis, self.engine, self.histories, resetter, self.metrics, self.settings.shards)
+
+    def make_flusher(self, watch: HistoryWatch) -> Flusher:
+        """The flush, as the settings have it."""
+        settings = self.settings
+        return Flusher(
+            redis=self.redis,
+            shards=settings.shards,
+            batch_size=settings.db_batch_size,
+            changes=ShardChanges(
+                records=self.records,
+                shard_log=self.shard_log,
+                histories=self.histories,
+                users=settings.db_batch_size,
+                window=settings.max_lateness,
+                now_us=self.fleet_us,
+            ),
+            writer=self.writer,
+            watch=watch,
+            metrics=self.metrics,
+            evictor=make_evictor(settings, self.redis, self.metrics, Marks()),
+        )
 
 
 def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtime:
     """What the tasks of one worker process work with; contacts no server."""
-    parts = _Parts(settings, app)
+    engine = connect_database(settings.database_url, application="questline-worker")
+    parts = WorkerParts(settings, connect_state(settings.state), engine, own_us=now_us)
     source = rule_source(settings, parts.redis, document, now_us)
     watcher = PublicationsWatcher(source)
-    watch = make_history_watch(settings, parts.redis, parts.engine, parts.metrics)
+    rules = CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))
+    early_flush = EarlyFlush(settings, FlushRequests(app), parts.redis, parts.records)
+    poison = parts.retries.wrap(PoisonList(connect_state(settings.broker)))
     runtime = Runtime(
-        applier=_make_applier(parts, CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))),
-        flusher=parts.retries.wrap(make_flusher(settings, parts.redis, parts.writer, watch, parts.metrics)),
+        applier=parts.make_applier(parts.make_evaluator(rules, early_flush)),
+        flusher=parts.retries.wrap(parts.make_flusher(parts.make_history_watch())),
         former_journal=FormerJournal(parts.journal, Broker(settings.broker), settings.shards, now_us),
-        poison=PoisonDrain(
-            parts.retries.wrap(PoisonList(connect_state(settings.broker))), parts.dead_letter_writer, settings.shards
-        ),
+        poison=PoisonDrain(poison, parts.dead_letter_writer, settings.shards),
         rules=source,
         partitions=parts.retries.wrap(EventPartitions(parts.engine, settings)),
         dead_letters=DepthKeeper(parts.redis, DeadLetterReader(parts.engine), now_us),
@@ -170,95 +269,9 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     return runtime
 
 
-def _make_applier(parts: _Parts, rules: CurrentRules) -> BatchApplier:
-    return BatchApplier(
-        evaluator=_make_evaluator(parts, rules),
-        journal=parts.journal,
-        tries=parts.tries,
-        dead_letter_writer=parts.dead_letter_writer,
-        retries=parts.retries,
-        metrics=parts.metrics,
-        now_us=now_us,
-        path=parts.path,
-        rerouter=Rerouter(parts.settings.shards, parts.journal, now_us),
-        max_attempts=parts.settings.journal_max_attempts,
-    )
-
-
-def _make_evaluator(parts: _Parts, rules: CurrentRules) -> Evaluator:
-    clock = StateClock(parts.redis)
-    return Evaluator(
-        rules=rules,
-        enricher=Enricher(_retried(make_user_attributes(parts.settings, parts.redis, parts.engine), parts.retries)),
-        records=parts.retries.wrap(parts.records),
-        reader=parts.retries.wrap(ProgressReader(parts.engine, window=parts.settings.max_lateness)),
-        reporter=Reporter(parts.metrics, clock),
-        metrics=parts.metrics,
-        dirty_limit=EarlyFlush(parts.settings, parts.flush_requests, parts.redis, parts.records),
-        now_us=clock,
-        new_users=NewUsers(parts.redis),
-    )
-
-
-def _retried(attributes: UserAttributes, retries: Retries) -> UserAttributes:
-    """The same over stores that try again: not as a whole, for without PostgreSQL it would know no more each time."""
-    return UserAttributes(retries.wrap(attributes.cache), retries.wrap(attributes.store), attributes.shards)
-
-
-def make_flusher(
-    settings: Settings, redis: Redis, writer: FlushWriter, watch: HistoryWatch, metrics: Metrics
-) -> Flusher:
-    """The flush, as the settings have it."""
-    return Flusher(
-        redis=redis,
-        shards=settings.shards,
-        batch_size=settings.db_batch_size,
-        changes=ShardChanges(
-            records=make_records(settings, redis),
-            shard_log=ShardLog(redis),
-            histories=watch.histories,
-            users=settings.db_batch_size,
-            window=settings.max_lateness,
-            now_us=StateClock(redis),
-        ),
-        writer=writer,
-        watch=watch,
-        metrics=metrics,
-        evictor=make_evictor(settings, redis, metrics, Marks()),
-    )
-
-
 def make_evictor(settings: Settings, redis: Redis, metrics: Metrics, marks: Marks) -> Evictor:
     """What takes clean records out of Redis from one mark to the other."""
-    return Evictor(
-        memory=MemoryGauge(redis, settings.shards),
-        evictions=Evictions(redis, settings.shards),
-        metrics=metrics,
-        marks=marks,
-    )
-
-
-def make_history_watch(
-    settings: Settings,
-    redis: Redis,
-    engine: Engine,
-    metrics: Metrics,
-) -> HistoryWatch:
-    """What compares Redis with PostgreSQL, and resets shards."""
-    histories = ShardHistories(redis, record_ttl=settings.record_ttl)
-    patient = connect_database(
-        settings.database_url, pool_size=2, application="questline-reset", statement_timeout=_RESET_PATIENCE
-    )
-    resetter = ShardResetter(
-        engine=patient,
-        histories=histories,
-        records=make_records(settings, redis),
-        shard_log=ShardLog(redis),
-        corrector=LogCorrector(make_auditor(settings, patient)),
-        shards=settings.shards,
-        now_us=StateClock(redis),
-    )
-    return HistoryWatch(redis, engine, histories, resetter, metrics, settings.shards)
+    return Evictor(MemoryGauge(redis, settings.shards), Evictions(redis, settings.shards), metrics, marks)
 
 
 def backlog(settings: Settings) -> int:

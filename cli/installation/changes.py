@@ -12,16 +12,14 @@ from cli.output import progress_bars
 from config.settings import Settings
 from models.database.fleet.installation import InstallationTable
 from models.database.fleet.installation_lock import change_lock
-from models.database.flush.writer import FlushWriter
-from models.installation.change import Changer, Drain
+from models.installation.change import Changer
 from models.installation.joining import bring_up, shared
 from models.state.connection import connect_state
-from models.state.event_log import ShardLog
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.fleet.presence import Presence
-from models.state.metrics import Metrics
-from worker.wiring import make_flusher, make_history_watch, make_journal, make_records
+from tasks.flush.flusher import Flusher, FlushReport
+from worker.wiring import WorkerParts
 
 
 class Bars:
@@ -79,15 +77,27 @@ def changer(settings: Settings, *, patience_s: float = 30.0) -> Iterator[Changer
         )
 
 
-def _drain(settings: Settings, engine: Engine) -> Drain:
-    redis = connect_state(settings.state)
-    journal, records, log = make_journal(settings, redis), make_records(settings, redis), ShardLog(redis)
+class FlushDrain:
+    """What waits for PostgreSQL in an installation, and the flush that brings it there."""
 
-    def left(shards: int) -> int:
-        batches = sum(state.batches for state in journal.states(shards))
-        return batches + sum(records.dirty_counts(shards)) + sum(log.lengths(shards))
+    def __init__(self, parts: WorkerParts, flusher: Flusher) -> None:
+        self._parts, self._flusher = parts, flusher
 
-    writer, metrics = FlushWriter(engine, batch_size=settings.db_batch_size), Metrics(redis)
-    watch = make_history_watch(settings, redis, engine, metrics)
-    flusher = make_flusher(settings, redis, writer, watch, metrics)
-    return Drain(left, flusher.flush, flusher.mark)
+    def left(self, shards: int) -> int:
+        """See ``models.installation.change.Drain``, as for the others."""
+        parts = self._parts
+        batches = sum(state.batches for state in parts.journal.states(shards))
+        return batches + sum(parts.records.dirty_counts(shards)) + sum(parts.shard_log.lengths(shards))
+
+    def flush(self) -> FlushReport:
+        """Flush until drained."""
+        return self._flusher.flush()
+
+    def mark(self, shards: int) -> None:
+        """Flush each shard once."""
+        self._flusher.mark(shards)
+
+
+def _drain(settings: Settings, engine: Engine) -> FlushDrain:
+    parts = WorkerParts(settings, connect_state(settings.state), engine)
+    return FlushDrain(parts, parts.make_flusher(parts.make_history_watch()))

@@ -14,12 +14,11 @@ from config.settings import Settings
 from models.fleet.histories import Standing
 from models.installation.joining import bring_up, shared_to_write
 from models.state.connection import connect_state
-from models.state.metrics import Metrics
 from models.stores.standings import Comparison, Difference
 from tasks.histories.reset import ResetReport
 from tasks.histories.watch import HistoryWatch
 from worker.logs import configure_logs
-from worker.wiring import make_history_watch
+from worker.wiring import WorkerParts
 
 _SAID = {
     Standing.DATABASE_BEHIND: "PostgreSQL is older than what was flushed to it",
@@ -61,9 +60,9 @@ def _watch(stack: ExitStack, *, dry_run: bool) -> HistoryWatch:
     settings = shared_to_write(settings)
     engine = stack.enter_context(log_database(settings))
     redis = stack.enter_context(closing(connect_state(settings.state)))
-    metrics = Metrics(redis)
-    stack.callback(metrics.push)
-    return make_history_watch(settings, redis, engine, metrics)
+    parts = WorkerParts(settings, redis, engine)
+    stack.callback(parts.metrics.push)
+    return parts.make_history_watch()
 
 
 def _ask(found: Comparison, *, yes: bool) -> None:

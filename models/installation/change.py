@@ -12,7 +12,7 @@ Redis keeps what it knows of users, so a change of them goes through these steps
 Cut off in between, the installation stays closed and says so, and the same command goes on where it stopped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Protocol
@@ -67,16 +67,20 @@ class ChangeReport:
     """Keys of users in Redis."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Protocol):
     """What waits for PostgreSQL, and how it gets there."""
 
-    left: Callable[[int], int]
-    """Batches, log entries and dirty users of so many shards. Raises StateUnavailableError."""
-    flush: Callable[[], object]
-    """Writes what workers have applied; raises a RetryableError where that must wait."""
-    mark: Callable[[int], None]
-    """Lets a Redis that goes back to before this time be behind, in so many shards."""
+    def left(self, shards: int) -> int:
+        """Batches, log entries and dirty users of so many shards; raises StateUnavailableError."""
+        ...
+
+    def flush(self) -> object:
+        """Write what workers have applied; raises a RetryableError where that must wait."""
+        ...
+
+    def mark(self, shards: int) -> None:
+        """Let a Redis that goes back to before this time be behind, in so many shards."""
+        ...
 
 
 @dataclass(slots=True)

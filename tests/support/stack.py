@@ -9,10 +9,8 @@ from uuid import uuid4
 from redis import Redis
 from sqlalchemy import Engine
 
+from config.settings import Settings
 from config.shards import shard_for
-from models.database.attributes import AttributeStore
-from models.database.flush.writer import FlushWriter
-from models.database.progress import ProgressReader
 from models.errors import DatabaseUnavailableError, JournalFullError
 from models.events import Event, pack_batch
 from models.fleet.histories import Standing
@@ -20,36 +18,17 @@ from models.rules.calendar import PERIOD_MARGIN_US, microseconds, microseconds_o
 from models.rules.goals import Goal, Publications, Rulebook, only
 from models.rules.matcher import Matcher
 from models.rules.operators import make_rule, progress_of
-from models.state.attributes import AttributeCache
-from models.state.checks.memory import MemoryGauge, NewUsers
-from models.state.event_log import ShardLog
 from models.state.fleet.fences import Fences
-from models.state.fleet.histories import ShardHistories
-from models.state.fleet.path_state import PathState
 from models.state.keys import stream_keys
-from models.state.metrics import Metrics
-from models.state.progress.evictions import Evictions
-from models.state.progress.records import EvaluationLog, Records
-from models.state.queue.attempts import Tries
+from models.state.progress.records import EvaluationLog
 from models.state.queue.batches import Batch, TakenBatch
-from models.state.queue.journal import FAIR_STREAMS, GROUP, Journal, JournalBounds, make_groups
-from models.stores.user_attributes import UserAttributes
-from tasks.apply.applier import BatchApplier, ShardWork
-from tasks.apply.enrichment import Enricher
-from tasks.apply.evaluator import Evaluator
-from tasks.apply.reporter import Reporter
-from tasks.apply.rerouting import Rerouter
+from models.state.queue.journal import FAIR_STREAMS, GROUP, make_groups
+from tasks.apply.applier import ShardWork
 from tasks.audit.audit import Auditor
-from tasks.audit.correction import LogCorrector
 from tasks.audit.replay import RecallingMatcher
 from tasks.broker.streams import StreamReader
-from tasks.dead_letters.writer import DeadLetterWriter
-from tasks.flush.eviction import Evictor
-from tasks.flush.flusher import Flusher
-from tasks.flush.reader import ShardChanges
 from tasks.histories.reset import ResetReport, ShardResetter
-from tasks.histories.watch import HistoryWatch
-from tasks.retries import Retries
+from worker.wiring import WorkerParts
 
 WINDOW = timedelta(days=7)
 SHARDS = 4
@@ -150,78 +129,43 @@ class Stack:
 
     def __post_init__(self) -> None:
         self._matcher: Matcher | None = None
-        self.metrics = Metrics(self.redis)
-        self.records = Records(
-            self.redis, window=self.window, record_ttl=timedelta(hours=1), evaluation_log=self.evaluation_log
-        )
-        self.journal = Journal(
+        parts = self.parts = WorkerParts(
+            self._settings(),
             self.redis,
-            shards=self.shards,
-            bounds=JournalBounds(self.max_bytes, self.max_age, self.max_dirty_users, self.replicas),
-            retry_after=timedelta(seconds=10),
-        )
-        self.tries = Tries(self.redis)
-        self.path = PathState(self.redis, self.window)
-        self.retries = Retries(self.metrics, self.slept.append)
-        self.reader = ProgressReader(self.engine, window=self.window)
-        self.writer = FlushWriter(self.engine, batch_size=self.batch_size)
-        self.shard_log = ShardLog(self.redis)
-        self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
-        self.evaluator = Evaluator(
-            rules=self,
-            enricher=Enricher(self.attributes()),
-            records=self.retries.wrap(self.records),
-            reader=self.retries.wrap(self.reader),
-            reporter=Reporter(self.metrics, self.clock),
-            metrics=self.metrics,
-            dirty_limit=_NoLimit(),
-            now_us=self.clock,
-            new_users=NewUsers(self.redis),
-        )
-        self.applier = BatchApplier(
-            self.evaluator,
-            self.journal,
-            self.tries,
-            self.dead_letter_writer,
-            self.retries,
-            self.metrics,
-            self.clock,
-            self.path,
-            Rerouter(self.shards, self.journal, self.clock),
-            self.max_attempts,
-            clock=lambda: 0.0,
-        )
-        self.histories = ShardHistories(self.redis, record_ttl=timedelta(hours=1))
-        auditor = Auditor(self.engine, lambda: RecallingMatcher(self.publications(), lateness_us=self.lateness_us()))
-        resetter = ShardResetter(
             self.engine,
-            self.histories,
-            self.records,
-            self.shard_log,
-            LogCorrector(auditor),
-            self.shards,
-            self.clock,
+            own_us=self.clock,
+            fleet_us=self.clock,
+            sleep=self.slept.append,
         )
+        self.metrics, self.retries, self.path = parts.metrics, parts.retries, parts.path
+        self.records, self.reader, self.writer = parts.records, parts.reader, parts.writer
+        self.journal, self.tries, self.shard_log = parts.journal, parts.tries, parts.shard_log
+        self.histories, self.dead_letter_writer = parts.histories, parts.dead_letter_writer
+        self.evaluator = parts.make_evaluator(self, _NoLimit())
+        self.applier = parts.make_applier(self.evaluator, clock=lambda: 0.0)
+        auditor = Auditor(self.engine, lambda: RecallingMatcher(self.publications(), lateness_us=self.lateness_us()))
+        resetter = parts.make_resetter(self.engine, auditor)
         self.resetter = cast("ShardResetter", _ThenWork(resetter, self.catch_up_work))
-        self.watch = HistoryWatch(self.redis, self.engine, self.histories, self.resetter, self.metrics, self.shards)
-        changes = ShardChanges(self.records, self.shard_log, self.histories, self.batch_size, self.window, self.clock)
-        self.flusher = Flusher(
-            redis=self.redis,
-            shards=self.shards,
-            batch_size=self.batch_size,
-            changes=changes,
-            writer=self.writer,
-            watch=self.watch,
-            metrics=self.metrics,
-            evictor=Evictor(MemoryGauge(self.redis, self.shards), Evictions(self.redis, self.shards), self.metrics),
-        )
+        self.watch = parts.make_history_watch(self.resetter)
+        self.flusher = parts.make_flusher(self.watch)
         self.catch_up(None)
 
-    def attributes(self) -> UserAttributes:
-        """Users' attributes, as the stack's workers see them."""
-        return UserAttributes(
-            AttributeCache(self.redis, ttl=timedelta(hours=1)), AttributeStore(self.engine), self.shards
-        )
+    def _settings(self) -> Settings:
+        """The settings that the fields name; smaller bounds than an installation may have pass, too."""
+        named = {
+            "shards": self.shards,
+            "max_lateness": self.window,
+            "record_ttl": timedelta(hours=1),
+            "evaluation_log": self.evaluation_log,
+            "db_batch_size": self.batch_size,
+            "dirty_max_users": self.max_dirty_users,
+            "journal_max_bytes": self.max_bytes,
+            "journal_max_age": self.max_age,
+            "journal_retry_after": timedelta(seconds=10),
+            "journal_max_attempts": self.max_attempts,
+            "journal_replicas": self.replicas,
+        }
+        return Settings().model_copy(update=named)
 
     def knows(self, _revision: int | None) -> bool:
         """Another thread learns of no publication."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from cli.installation.changes import FlushDrain
 from config.settings import Settings
 from config.shards import shard_for
 from config.shared_settings import shared_values
@@ -13,7 +14,7 @@ from models.database.fleet.installation import InstallationTable
 from models.database.fleet.installation_lock import change_lock
 from models.errors import Bound, DatabaseUnavailableError, JournalFullError, PermanentError
 from models.fleet.installation import Change, Step, new_record
-from models.installation.change import Changer, Drain
+from models.installation.change import Changer
 from models.installation.joining import shared
 from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
@@ -77,16 +78,15 @@ def record(stack, table, copy):
 
 
 def changer(stack, lock=None, *, patience_s=5.0, flush=None):
-    def left(shards):
-        waiting = sum(state.batches for state in stack.journal.states(shards))
-        return waiting + sum(stack.records.dirty_counts(shards)) + sum(stack.shard_log.lengths(shards))
-
+    drain = FlushDrain(stack.parts, stack.flusher)
+    if flush is not None:
+        drain.flush = flush  # type: ignore[method-assign]
     return Changer(
         table=InstallationTable(stack.engine),
         copy=InstallationCopy(stack.redis),
         layouts=Layouts(stack.redis),
         presence=Presence(stack.redis),
-        drain=Drain(left, flush or stack.flusher.flush, stack.flusher.mark),
+        drain=drain,
         lock=lock or CuttingLock(-1),
         progress=Silent(),
         patience_s=patience_s,

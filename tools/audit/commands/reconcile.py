@@ -13,12 +13,8 @@ from cli.client.running import require_servers, running_settings
 from cli.database import log_database
 from cli.output import Bar, escaped, progress_bars
 from config.settings import Settings
-from models.database.flush.writer import FlushWriter
 from models.installation.joining import shared_to_write
-from models.state.clock import StateClock
 from models.state.connection import connect_state
-from models.state.event_log import ShardLog
-from models.state.metrics import Metrics
 from models.state.progress.repairs import RecordRepairs
 from tasks.audit.audit import Auditor
 from tasks.audit.published_rules import late_by, published_rules
@@ -28,7 +24,7 @@ from tools.audit.examination import Examiner
 from tools.audit.reconcile_report import ReconcileReport
 from tools.audit.reconciliation import Reconciler
 from worker.logs import configure_logs
-from worker.wiring import make_flusher, make_history_watch
+from worker.wiring import WorkerParts
 
 
 def reconcile(
@@ -60,8 +56,8 @@ def reconcile(
 
 def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: ExitStack) -> Reconciler:
     redis = stack.enter_context(closing(connect_state(settings.state)))
-    metrics = Metrics(redis)
-    stack.callback(metrics.push)
+    parts = WorkerParts(settings, redis, engine)
+    stack.callback(parts.metrics.push)
     replaying = Bar(progress, "events replayed")
     auditor = Auditor(
         engine,
@@ -71,10 +67,9 @@ def _reconciler(settings: Settings, engine: Engine, progress: Progress, stack: E
         replaying,
     )
     repairs = RecordRepairs(redis, window=settings.max_lateness, record_ttl=settings.record_ttl)
-    writer = FlushWriter(engine, batch_size=settings.db_batch_size)
     return Reconciler(
-        Examiner(auditor, repairs, ShardLog(redis), settings.max_lateness, StateClock(redis)),
-        make_flusher(settings, redis, writer, make_history_watch(settings, redis, engine, metrics), metrics),
+        Examiner(auditor, repairs, parts.shard_log, settings.max_lateness, parts.fleet_us),
+        parts.make_flusher(parts.make_history_watch()),
         settings.shards,
         Bar(progress, "users looked at", total=0),
     )

@@ -19,11 +19,10 @@ from models.errors import QuestlineError
 from models.events import unpack_unchecked
 from models.state.connection import connect_state
 from models.state.keys import STREAMS, shard_keys, stream_keys
-from models.state.metrics import Metrics
 from tools.chaos.faults.failpoints import FAILPOINTS, RESET
 from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
 from tools.chaos.installation import Installation
-from worker.wiring import make_history_watch
+from worker.wiring import WorkerParts
 
 _BACKUP = "chaos_backup"
 _TABLES = sorted((table.name for table in metadata.sorted_tables), key=lambda name: (name != "shard_histories", name))
@@ -146,7 +145,7 @@ def _fault_of_recovery(installation: Installation) -> str | None:
     engine = connect_database(settings.database_url, application="questline-chaos")
     try:
         with closing(connect_state(settings.state)) as redis:
-            watch = make_history_watch(settings, redis, engine, Metrics(redis))
+            watch = WorkerParts(settings, redis, engine).make_history_watch()
             watch.recover()
             return "the stores differ" if watch.compare().differences else None
     except QuestlineError as error:
