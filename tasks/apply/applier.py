@@ -4,7 +4,7 @@ Whatever is not applied here stays pending in its stream, which gives it to a wo
 queues. A batch that fails is taken apart, and in the end only the bad events leave for the dead letters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -130,17 +130,24 @@ class BatchApplier:
 
         Tells whether PostgreSQL may be asked again.
         """
-
-        def malformed(batch: TakenBatch, error: MalformedBatchError) -> None:
-            log.error("batch_malformed", shard=shard, batch_id=batch.batch_id, error=str(error))
-            self._store_dead_letters(shard, batch, [malformed_dead_letter(shard, batch, str(error))])
-
-        def moved(batch: TakenBatch, events: Sequence[Event]) -> bool:
-            return self.rerouter.moves(shard, batch, events)
-
-        for merged in merge(batches, malformed, moved, max_events=MERGED_EVENTS):
+        for merged in merge(self._readable(shard, batches), max_events=MERGED_EVENTS):
             may_load = self._apply_or_put_back(shard, merged, may_load=may_load)
         return may_load
+
+    def _readable(self, shard: int, batches: Sequence[TakenBatch]) -> Iterator[tuple[TakenBatch, Sequence[Event]]]:
+        """The batches that are to be applied here, with their events; the others go where they belong."""
+        for batch in batches:
+            try:
+                events = unpack_batch(batch.packed)
+            except MalformedBatchError as error:
+                self._store_malformed(shard, batch, str(error))
+            else:
+                if not self.rerouter.moves(shard, batch, events):
+                    yield batch, events
+
+    def _store_malformed(self, shard: int, batch: TakenBatch, error: str) -> None:
+        log.error("batch_malformed", shard=shard, batch_id=batch.batch_id, error=error)
+        self._store_dead_letters(shard, batch, [malformed_dead_letter(shard, batch, error)])
 
     def _apply_or_put_back(self, shard: int, merged: Merged, *, may_load: bool) -> bool:
         try:

@@ -1,10 +1,9 @@
 """Merges small batches to what one call of the apply script takes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from models.errors import MalformedBatchError
-from models.events import Event, pack_batch, unpack_batch
+from models.events import Event, pack_batch
 from models.state.queue.batches import TakenBatch
 
 
@@ -26,26 +25,10 @@ class Merged:
         return self.batches[0].packed if len(self.batches) == 1 else pack_batch(self.events)
 
 
-def merge(
-    batches: Sequence[TakenBatch],
-    malformed: Callable[[TakenBatch, MalformedBatchError], None],
-    moved: Callable[[TakenBatch, Sequence[Event]], bool],
-    *,
-    max_events: int,
-) -> Iterator[Merged]:
-    """Merge batches in their order, up to ``max_events`` each; one that is larger stays alone.
-
-    ``malformed`` is told of bytes that are no batch; what ``moved`` takes is left out.
-    """
+def merge(batches: Iterable[tuple[TakenBatch, Sequence[Event]]], *, max_events: int) -> Iterator[Merged]:
+    """Merge batches and their events in their order, up to ``max_events`` each; one that is larger stays alone."""
     merged = Merged()
-    for batch in batches:
-        try:
-            events = unpack_batch(batch.packed)
-        except MalformedBatchError as error:
-            malformed(batch, error)
-            continue
-        if moved(batch, events):
-            continue
+    for batch, events in batches:
         if merged.events and len(merged.events) + len(events) > max_events:
             yield merged
             merged = Merged()

@@ -4,6 +4,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from models.errors import DatabaseUnavailableError
+from models.events import unpack_batch
 from models.state.queue.batches import TakenBatch
 from tasks.apply.merger import merge
 from tasks.retries import ATTEMPTS
@@ -32,9 +33,7 @@ def test_batches_are_merged_in_order_up_to_the_bound(stack, sizes, merged):
         TakenBatch(str(n), stack.batches(*(stack.event("login") for _ in range(size)))[0].packed)
         for n, size in enumerate(sizes)
     ]
-    parts = list(
-        merge(batches, lambda _batch, error: pytest.fail(str(error)), lambda _batch, _events: False, max_events=250)
-    )
+    parts = list(merge([(batch, unpack_batch(batch.packed)) for batch in batches], max_events=250))
     assert [len(part.events) for part in parts] == merged
     assert [batch_id for part in parts for batch_id in part.batch_ids] == [str(n) for n in range(len(sizes))]
 
