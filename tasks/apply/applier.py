@@ -37,7 +37,6 @@ from tasks.apply.evaluator import Evaluator
 from tasks.apply.merger import Merged, merge
 from tasks.apply.rerouting import Rerouter
 from tasks.dead_letters.writer import DeadLetterWriter, event_dead_letter, given_up_dead_letter, malformed_dead_letter
-from tasks.retries import Retries
 
 MERGED_EVENTS = 250
 """Events that are evaluated together. What one call of the script takes of them is a matter of what they cost."""
@@ -65,8 +64,10 @@ class BatchApplier:
     evaluator: Evaluator
     journal: Journal
     tries: Tries
+    patient_journal: Journal
+    """The same, and ``patient_tries``: they try again where Redis is away for a moment (``tasks.retries``)."""
+    patient_tries: Tries
     dead_letter_writer: DeadLetterWriter
-    retries: Retries
     metrics: Metrics
     now_us: Callable[[], int]
     path: PathState
@@ -114,14 +115,14 @@ class BatchApplier:
         if len(events) <= 1:
             return False
         parts = [pack_batch([event]) for event in events]
-        self.retries(self.journal.split, shard, batch.batch_id, parts)
+        self.patient_journal.split(shard, batch.batch_id, parts)
         log.warning("batch_split", shard=shard, batch_id=batch.batch_id, events=len(events))
         return True
 
     def _gives_up(self, shard: int, batch: TakenBatch) -> bool:
         if batch.deliveries <= self.max_attempts:
             return False
-        known = self.retries(self.tries.of, shard, batch.batch_id)
+        known = self.patient_tries.of(shard, batch.batch_id)
         self._store_dead_letters(shard, batch, [given_up_dead_letter(shard, batch, known)])
         return True
 
@@ -212,13 +213,13 @@ class BatchApplier:
         except DatabaseUnavailableError as error:
             log.warning("dead_letters_put_off", shard=shard, batch_id=batch.batch_id, error=str(error))
             return
-        self.retries(self.journal.drop, shard, batch.batch_id)
+        self.patient_journal.drop(shard, batch.batch_id)
 
     def _put_back(self, shard: int, merged: Merged, error: RetryableError) -> None:
         self.metrics.count(BATCHES_POSTPONED, len(merged.batches), label=type(error).__name__)
         log.warning("batches_postponed", shard=shard, batches=len(merged.batches), error=str(error))
         self.path.note_fault(Station.APPLY, error, self.now_us())
-        self.retries(self.journal.postpone, shard, merged.batch_ids)
+        self.patient_journal.postpone(shard, merged.batch_ids)
 
 
 def _events_of(packed: bytes) -> list[Event]:
