@@ -11,7 +11,7 @@ from models.pollers import Poller
 from models.state.connection import connect_state
 from models.state.metrics import Metrics
 from tasks.flush.eviction import Marks
-from worker.wiring import make_evictor
+from worker.parts import make_evictor
 
 URGENT = Marks(begin=0.93, end=0.88)
 """From where the receiver takes nothing to where it takes most again."""

@@ -21,7 +21,7 @@ from models.state.queue.journal import Journal
 from models.state.queue.undeliverable import Poison, PoisonList
 from tasks.apply.applier import ShardWork
 from tasks.definitions import APPLY_EVENTS
-from worker.wiring import make_journal
+from worker.parts import make_journal
 
 PATIENCE = 2.0
 """Seconds: the main process must not hang by this."""

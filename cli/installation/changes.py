@@ -19,7 +19,7 @@ from models.state.fleet.installation import InstallationCopy
 from models.state.fleet.layout import Layouts
 from models.state.fleet.presence import Presence
 from tasks.flush.flusher import Flusher, FlushReport
-from worker.wiring import WorkerParts
+from worker.parts import WorkerParts
 
 
 class Bars:

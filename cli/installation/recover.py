@@ -18,7 +18,7 @@ from models.stores.standings import Comparison, Difference
 from tasks.histories.reset import ResetReport
 from tasks.histories.watch import HistoryWatch
 from worker.logs import configure_logs
-from worker.wiring import WorkerParts
+from worker.parts import WorkerParts
 
 _SAID = {
     Standing.DATABASE_BEHIND: "PostgreSQL is older than what was flushed to it",

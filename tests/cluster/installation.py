@@ -20,7 +20,8 @@ from models.state.queue.journal import GROUP
 from tests.support.environment import database_settings
 from tests.support.servers import wait_until
 from worker.celery_app import make_app
-from worker.wiring import backlog, load_rulebook, make_journal
+from worker.parts import make_journal
+from worker.wiring import backlog, load_rulebook
 
 SHARDS = 4
 LOW, HIGH = range(2), range(2, SHARDS)

@@ -28,7 +28,7 @@ from tasks.audit.audit import Auditor
 from tasks.audit.replay import RecallingMatcher
 from tasks.broker.streams import StreamReader
 from tasks.histories.reset import ResetReport, ShardResetter
-from worker.wiring import WorkerParts
+from worker.parts import WorkerParts
 
 WINDOW = timedelta(days=7)
 SHARDS = 4

@@ -10,7 +10,7 @@ from models.state.fleet.heartbeats import Heartbeats
 from models.state.fleet.path_state import PathState
 from tasks.definitions import FLUSH, SWEEP
 from tools.doctor.registry import Installation, Remark, check, error, ok, warning
-from worker.wiring import make_journal, make_records
+from worker.parts import make_journal, make_records
 
 _INSPECT_SECONDS = 3.0
 _LATE_HEARTBEATS = 5

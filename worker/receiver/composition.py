@@ -48,10 +48,10 @@ from tasks.rules.publications import PublicationsWatcher
 from tasks.rules.source import rule_source
 from web.authentication.authenticator import ApiKeyAuthenticator
 from web.authentication.key_poller import KeysWatcher
+from worker.parts import make_journal, make_records, make_user_attributes
 from worker.receiver.process import make_committer
 from worker.receiver.quota_watch import QuotaWatch
 from worker.receiver.shard_follower import Follower
-from worker.wiring import make_journal, make_records, make_user_attributes
 
 DATABASE_READS, DEAD_LETTER_CALLS = 8, 4
 """How many reads of users that Redis lacks, and calls about dead letters, ask PostgreSQL at a time."""

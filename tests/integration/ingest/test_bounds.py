@@ -15,8 +15,8 @@ from tasks.broker.publisher import MAX_TICKS, FlushRequests
 from tests.support.servers import wait_until
 from tests.support.stack import SHARDS, Stack
 from worker.celery_app import make_app
+from worker.parts import make_journal
 from worker.scheduler import BoundedScheduler
-from worker.wiring import make_journal
 
 HERE = shard_for("t1", "u1", SHARDS)
 NEIGHBOURS = [user for user in (f"n{number}" for number in range(60)) if shard_for("t1", user, SHARDS) == HERE]

@@ -24,7 +24,7 @@ from tools.audit.examination import Examiner
 from tools.audit.reconcile_report import ReconcileReport
 from tools.audit.reconciliation import Reconciler
 from worker.logs import configure_logs
-from worker.wiring import WorkerParts
+from worker.parts import WorkerParts
 
 
 def reconcile(

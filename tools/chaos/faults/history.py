@@ -22,7 +22,7 @@ from models.state.keys import STREAMS, shard_keys, stream_keys
 from tools.chaos.faults.failpoints import FAILPOINTS, RESET
 from tools.chaos.faults.fault import Category, Fault, Heal, done, missed
 from tools.chaos.installation import Installation
-from worker.wiring import WorkerParts
+from worker.parts import WorkerParts
 
 _BACKUP = "chaos_backup"
 _TABLES = sorted((table.name for table in metadata.sorted_tables), key=lambda name: (name != "shard_histories", name))
