@@ -311,8 +311,24 @@ class Limit:
 
 
 RECORDS: tuple[type[Any], ...] = (
-    *(Row, Node, Part, Parent, Target, Step, Event, User, Meta),
-    *(ApplyReply, Cold, LoggedUnlock, LoggedEvaluation, Hydrated, Repaired, Flushed, FlushedEntry, Candidate),
+    Row,
+    Node,
+    Part,
+    Parent,
+    Target,
+    Step,
+    Event,
+    User,
+    Meta,
+    ApplyReply,
+    Cold,
+    LoggedUnlock,
+    LoggedEvaluation,
+    Hydrated,
+    Repaired,
+    Flushed,
+    FlushedEntry,
+    Candidate,
 )
 
 

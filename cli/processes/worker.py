@@ -102,8 +102,13 @@ def beat() -> None:
     try:
         app.start(
             [
-                *(*_celery(settings), "beat", "--schedule", str(folder / "beat-schedule")),
-                *("--pidfile=", "--loglevel", settings.log_level),
+                *_celery(settings),
+                "beat",
+                "--schedule",
+                str(folder / "beat-schedule"),
+                "--pidfile=",
+                "--loglevel",
+                settings.log_level,
             ]
         )
     finally:

@@ -164,10 +164,8 @@ class StreamReader:
         streams = reading.streams
         self._is_narrow = not reading.waits
         self._sent_at = monotonic()
-        connection.send_command(
-            *("XREADGROUP", "GROUP", GROUP, GROUP, "COUNT", reading.of_each, *waits),
-            *("STREAMS", *streams, *[">"] * len(streams)),
-        )
+        read = ["XREADGROUP", "GROUP", GROUP, GROUP, "COUNT", reading.of_each, *waits]
+        connection.send_command(*read, "STREAMS", *streams, *[">"] * len(streams))
 
     def _plan(self, shards: Sequence[int]) -> Reading:
         """Who has least waiting comes first; where a read of all would bring too much, the others take turns."""

@@ -44,8 +44,14 @@ STREAMS = "XREADGROUP"
 _STATE_TIMEOUT = 2.0
 """Seconds that a state Redis which hangs may hold the worker's event loop at a time."""
 _POOL_OPTIONS = (
-    *("connection_class", "max_connections", "client_name", "health_check_interval"),
-    *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
+    "connection_class",
+    "max_connections",
+    "client_name",
+    "health_check_interval",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_keepalive_options",
 )
 """What kombu's settings say of connections."""
 

@@ -124,7 +124,12 @@ class ShardHistories:
         with state_errors():
             reply: int = self._return(
                 keys=[
-                    *(keys.history, keys.log, keys.log_bytes, keys.journal_bytes, keys.held, keys.waiting),
+                    keys.history,
+                    keys.log,
+                    keys.log_bytes,
+                    keys.journal_bytes,
+                    keys.held,
+                    keys.waiting,
                     *stream_keys(shard),
                 ],
                 args=[reset, now_ms, msgpack.packb(packed, use_bin_type=False)],

@@ -234,7 +234,8 @@ class Records:
         with state_errors():
             gone: int = self._forget(
                 keys=[
-                    *(shard_keys(shard).dirty, shard_keys(shard).history),
+                    shard_keys(shard).dirty,
+                    shard_keys(shard).history,
                     *(record_key(shard, name.decode()) for name in members),
                 ],
                 args=list(members),
@@ -254,7 +255,8 @@ class Records:
         with state_errors():
             acknowledged: int = self._acknowledge(
                 keys=[
-                    *(shard_keys(shard).dirty, shard_keys(shard).history),
+                    shard_keys(shard).dirty,
+                    shard_keys(shard).history,
                     *(record_key(shard, record.member) for record in records),
                 ],
                 args=[self._record_ttl_ms, read_us, msgpack.packb(users), token],
