@@ -164,7 +164,7 @@ class Journal:
         with state_errors(), self._redis.pipeline(transaction=False) as pipeline:
             for stream, ids in by_stream.items():
                 pipeline.xclaim(stream, GROUP, GROUP, 0, ids, idle=idle, retrycount=deliveries, justid=True)
-            pipeline.execute()
+            _raise_first(pipeline.execute(raise_on_error=False), besides="NOGROUP")  # which has nothing pending
 
     def drop(self, shard: int, name: str) -> None:
         """Take out a batch that was dead-lettered, or put elsewhere."""
@@ -225,9 +225,14 @@ def make_groups(redis: Redis, streams: Iterable[str]) -> None:
     with state_errors(), redis.pipeline(transaction=False) as pipeline:
         for stream in streams:
             pipeline.xgroup_create(stream, GROUP, id="0", mkstream=True)
-        for reply in pipeline.execute(raise_on_error=False):
-            if isinstance(reply, Exception) and not str(reply).startswith("BUSYGROUP"):
-                raise reply
+        _raise_first(pipeline.execute(raise_on_error=False), besides="BUSYGROUP")
+
+
+def _raise_first(replies: Sequence[object], *, besides: str) -> None:
+    """Raise the first error among replies that is not of this code."""
+    for reply in replies:
+        if isinstance(reply, Exception) and not str(reply).startswith(besides):
+            raise reply
 
 
 def _counted_keys(shard: int) -> list[str]:
