@@ -76,10 +76,10 @@ class Settings(ServerSettings):
     equal part.
     """
     journal_sweep_interval: Annotated[UpToAnHour, at_least("100ms")] = timedelta(seconds=5)
-    """How often the sweep looks for batches that wait too long; at most 1h."""
+    """How often maintenance runs: fences of rules, batches of a former release, undeliverable messages; at most 1h."""
     journal_retry_after: Annotated[UpToAnHour, at_least("100ms")] = timedelta(seconds=10)
-    """How long a batch waits before the sweep publishes it again; twice as long after each attempt, up to 5
-    minutes. Also when a shard's bell falls silent by itself, because its message must be lost.
+    """How long a batch that a worker was given and did not apply waits before it is given again; twice as long
+    after each attempt, up to 5 minutes.
     """
     journal_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 6
     """Attempts by workers before a batch of one event becomes a dead letter; one of several events is taken apart

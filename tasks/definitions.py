@@ -52,7 +52,7 @@ def flush(**_newer: Any) -> None:
 def sweep(**_newer: Any) -> None:
     """Take up what a former release accepted, and make dead letters of what workers kept aside."""
     parts = runtime()
-    for step in (parts.rules.align_fences, parts.former_journal.take_up, parts.poison.drain):
+    for step in (parts.rules.align_fences, parts.former_journal.take_up, parts.undeliverable.drain):
         try:
             step()
         except RetryableError as error:

@@ -13,7 +13,7 @@ from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
 from tasks.apply.applier import BatchApplier
 from tasks.dead_letters.count import DepthKeeper
-from tasks.dead_letters.undeliverable import PoisonDrain
+from tasks.dead_letters.undeliverable import UndeliverableDrain
 from tasks.flush.flusher import Flusher
 from tasks.former_journal import FormerJournal
 from tasks.rules.publications import PublicationsWatcher
@@ -26,7 +26,7 @@ class Runtime:
 
     applier: BatchApplier
     flusher: Flusher
-    poison: PoisonDrain
+    undeliverable: UndeliverableDrain
     former_journal: FormerJournal
     rules: RuleSource
     partitions: EventPartitions

@@ -23,7 +23,7 @@ from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
 from models.state.progress.evictions import Evictions
 from models.state.progress.records import Records
-from models.state.queue.attempts import Tries
+from models.state.queue.attempts import Attempts
 from models.state.queue.journal import Journal, JournalBounds
 from models.stores.user_attributes import UserAttributes
 from tasks.apply.applier import BatchApplier
@@ -105,7 +105,7 @@ class WorkerParts:
         self.shard_log = ShardLog(redis)
         self.histories = ShardHistories(redis, record_ttl=settings.record_ttl)
         self.path = PathState(redis, settings.max_lateness)
-        self.tries = Tries(redis)
+        self.attempts = Attempts(redis)
         self.dead_letter_writer = DeadLetterWriter(self.retries.wrap(self.writer), self.metrics)
 
     def make_evaluator(self, rules: Rules, dirty_limit: DirtyLimit) -> Evaluator:
@@ -132,9 +132,9 @@ class WorkerParts:
         return BatchApplier(
             evaluator=evaluator,
             journal=self.journal,
-            tries=self.tries,
+            attempts=self.attempts,
             patient_journal=self.retries.wrap(self.journal),
-            patient_tries=self.retries.wrap(self.tries),
+            patient_attempts=self.retries.wrap(self.attempts),
             dead_letter_writer=self.dead_letter_writer,
             metrics=self.metrics,
             now_us=self.own_us,

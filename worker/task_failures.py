@@ -15,10 +15,10 @@ from config.settings import Settings
 from models.dead_letter_reasons import Reason
 from models.errors import StateUnavailableError
 from models.state.connection import connect_state
-from models.state.queue.attempts import Tries
+from models.state.queue.attempts import Attempts
 from models.state.queue.batches import TakenBatch
 from models.state.queue.journal import Journal
-from models.state.queue.undeliverable import Poison, PoisonList
+from models.state.queue.undeliverable import UndeliverableMessage, UndeliverableMessages
 from tasks.apply.applier import ShardWork
 from tasks.definitions import APPLY_EVENTS
 from worker.parts import make_journal
@@ -35,8 +35,8 @@ class TaskFailureHandlers:
     """Notes what became of tasks that did not end well."""
 
     journal: Journal
-    tries: Tries
-    poison: PoisonList
+    attempts: Attempts
+    undeliverable: UndeliverableMessages
 
     def connect(self) -> None:
         """Listen to Celery's signals."""
@@ -62,14 +62,16 @@ class TaskFailureHandlers:
         batches = [(shard, batch) for shard, found in work for batch in found]
         if len(batches) == 1:
             [(shard, batch)] = batches
-            self.tries.note(shard, batch.batch_id, error, traceback=traceback, killed=killed)
+            self.attempts.note(shard, batch.batch_id, error, traceback=traceback, killed=killed)
         if killed:
             self.journal.give_back({shard: [batch.batch_id for batch in found] for shard, found in work})
 
     def _set_aside(self, task: str, args: Any, kwargs: Any, error: BaseException, traceback: str) -> None:
         reason = Reason.WORKER_KILLED if isinstance(error, _LOST) else Reason.TASK_FAILED
         raw = f"{task}{tuple(args)!r} {kwargs!r}".encode()  # a text: Celery tells no more of the message here
-        self.poison.add(Poison(reason, str(error), raw, None, task, type(error).__name__, traceback))
+        self.undeliverable.add(
+            UndeliverableMessage(reason, str(error), raw, None, task, type(error).__name__, traceback)
+        )
 
 
 def _work_of(args: Sequence[Any]) -> list[ShardWork] | None:
@@ -86,4 +88,4 @@ def watch_task_failures(settings: Settings) -> None:
     """Note the failures of this worker's tasks; contacts no server before the first."""
     state = connect_state(settings.state, socket_timeout=PATIENCE)
     broker = connect_state(settings.broker, socket_timeout=PATIENCE)
-    TaskFailureHandlers(make_journal(settings, state), Tries(state), PoisonList(broker)).connect()
+    TaskFailureHandlers(make_journal(settings, state), Attempts(state), UndeliverableMessages(broker)).connect()

@@ -17,10 +17,10 @@ from models.state.connection import connect_state
 from models.state.event_log import ShardLog
 from models.state.fleet.installation import InstallationCopy
 from models.state.queue.broker import Broker
-from models.state.queue.undeliverable import PoisonList
+from models.state.queue.undeliverable import UndeliverableMessages
 from tasks.broker.publisher import FlushRequests
 from tasks.dead_letters.count import DepthKeeper
-from tasks.dead_letters.undeliverable import PoisonDrain
+from tasks.dead_letters.undeliverable import UndeliverableDrain
 from tasks.former_journal import FormerJournal
 from tasks.rules.publications import CurrentRules, PublicationsWatcher, open_file, reach_us, read_file
 from tasks.rules.source import rule_source
@@ -69,12 +69,12 @@ def build_runtime(settings: Settings, app: Celery, document: Document) -> Runtim
     watcher = PublicationsWatcher(source)
     rules = CurrentRules(watcher, parts.retries, lateness_us=reach_us(settings))
     early_flush = EarlyFlush(settings, FlushRequests(app), parts.redis, parts.records)
-    poison = parts.retries.wrap(PoisonList(connect_state(settings.broker)))
+    undeliverable = parts.retries.wrap(UndeliverableMessages(connect_state(settings.broker)))
     runtime = Runtime(
         applier=parts.make_applier(parts.make_evaluator(rules, early_flush)),
         flusher=parts.retries.wrap(parts.make_flusher(parts.make_history_watch())),
         former_journal=FormerJournal(parts.journal, Broker(settings.broker), settings.shards, now_us),
-        poison=PoisonDrain(poison, parts.dead_letter_writer, settings.shards),
+        undeliverable=UndeliverableDrain(undeliverable, parts.dead_letter_writer, settings.shards),
         rules=source,
         partitions=parts.retries.wrap(EventPartitions(parts.engine, settings)),
         dead_letters=DepthKeeper(parts.redis, DeadLetterReader(parts.engine), now_us),

@@ -33,7 +33,7 @@ from models.events import Event, pack_batch
 from models.fleet.probes import Station, probe_event
 from models.secrets import without_passwords
 from models.state.fleet.path_state import BatchStatus, PathState, Report
-from models.state.queue.attempts import Tries
+from models.state.queue.attempts import Attempts
 from models.state.queue.batches import Batch
 from models.state.queue.journal import Journal
 
@@ -85,7 +85,7 @@ class PathParts:
 
     shards: int
     journal: Journal
-    tries: Tries
+    attempts: Attempts
     path: PathState
     rows: ProbeReader
     fingerprint: str
@@ -263,7 +263,7 @@ class PathProbe:
         if noted is not None:
             return noted.kind, noted.error
         for shard in shards[:1]:
-            known = parts.tries.of(shard, self._sent[shard].batch_id)
+            known = parts.attempts.of(shard, self._sent[shard].batch_id)
             if known.error:
                 return known.exception or "", known.error
         return "", ""

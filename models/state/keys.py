@@ -21,7 +21,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:fence`` | string | the lowest revision of rules that a plan may be made with, see ``fences.py`` |
 | ``ql:usage:<day>`` | hash | bytes that tenants and keys sent on a day, for their quotas; for two days |
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
-| ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``tries.py`` |
+| ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``attempts.py`` |
 | ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
 | ``ql:metrics`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
@@ -38,8 +38,8 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 
 Nothing is ever parsed back out of a key: a user id may hold any printable character. Tenant ids hold no ':',
 so two users never share a key. Without a TTL are: the shard's own keys (bounded by the journal's and the buffer's
-limits), the metrics and the number of dead letters (fixed sets of fields), the poison (a bounded list), and the record
-of a dirty user until the flush has acknowledged it.
+limits), the metrics and the number of dead letters (fixed sets of fields), the undeliverable messages (a bounded list),
+and the record of a dirty user until the flush has acknowledged it.
 """
 
 from datetime import timedelta
@@ -65,8 +65,8 @@ PATH_LEASE = "ql:path:lease"
 PROCESSES_HEARD = "ql:{processes}:heard"
 PROCESS_FACTS = "ql:{processes}:facts"
 BEAT_LEASE = "ql:beat"
-POISON = "ql:poison"
-POISON_BYTES = "ql:poison:bytes"
+UNDELIVERABLE = "ql:poison"
+UNDELIVERABLE_BYTES = "ql:poison:bytes"
 
 
 class ShardKeys(NamedTuple):

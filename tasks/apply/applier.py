@@ -29,7 +29,7 @@ from models.failpoints import failpoint
 from models.fleet.probes import Station
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
-from models.state.queue.attempts import Tries
+from models.state.queue.attempts import Attempts
 from models.state.queue.batches import TakenBatch
 from models.state.queue.journal import Journal
 from tasks.apply.bisection import bad_events
@@ -43,7 +43,7 @@ MERGED_EVENTS = 250
 EVENT_ATTEMPTS = 3
 """How often an event may break its evaluation before it becomes a dead letter."""
 TRIES_TOGETHER = 3
-"""How often workers try a batch as a whole; then each of its events has tries of its own."""
+"""How often workers try a batch as a whole; then each of its events has attempts of its own."""
 PATIENCE_S = 10.0
 """After so long a message leaves its other shards to a later one, where Redis has failed it."""
 
@@ -63,10 +63,10 @@ class BatchApplier:
 
     evaluator: Evaluator
     journal: Journal
-    tries: Tries
+    attempts: Attempts
     patient_journal: Journal
-    """The same, and ``patient_tries``: they try again where Redis is away for a moment (``tasks.retries``)."""
-    patient_tries: Tries
+    """The same, and ``patient_attempts``: they try again where Redis is away for a moment (``tasks.retries``)."""
+    patient_attempts: Attempts
     dead_letter_writer: DeadLetterWriter
     metrics: Metrics
     now_us: Callable[[], int]
@@ -104,7 +104,7 @@ class BatchApplier:
             self.journal.postpone(shard, [batch.batch_id for batch in batches])
 
     def _worth_trying(self, shard: int, batches: Sequence[TakenBatch]) -> list[TakenBatch]:
-        """The batches that have tries left; what has none is taken apart, or given up."""
+        """The batches that have attempts left; what has none is taken apart, or given up."""
         return [batch for batch in batches if not (self._splits(shard, batch) or self._gives_up(shard, batch))]
 
     def _splits(self, shard: int, batch: TakenBatch) -> bool:
@@ -122,7 +122,7 @@ class BatchApplier:
     def _gives_up(self, shard: int, batch: TakenBatch) -> bool:
         if batch.deliveries <= self.max_attempts:
             return False
-        known = self.patient_tries.of(shard, batch.batch_id)
+        known = self.patient_attempts.of(shard, batch.batch_id)
         self._store_dead_letters(shard, batch, [given_up_dead_letter(shard, batch, known)])
         return True
 
@@ -201,7 +201,7 @@ class BatchApplier:
         ids = [event.event_id for event, _ in bad[:10]]
         log.error("batch_failed", shard=shard, batch_id=batch.batch_id, bad=len(bad), event_ids=ids, exc_info=error)
         with suppress(StateUnavailableError):
-            self.tries.note(shard, batch.batch_id, error)
+            self.attempts.note(shard, batch.batch_id, error)
         if batch.deliveries >= EVENT_ATTEMPTS or not bad:
             dead_letters = [event_dead_letter(shard, batch.batch_id, *one, attempts=EVENT_ATTEMPTS) for one in bad]
             self._store_dead_letters(shard, batch, dead_letters)

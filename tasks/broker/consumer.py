@@ -12,7 +12,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import RedisError
 
 from models.dead_letter_reasons import Reason
-from models.state.queue.undeliverable import Poison
+from models.state.queue.undeliverable import UndeliverableMessage
 
 
 class Consumer(consumer.Consumer):
@@ -71,7 +71,7 @@ def _set_aside(message: Any, reason: Reason, error: Exception) -> None:
     """Before the acknowledgement: a crash between the two gives one dead letter, twice."""
     task = message.headers.get("task")
     message.channel.set_aside(
-        Poison(
+        UndeliverableMessage(
             reason,
             str(error),
             dumps(message._raw).encode(),  # noqa: SLF001 - as kombu itself writes it down; it has no other name

@@ -26,7 +26,7 @@ from models.failpoints import failpoint
 from models.state.connection import connect_state
 from models.state.keys import stream_keys
 from models.state.queue.journal import Journal, JournalBounds
-from models.state.queue.undeliverable import Poison, PoisonList
+from models.state.queue.undeliverable import UndeliverableMessage, UndeliverableMessages
 from models.state.server.servers import RedisServer
 from tasks.broker.envelopes import CONTENT_TYPE, BadEnvelopeError, check_envelope
 from tasks.broker.streams import PAUSE_S, StreamReader, Work
@@ -288,21 +288,27 @@ class Channel(redis.Channel):
             check_envelope(queue, item)
         except BadEnvelopeError as error:
             self._queue_cycle.rotate(queue)  # type: ignore[attr-defined]  # other queues get their turn
-            self.set_aside(Poison(Reason.UNDECODABLE_MESSAGE, str(error), item, queue))
+            self.set_aside(UndeliverableMessage(Reason.UNDECODABLE_MESSAGE, str(error), item, queue))
             return False
         return True
 
-    def set_aside(self, poison: Poison) -> None:
+    def set_aside(self, message: UndeliverableMessage) -> None:
         """Keep something that cannot be handled for the maintenance sweep, which makes a dead letter of it.
 
         Raises:
             redis.exceptions.ConnectionError: the broker did not take it; the log has it.
         """
-        log.error("message_set_aside", queue=poison.queue, task=poison.task, reason=poison.reason, error=poison.error)
+        log.error(
+            "message_set_aside",
+            queue=message.queue,
+            task=message.task,
+            reason=message.reason,
+            error=message.error,
+        )
         try:
-            dropped = PoisonList(self._create_client()).add(poison)
+            dropped = UndeliverableMessages(self._create_client()).add(message)
         except StateUnavailableError as error:
-            log.exception("poison_not_kept", queue=poison.queue, raw=b64encode(poison.raw).decode())
+            log.exception("poison_not_kept", queue=message.queue, raw=b64encode(message.raw).decode())
             raise RedisConnectionError(str(error)) from error
         if dropped:
             log.error("poison_overflowed", dropped=dropped)

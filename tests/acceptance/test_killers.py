@@ -58,7 +58,7 @@ def test_an_event_that_kills_its_worker_ends_alone_and_its_neighbours_count(
         assert worker.status == "running"
     finally:
         worker.stop()
-    maintenance.poison.drain()
+    maintenance.undeliverable.drain()
     maintenance.flusher.flush()
     found = installation.query("SELECT reason, event_ids, exception FROM dead_letters")
     assert found == [("worker_killed", ["killer"], "WorkerLostError")]

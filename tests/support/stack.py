@@ -139,7 +139,7 @@ class Stack:
         )
         self.metrics, self.retries, self.path = parts.metrics, parts.retries, parts.path
         self.records, self.reader, self.writer = parts.records, parts.reader, parts.writer
-        self.journal, self.tries, self.shard_log = parts.journal, parts.tries, parts.shard_log
+        self.journal, self.attempts, self.shard_log = parts.journal, parts.attempts, parts.shard_log
         self.histories, self.dead_letter_writer = parts.histories, parts.dead_letter_writer
         self.evaluator = parts.make_evaluator(self, _NoLimit())
         self.applier = parts.make_applier(self.evaluator, clock=lambda: 0.0)

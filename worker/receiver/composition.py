@@ -39,7 +39,7 @@ from models.state.connection import connect_state
 from models.state.fleet.path_state import PathState
 from models.state.metrics import Metrics
 from models.state.progress.memory_readings import StateReadings
-from models.state.queue.attempts import Tries
+from models.state.queue.attempts import Attempts
 from models.state.queue.broker import Broker
 from models.state.queue.journal import Journal
 from models.state.quota_usage import DailyUsage
@@ -149,7 +149,7 @@ def _make_probe(settings: Settings, redis: Redis, journal: Journal) -> PathProbe
         PathParts(
             shards=settings.shards,
             journal=journal,
-            tries=Tries(redis),
+            attempts=Attempts(redis),
             path=PathState(redis, settings.max_lateness),
             rows=ProbeReader(engine),
             fingerprint=fingerprint_of(settings, version("questline")),

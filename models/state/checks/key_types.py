@@ -23,11 +23,11 @@ from models.state.keys import (
     PATH_LEASE,
     PATH_PASSED,
     PATH_REPORT,
-    POISON,
-    POISON_BYTES,
     PROBE,
     PROCESS_FACTS,
     PROCESSES_HEARD,
+    UNDELIVERABLE,
+    UNDELIVERABLE_BYTES,
     layout_key,
     shard_keys,
     stream_keys,
@@ -56,7 +56,7 @@ _STATE_TYPES: Mapping[str, str] = {
     **dict.fromkeys((INSTALLATION, PROCESS_FACTS, PATH_PASSED, PATH_FAULTS), "hash"),
     **dict.fromkeys((API_KEYS, FLUSH_LOCK, FLUSH_ASKED, PROBE, BEAT_LEASE, PATH_REPORT, PATH_LEASE), "string"),
 }
-_BROKER_TYPES: Mapping[str, str] = {POISON: "list", POISON_BYTES: "string"}
+_BROKER_TYPES: Mapping[str, str] = {UNDELIVERABLE: "list", UNDELIVERABLE_BYTES: "string"}
 
 
 class ForeignKey(NamedTuple):
@@ -92,7 +92,7 @@ def foreign_keys_of_broker(redis: Redis, queues: list[str]) -> list[ForeignKey]:
     Raises:
         StateUnavailableError: the server did not answer.
     """
-    return _foreign(redis, {**_BROKER_TYPES, **dict.fromkeys(queues, "list")}, [POISON_BYTES])
+    return _foreign(redis, {**_BROKER_TYPES, **dict.fromkeys(queues, "list")}, [UNDELIVERABLE_BYTES])
 
 
 def _foreign(redis: Redis, types: Mapping[str, str], numbers: list[str]) -> list[ForeignKey]:

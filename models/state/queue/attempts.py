@@ -27,7 +27,7 @@ class Record(NamedTuple):
     traceback: str | None = None
 
 
-class Tries:
+class Attempts:
     """The failures of batches of all shards."""
 
     def __init__(self, redis: Redis) -> None:

@@ -11,17 +11,17 @@ from redis import Redis
 
 from models.dead_letter_reasons import Reason
 from models.state.connection import state_errors
-from models.state.keys import POISON, POISON_BYTES
+from models.state.keys import UNDELIVERABLE, UNDELIVERABLE_BYTES
 from models.state.scripts import register
 
 MAX_KEPT = 10_000
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """The list is bounded: past either the oldest entries leave, though nobody has made dead letters of them."""
 
-_KEYS = (POISON, POISON_BYTES)
+_KEYS = (UNDELIVERABLE, UNDELIVERABLE_BYTES)
 
 
-class Poison(NamedTuple):
+class UndeliverableMessage(NamedTuple):
     """Something that no worker can take for a task, or a task that failed."""
 
     reason: str
@@ -33,23 +33,23 @@ class Poison(NamedTuple):
     traceback: str | None = None
 
 
-class PoisonList:
+class UndeliverableMessages:
     """The list, oldest entries last."""
 
     def __init__(self, redis: Redis, *, max_bytes: int = MAX_KEPT_BYTES) -> None:
         self._redis = redis
         self._max_bytes = max_bytes
-        self._keep = register(redis, "keep_poison")
-        self._drop = register(redis, "drop_poison")
+        self._keep = register(redis, "keep_undeliverable")
+        self._drop = register(redis, "drop_undeliverable")
 
-    def add(self, poison: Poison) -> int:
+    def add(self, message: UndeliverableMessage) -> int:
         """Keep an entry; returns how many had to leave for it.
 
         Raises:
             StateUnavailableError: the broker did not answer; whether it is kept is not known.
         """
         with state_errors():
-            left: int = self._keep(keys=_KEYS, args=[pack_poison(poison), MAX_KEPT, self._max_bytes])
+            left: int = self._keep(keys=_KEYS, args=[pack_undeliverable(message), MAX_KEPT, self._max_bytes])
         return left
 
     def oldest(self, limit: int) -> list[bytes]:
@@ -59,7 +59,7 @@ class PoisonList:
             StateUnavailableError: the broker did not answer.
         """
         with state_errors():
-            packed: Any = self._redis.lrange(POISON, -limit, -1)
+            packed: Any = self._redis.lrange(UNDELIVERABLE, -limit, -1)
         return list(reversed(packed))
 
     def remove(self, entries: Sequence[bytes]) -> None:
@@ -72,19 +72,21 @@ class PoisonList:
             self._drop(keys=_KEYS, args=list(entries))
 
 
-def pack_poison(poison: Poison) -> bytes:
+def pack_undeliverable(message: UndeliverableMessage) -> bytes:
     """The bytes of an entry. No text makes this fail, for nobody would be left to keep the entry."""
-    packed: bytes = msgpack.packb(poison, unicode_errors="backslashreplace")
+    packed: bytes = msgpack.packb(message, unicode_errors="backslashreplace")
     return packed
 
 
-def unpack_poison(packed: bytes) -> Poison:
+def unpack_undeliverable(packed: bytes) -> UndeliverableMessage:
     """Read an entry; bytes that are none become an entry of their own."""
     try:
-        poison = Poison(*msgpack.unpackb(packed)[: len(Poison._fields)])
+        message = UndeliverableMessage(*msgpack.unpackb(packed)[: len(UndeliverableMessage._fields)])
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
-        return Poison(Reason.UNDECODABLE_MESSAGE, f"not an entry of {POISON}: {error}", packed)
-    kinds = [*map(type, poison)]
+        return UndeliverableMessage(Reason.UNDECODABLE_MESSAGE, f"not an entry of {UNDELIVERABLE}: {error}", packed)
+    kinds = [*map(type, message)]
     if kinds[:3] != [str, str, bytes] or not {str, NoneType}.issuperset(kinds[3:]):
-        return Poison(Reason.UNDECODABLE_MESSAGE, f"not an entry of {POISON}: a value is of the wrong type", packed)
-    return poison
+        return UndeliverableMessage(
+            Reason.UNDECODABLE_MESSAGE, f"not an entry of {UNDELIVERABLE}: a value is of the wrong type", packed
+        )
+    return message

@@ -45,7 +45,7 @@ class Way:
         self.parts = PathParts(
             shards=SHARDS,
             journal=stack.journal,
-            tries=stack.tries,
+            attempts=stack.attempts,
             path=stack.path,
             rows=ProbeReader(engine or stack.engine),
             fingerprint=fingerprint_of(self.settings, release),

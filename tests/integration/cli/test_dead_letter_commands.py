@@ -39,7 +39,7 @@ def run(engine, database_url, tmp_path, monkeypatch):
 
 @pytest.fixture
 def dead_letters(engine, stack):
-    """Two poisoned events of two users and a message; their ids."""
+    """Two failing events of two users and a message; their ids."""
     events = stack.event(event_id="e1", payload=b'{"a":1}'), stack.event(user="u[2]", tenant="t2", event_id="e2")
     return store_dead_letters(engine, *map(batch_dead_letter, events), message_dead_letter(b"\xff\x00"))
 

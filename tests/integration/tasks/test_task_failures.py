@@ -6,14 +6,14 @@ import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 
 from models.errors import StateUnavailableError
-from models.state.queue.undeliverable import PoisonList, unpack_poison
+from models.state.queue.undeliverable import UndeliverableMessages, unpack_undeliverable
 from tasks.definitions import APPLY_EVENTS, FLUSH
 from worker.task_failures import TaskFailureHandlers
 
 
 @pytest.fixture
 def task_failures(stack):
-    return TaskFailureHandlers(stack.journal, stack.tries, PoisonList(stack.redis))
+    return TaskFailureHandlers(stack.journal, stack.attempts, UndeliverableMessages(stack.redis))
 
 
 def task(name):
@@ -21,7 +21,7 @@ def task(name):
 
 
 def kept(stack):
-    return [unpack_poison(packed) for packed in PoisonList(stack.redis).oldest(10)]
+    return [unpack_undeliverable(packed) for packed in UndeliverableMessages(stack.redis).oldest(10)]
 
 
 def failed(task_failures, name, error, *args):
@@ -38,7 +38,7 @@ def test_a_batch_that_took_its_process_with_it_is_known_by_that(stack, task_fail
     shards = shards_of(stack)
     for error in (WorkerLostError("signal 11"), TimeLimitExceeded(60)):
         failed(task_failures, APPLY_EVENTS, error, shards)
-    known = stack.tries.of(batch.shard, batch.batch_id)
+    known = stack.attempts.of(batch.shard, batch.batch_id)
     assert (known.killed, known.exception) == (2, "TimeLimitExceeded")
     assert kept(stack) == []
 
@@ -46,7 +46,7 @@ def test_a_batch_that_took_its_process_with_it_is_known_by_that(stack, task_fail
 def test_of_several_batches_nobody_knows_which_one_it_was_and_all_come_again_at_once(stack, task_failures):
     batches = [stack.accept(stack.event("login"))[0] for _ in range(2)]
     failed(task_failures, APPLY_EVENTS, WorkerLostError("signal 9"), shards_of(stack))
-    assert [stack.tries.of(batch.shard, batch.batch_id).killed for batch in batches] == [0, 0]
+    assert [stack.attempts.of(batch.shard, batch.batch_id).killed for batch in batches] == [0, 0]
     [work] = stack.returned(overdue=False)
     assert [batch.batch_id for batch in work[batches[0].shard]] == [batch.batch_id for batch in batches]
     stack.work(work)
@@ -67,21 +67,25 @@ def test_a_process_that_ends_after_its_batch_was_applied_leaves_no_dead_letter(s
 )
 def test_another_task_that_fails_is_kept_with_its_cause(stack, task_failures, error, reason):
     failed(task_failures, FLUSH, error)
-    [poison] = kept(stack)
-    assert (poison.reason, poison.task, poison.exception) == (reason, FLUSH, type(error).__name__)
-    assert (poison.error, poison.traceback, poison.raw) == (str(error), "Traceback ...", b"questline.flush() {}")
+    [message] = kept(stack)
+    assert (message.reason, message.task, message.exception) == (reason, FLUSH, type(error).__name__)
+    assert (message.error, message.traceback, message.raw) == (
+        str(error),
+        "Traceback ...",
+        b"questline.flush() {}",
+    )
 
 
 def test_a_failure_that_cannot_be_noted_ends_nothing(stack, task_failures, monkeypatch):
     def away(*_call):
         raise StateUnavailableError("away")
 
-    monkeypatch.setattr(PoisonList, "add", away)
+    monkeypatch.setattr(UndeliverableMessages, "add", away)
     failed(task_failures, FLUSH, ValueError("boom"))
 
 
 @pytest.mark.parametrize("args", [(), ("x", "y"), (1,), ([1],), ([[1, [["b"]]]],), ([[1.5, [["b", b""]]]],)])
 def test_a_message_with_wrong_arguments_is_kept(stack, task_failures, args):
     failed(task_failures, APPLY_EVENTS, TypeError("missing arguments"), *args)
-    [poison] = kept(stack)
-    assert (poison.reason, poison.exception) == ("task_failed", "TypeError")
+    [message] = kept(stack)
+    assert (message.reason, message.exception) == ("task_failed", "TypeError")

@@ -12,10 +12,16 @@ import pytest
 
 from config.shards import MAINTENANCE_QUEUE
 from models.state.connection import connect_state
-from models.state.keys import METRICS, POISON
-from models.state.queue.undeliverable import MAX_KEPT, Poison, PoisonList, pack_poison, unpack_poison
+from models.state.keys import METRICS, UNDELIVERABLE
+from models.state.queue.undeliverable import (
+    MAX_KEPT,
+    UndeliverableMessage,
+    UndeliverableMessages,
+    pack_undeliverable,
+    unpack_undeliverable,
+)
 from tasks.broker.envelopes import BadEnvelopeError, check_envelope
-from tasks.dead_letters.undeliverable import PoisonDrain
+from tasks.dead_letters.undeliverable import UndeliverableDrain
 from tasks.definitions import FLUSH
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker
@@ -27,7 +33,7 @@ from worker.celery_app import make_app
 @pytest.fixture(scope="module")
 def worker(database_url, tmp_path_factory):
     """A maintenance worker, on a Redis of its own: the queues of events are no lists."""
-    folder = tmp_path_factory.mktemp("poison")
+    folder = tmp_path_factory.mktemp("undeliverable")
     redis = LocalRedis(folder / "redis")
     redis.ready()
     started = LocalWorker(
@@ -45,7 +51,7 @@ def worker(database_url, tmp_path_factory):
 @pytest.fixture
 def installation(worker, database_url):
     opened = Installation(environment_of(worker.redis_url, database_url))
-    opened.redis.delete(POISON)
+    opened.redis.delete(UNDELIVERABLE)
     yield opened
     opened.close()
 
@@ -159,13 +165,17 @@ def survives(worker, installation, item):
     installation.redis.lpush(MAINTENANCE_QUEUE, item)
     next_task(worker, installation)
     assert worker.status == "running"
-    return [unpack_poison(entry) for entry in installation.redis.lrange(POISON, 0, -1)]
+    return [unpack_undeliverable(entry) for entry in installation.redis.lrange(UNDELIVERABLE, 0, -1)]
 
 
 @pytest.mark.parametrize("case", ITEMS)
 def test_an_item_that_is_no_envelope(worker, installation, case):
-    [poison] = survives(worker, installation, ITEMS[case])
-    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", MAINTENANCE_QUEUE, ITEMS[case])
+    [message] = survives(worker, installation, ITEMS[case])
+    assert (message.reason, message.queue, message.raw) == (
+        "undecodable_message",
+        MAINTENANCE_QUEUE,
+        ITEMS[case],
+    )
 
 
 @pytest.mark.parametrize("case", ENVELOPES)
@@ -173,8 +183,12 @@ def test_an_envelope_that_is_no_task(worker, installation, case):
     envelope = sound(installation)
     ENVELOPES[case](envelope)
     item = json.dumps(envelope, separators=(",", ":")).encode()
-    [poison] = survives(worker, installation, item)
-    assert (poison.reason, poison.queue, poison.raw) == ("undecodable_message", MAINTENANCE_QUEUE, item)
+    [message] = survives(worker, installation, item)
+    assert (message.reason, message.queue, message.raw) == (
+        "undecodable_message",
+        MAINTENANCE_QUEUE,
+        item,
+    )
 
 
 @pytest.mark.parametrize("case", FOR_CELERY)
@@ -182,9 +196,9 @@ def test_a_task_that_celery_cannot_handle(worker, installation, case):
     reason, change = FOR_CELERY[case]
     envelope = sound(installation)
     change(envelope)
-    [poison] = survives(worker, installation, json.dumps(envelope))
-    assert (poison.reason, json.loads(poison.raw)) == (reason, envelope)
-    assert poison.task == envelope["headers"]["task"]
+    [message] = survives(worker, installation, json.dumps(envelope))
+    assert (message.reason, json.loads(message.raw)) == (reason, envelope)
+    assert message.task == envelope["headers"]["task"]
 
 
 def test_what_we_publish_is_sound(installation):
@@ -210,7 +224,7 @@ def test_replies_to_remote_control_are_no_tasks(installation):
 
 @pytest.fixture
 def drain(stack):
-    return PoisonDrain(stack.retries.wrap(PoisonList(stack.redis)), stack.dead_letter_writer, SHARDS)
+    return UndeliverableDrain(stack.retries.wrap(UndeliverableMessages(stack.redis)), stack.dead_letter_writer, SHARDS)
 
 
 def dead_letters(stack):
@@ -218,10 +232,12 @@ def dead_letters(stack):
         return connection.exec_driver_sql("SELECT * FROM dead_letters ORDER BY id").all()
 
 
-def test_poison_becomes_dead_letters_in_its_order(stack, drain):
+def test_undeliverable_messages_become_dead_letters_in_its_order(stack, drain):
     for number in range(3):
-        drain.poison.add(Poison("undecodable_message", "bad", b"%d\xff" % number, "events.2"))
-    drain.poison.add(Poison("task_failed", "boom\0", b"x", None, "questline.flush", "ValueError", "Traceback"))
+        drain.undeliverable.add(UndeliverableMessage("undecodable_message", "bad", b"%d\xff" % number, "events.2"))
+    drain.undeliverable.add(
+        UndeliverableMessage("task_failed", "boom\0", b"x", None, "questline.flush", "ValueError", "Traceback")
+    )
     assert drain.drain() == 4
     found = dead_letters(stack)
     assert [bytes(dead_letter.raw) for dead_letter in found] == [b"0\xff", b"1\xff", b"2\xff", b"x"]
@@ -229,7 +245,7 @@ def test_poison_becomes_dead_letters_in_its_order(stack, drain):
         ("message", "undecodable_message", 2)
     }
     assert (found[3].task, found[3].exception, found[3].traceback) == ("questline.flush", "ValueError", "Traceback")
-    assert stack.redis.llen(POISON) == 0
+    assert stack.redis.llen(UNDELIVERABLE) == 0
     stack.metrics.push()
     assert float(stack.redis.hget(METRICS, "questline_dead_letters_total{undecodable_message}")) == 3
     assert stack.redis.hget(METRICS, "challenge_event_handler_events_failed_total") is None  # no event among them
@@ -237,8 +253,8 @@ def test_poison_becomes_dead_letters_in_its_order(stack, drain):
 
 @pytest.mark.parametrize("entry", [["a", 1, 2], ["a", "b", "c"], [b"a", "b", b"c"], ["a", "b", b"c", 7], {"a": 1}, 5])
 def test_an_entry_of_wrong_types_is_a_dead_letter_of_its_own_and_holds_up_nothing(stack, drain, entry):
-    stack.redis.lpush(POISON, msgpack.packb(entry))
-    drain.poison.add(Poison("undecodable_message", "bad", b"next"))
+    stack.redis.lpush(UNDELIVERABLE, msgpack.packb(entry))
+    drain.undeliverable.add(UndeliverableMessage("undecodable_message", "bad", b"next"))
     assert drain.drain() == 2
     assert [bytes(dead_letter.raw) for dead_letter in dead_letters(stack)] == [msgpack.packb(entry), b"next"]
     assert {dead_letter.reason for dead_letter in dead_letters(stack)} == {"undecodable_message"}
@@ -248,8 +264,8 @@ def test_an_entry_of_wrong_types_is_a_dead_letter_of_its_own_and_holds_up_nothin
     "queue", ["events.99999", f"events.{SHARDS}", f"events.{2**70}", "events." + 5000 * "9", "events.\u0663", "nobody"]
 )
 def test_a_queue_of_no_shard_holds_up_nothing(stack, drain, queue):
-    drain.poison.add(Poison("unknown_task", "bad", b"x", queue))
-    drain.poison.add(Poison("unknown_task", "bad", b"y", f"events.{SHARDS - 1}"))
+    drain.undeliverable.add(UndeliverableMessage("unknown_task", "bad", b"x", queue))
+    drain.undeliverable.add(UndeliverableMessage("unknown_task", "bad", b"y", f"events.{SHARDS - 1}"))
     assert drain.drain() == 2
     assert [dead_letter.shard for dead_letter in dead_letters(stack)][1:] == [SHARDS - 1]
     assert dead_letters(stack)[0].shard in {None, 3}
@@ -260,7 +276,7 @@ def test_a_dead_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
         connection.exec_driver_sql("ALTER TABLE dead_letters ADD CONSTRAINT ck_test_bad CHECK (task <> 'bad')")
     try:
         for task in ("good", "bad", "fine"):
-            drain.poison.add(Poison("unknown_task", task, task.encode(), "events.1", task))
+            drain.undeliverable.add(UndeliverableMessage("unknown_task", task, task.encode(), "events.1", task))
         assert drain.drain() == 3
     finally:
         with stack.engine.begin() as connection:
@@ -271,25 +287,27 @@ def test_a_dead_letter_that_postgresql_refuses_holds_up_no_other(stack, drain):
     assert "ck_test_bad" in found[b"bad"].error
 
 
-def test_no_text_keeps_poison_from_being_kept(stack, drain):
-    drain.poison.add(Poison("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'"))
+def test_no_text_keeps_an_undeliverable_message_from_being_kept(stack, drain):
+    drain.undeliverable.add(
+        UndeliverableMessage("unknown_task", "'\ud800'", b"x", "events.2", "\ud800", "KeyError", "File '\udcff'")
+    )
     assert drain.drain() == 1
     [dead_letter] = dead_letters(stack)
     assert (dead_letter.error, dead_letter.task, dead_letter.traceback) == ("'\\ud800'", "\\ud800", "File '\\udcff'")
 
 
-def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):
-    drain.poison.add(Poison("undecodable_message", "bad", b"first"))
+def test_undeliverable_messages_stay_while_postgresql_is_away_and_what_comes_meanwhile_too(stack, drain, monkeypatch):
+    drain.undeliverable.add(UndeliverableMessage("undecodable_message", "bad", b"first"))
 
     def late(self, entries):
-        self.add(Poison("undecodable_message", "bad", b"second"))
+        self.add(UndeliverableMessage("undecodable_message", "bad", b"second"))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(PoisonList, "remove", late)
+        patch.setattr(UndeliverableMessages, "remove", late)
         with pytest.raises(KeyboardInterrupt):  # between the commit and the removal
             drain.drain()
-    assert stack.redis.llen(POISON) == 2
+    assert stack.redis.llen(UNDELIVERABLE) == 2
     assert drain.drain() == 2
     assert [(bytes(dead_letter.raw), dead_letter.attempts) for dead_letter in dead_letters(stack)] == [
         (b"first", 2),
@@ -297,26 +315,26 @@ def test_poison_stays_while_postgresql_is_away_and_what_comes_meanwhile_too(stac
     ]
 
 
-def test_poison_is_bounded_and_bytes_of_nobody_become_a_dead_letter_too(stack, drain):
-    stack.redis.lpush(POISON, *[b"x"] * MAX_KEPT)
-    assert drain.poison.add(Poison("undecodable_message", "bad", b"new")) == 1
-    assert stack.redis.llen(POISON) == MAX_KEPT
-    stack.redis.ltrim(POISON, 0, 1)
+def test_undeliverable_messages_are_bounded_and_bytes_of_nobody_become_a_dead_letter_too(stack, drain):
+    stack.redis.lpush(UNDELIVERABLE, *[b"x"] * MAX_KEPT)
+    assert drain.undeliverable.add(UndeliverableMessage("undecodable_message", "bad", b"new")) == 1
+    assert stack.redis.llen(UNDELIVERABLE) == MAX_KEPT
+    stack.redis.ltrim(UNDELIVERABLE, 0, 1)
     assert drain.drain() == 2
     assert [bytes(dead_letter.raw) for dead_letter in dead_letters(stack)] == [b"x", b"new"]
 
 
-def test_poison_is_bounded_by_its_bytes_whoever_comes_and_goes(stack, drain):
-    entry = Poison("undecodable_message", "bad", b"x" * 1_000)
-    size = len(pack_poison(entry))
-    kept = PoisonList(stack.redis, max_bytes=3 * size)
+def test_undeliverable_messages_are_bounded_by_their_bytes_too(stack, drain):
+    entry = UndeliverableMessage("undecodable_message", "bad", b"x" * 1_000)
+    size = len(pack_undeliverable(entry))
+    kept = UndeliverableMessages(stack.redis, max_bytes=3 * size)
     assert [kept.add(entry._replace(raw=b"%04d" % n + entry.raw[4:])) for n in range(5)] == [0, 0, 0, 1, 1]
-    assert [unpack_poison(packed).raw[:4] for packed in kept.oldest(10)] == [b"0002", b"0003", b"0004"]
+    assert [unpack_undeliverable(packed).raw[:4] for packed in kept.oldest(10)] == [b"0002", b"0003", b"0004"]
     assert drain.drain() == 3
     assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
     assert kept.add(entry._replace(raw=b"x" * 10_000)) == 3
     assert len(kept.oldest(10)) == 1
-    stack.redis.delete(POISON)
+    stack.redis.delete(UNDELIVERABLE)
     assert [kept.add(entry) for _ in range(4)] == [0, 0, 0, 1]
 
 

@@ -54,7 +54,7 @@ def test_every_redis_key_is_in_the_table():
         "{sNN}", "{s07}"
     )
     made = {*keys.shard_keys(7), keys.METRICS, keys.FLUSH_LOCK, keys.FLUSH_ASKED, keys.DEAD_DEPTH}
-    made |= {keys.HEARTBEATS, keys.PROBE, keys.POISON}
+    made |= {keys.HEARTBEATS, keys.PROBE, keys.UNDELIVERABLE}
     assert {key for key in made if f"`{key}`" not in known} == set()
     assert f"`{keys.API_KEYS}`" in known
     assert "`ql:{s07}:u:<tenant>:<user>`" in known

@@ -17,7 +17,7 @@ RETIRED = (
     *("bury", "buried", "burial", "burying", "casualty", "casualties", "letter", "door", "doorkeeper", "front door"),
     *("intake", "readmission", "readmit", "stamp", "stamped", "stamping", "settle", "settled", "settling", "lane"),
     *("kernel", "guest", "slot", "tally", "tallied", "paper", "pulse", "sighting", "lookout", "look-out", "seat"),
-    *("bell", "rung", "sweeper"),
+    *("bell", "rung", "sweeper", "poison"),
     *("surplus", "verdict", "voice", "meter", "key ring", "last words"),
 )
 
@@ -32,6 +32,7 @@ PUBLIC = (
     r"--settle|flush\.settled|[sS]ettled[- ]in",  # an option, a failpoint, a goal of the example
     r"slots=True|__slots__|(?:cluster slot|slot of a cluster)|\bslots\b",  # of Python, of Redis Cluster, and the column
     r"ql:meters|meters_not_pushed|CREATE_METERS",
+    r"ql:poison(:bytes)?|poison_not_kept|poison_overflowed",
     r"seat-month|\"?seats\"?\b",  # examples' rewards and attributes
 )
 """Public names that stay, and senses that are everybody's."""
@@ -46,14 +47,6 @@ OTHER_SENSES = {
     r"|models/rules/.*/?values\.py",
 }
 """Files in which a word means what it means everywhere: a column, letters of the alphabet, a role of PostgreSQL."""
-
-NOT_YET = {
-    **dict.fromkeys(("bell", "rung", "sweeper"), r".*"),  # the journal's, until the queue itself is durable
-    "surplus": r"worker/partition_assignment\.py",
-    "settle": r"tests/unit/worker/test_partition_assignment\.py",
-}
-"""What is still to be done, by word; only ever shorter."""
-
 
 RETIRED_NAMES = re.compile(r"(?:^|_)(?:place|placed|moment|bury|guest|lane|generation|sighting)s?(?:_|$)")
 """Words of everyday English that prose may use and names may not."""
@@ -76,7 +69,7 @@ def _found(name, text):
     words = _words(text)
     for found in ANY.finditer(words):
         word = found[0].removesuffix("s") if found[0] not in RETIRED else found[0]
-        allowed = "|".join(filter(None, (OTHER_SENSES.get(word), NOT_YET.get(word))))
+        allowed = OTHER_SENSES.get(word)
         if not (allowed and re.match(allowed, name)):
             yield words.count("\n", 0, found.start()) + 1, word
 

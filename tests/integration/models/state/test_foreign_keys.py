@@ -14,7 +14,7 @@ from models.state.checks.key_types import SHARD_TYPES, foreign_keys_of_broker, f
 from models.state.keys import (
     INSTALLATION,
     METRICS,
-    POISON,
+    UNDELIVERABLE,
     ShardKeys,
     attributes_key,
     layout_key,
@@ -153,10 +153,13 @@ def test_each_foreign_key_of_a_shard_is_named(redis, name):
 
 def test_foreign_keys_of_the_whole_product_are_named(redis):
     redis.set(METRICS, "hello")
-    redis.set(POISON, "hello")
+    redis.set(UNDELIVERABLE, "hello")
     redis.set("events.1", "hello")
     redis.set(INSTALLATION, "hello")
     redis.set(layout_key(1), "hello")
     found = [key.key for key in foreign_keys_of_state(redis, SHARDS)]
     assert sorted(found) == sorted([METRICS, INSTALLATION, layout_key(1)])
-    assert {found.key for found in foreign_keys_of_broker(redis, ["events.0", "events.1"])} == {POISON, "events.1"}
+    assert {found.key for found in foreign_keys_of_broker(redis, ["events.0", "events.1"])} == {
+        UNDELIVERABLE,
+        "events.1",
+    }

@@ -181,7 +181,7 @@ def workers_take(stack, messages):
             work = [(shard, batch) for shard, batches in shards.items() for batch in batches]
             if len(work) == 1:
                 [(shard, batch)] = work
-                stack.tries.note(shard, batch.batch_id, error, killed=True)
+                stack.attempts.note(shard, batch.batch_id, error, killed=True)
     return died
 
 
@@ -230,7 +230,7 @@ def test_a_batch_that_takes_too_long_is_given_up_with_its_cause(stack, monkeypat
         [(shard, [batch])] = work[0].items()
         with pytest.raises(SoftTimeLimitExceeded) as caught:
             stack.work(work[0])
-        stack.tries.note(shard, batch.batch_id, caught.value)  # as worker/task_failures.py does
+        stack.attempts.note(shard, batch.batch_id, caught.value)  # as worker/task_failures.py does
         work = stack.returned()
     stack.work(work[0])
     [dead_letter] = dead_letters(stack)
