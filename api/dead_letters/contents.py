@@ -15,6 +15,8 @@ from models.rules.calendar import to_datetime
 _JSON_FIELDS = frozenset({"payload", "attributes"})
 _OPTIONAL_TIMES = frozenset({"completed_at", "reached_at"})
 """Times that are 0 where there is none."""
+_FORMER_NAMES = {"record_version": "stamp", "version_states": "slots"}
+"""What a field was called before: both names are shown, the former ones are deprecated."""
 
 
 def contents_of(kind: str, raw: bytes) -> Any:
@@ -29,7 +31,8 @@ def contents_of(kind: str, raw: bytes) -> Any:
 
 def _fields(item: Any) -> dict[str, Any]:
     """A named tuple by its names, and so those within it."""
-    return {name: _value(name, value) for name, value in item._asdict().items()}
+    shown = {name: _value(name, value) for name, value in item._asdict().items()}
+    return shown | {former: shown[name] for name, former in _FORMER_NAMES.items() if name in shown}
 
 
 def _value(name: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:{sNN}:seen:<tenant>:<user>:<dedup_bucket>`` | set | hashes of the event ids applied in one dedup bucket |
 | ``ql:{sNN}:attr:<tenant>:<user>`` | string | a user's attributes as JSON, cached; ``attr@<epoch>`` after a reset |
 | ``ql:{sNN}:dirty`` | zset | member ``<tenant>:<user>`` by the version of its last change |
-| ``ql:{sNN}:record_version`` | int | the shard's counter of changes |
+| ``ql:{sNN}:stamp`` | int | the shard's counter of changes |
 | ``ql:{sNN}:history`` | hash | which history the shard is in, and its last flush, see ``histories.py`` |
 | ``ql:{sNN}:reads:<flush>`` | int | how many reads a flush has made that is under way; for five minutes |
 | ``ql:{sNN}:counts`` | hash | how many events were applied, and how many were duplicates |
@@ -23,11 +23,11 @@ All keys of one shard share its hash tag, so that each script stays in one clust
 | ``ql:keys`` | string | a copy of the API keys' hashes, which lapses after an hour |
 | ``ql:{sNN}:tries:<batch>`` | hash | how workers fared with a batch that came back, see ``attempts.py`` |
 | ``ql:poison`` | list | what no worker can take for a task, on its way to PostgreSQL; in the broker |
-| ``ql:metrics`` | hash | counters and histograms of the fleet |
+| ``ql:meters`` | hash | counters and histograms of the fleet |
 | ``ql:flush:lock``, ``ql:flush:asked`` | string | the flush that runs now; an early flush was asked for |
 | ``ql:dead:depth`` | hash | how many dead letters PostgreSQL has, by kind and reason, and when they were counted |
 | ``ql:new-users:<hour>`` | hash | new users by tenant, for three hours |
-| ``ql:heartbeats`` | hash | when each periodic task began last, in µs |
+| ``ql:ticks`` | hash | when each periodic task began last, in µs |
 | ``ql:{sNN}:layout`` | hash | by how many shards Redis is laid out, see ``layout.py`` |
 | ``ql:installation`` | hash | a copy of the installation's record: its id, the settings all processes share |
 | ``ql:{processes}:heard``, ``ql:{processes}:facts`` | zset, hash | processes alive by time; what each says |

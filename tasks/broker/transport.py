@@ -1,7 +1,7 @@
 """kombu's Redis transport, with the shards' queues as streams in the state Redis.
 
 All other queues go kombu's way, with three repairs, so that a worker outlives broker and bad messages, and one economy.
-The names of kombu that this leans on, most of them private, stand in ``tests/unit/test_kombu_names.py``.
+The names of kombu that this leans on, most of them private, stand in ``tests/unit/tasks/test_kombu_names.py``.
 """
 
 from base64 import b64encode

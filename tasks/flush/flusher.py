@@ -1,6 +1,6 @@
 """The flush: read what changed, write it to PostgreSQL, acknowledge it (promise P6).
 
-For each shard the log is read before the records (``flush_reading.py``), so that in one transaction PostgreSQL gets
+For each shard the log is read before the records (``reader.py``), so that in one transaction PostgreSQL gets
 events together with progress that already contains them. Nothing leaves Redis before the commit, and then only what
 has not changed since.
 """

@@ -252,7 +252,8 @@ def _array_literal(values: Sequence[str | float | None]) -> str:
 
     Within the texts we store, JSON's list and PostgreSQL's literal differ only in their brackets: both quote with
     '"', escape '"' and '\' with '\', and write null as null. They part at control characters, which JSON spells
-    with dead letters and which no text of ours may hold: ids are refused with them, and JSON texts have them escaped.
+    in an escape of its own (as ``\n``) and which no text of ours holds: ids are refused with them, and JSON texts have
+    them escaped.
     Syntax: PostgreSQL documentation, section 8.15.6, "Array Input and Output Syntax".
     """
     return "{" + orjson.dumps(values).decode()[1:-1] + "}"

@@ -1,6 +1,6 @@
 """Values of a challenges file: ids, numbers, durations, timestamps, time zones.
 
-They are pydantic field types for the shapes in ``challenges.py`` and ``rule_json.py``. The reason of a refusal is the
+They are pydantic field types for the shapes in ``shapes.py`` and ``rule_shapes.py``. The reason of a refusal is the
 end of a sentence whose subject is the field.
 """
 

@@ -1,6 +1,7 @@
 """The documents, held to the code: tables, commands, metrics, codes and paths cannot drift apart."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def test_every_redis_key_is_in_the_table():
     assert keys.record_key(7, keys.member("<tenant>", "<user>")) == "ql:{s07}:u:<tenant>:<user>"
     assert f"`{keys.tries_key(7, '<batch>')}`" in known
     assert f"`{keys.attributes_key(7, keys.member('<tenant>', '<user>'))}`" in known
+    by_hand = str(keys.__doc__).replace("{sNN}", "{s07}")
+    assert {key for key in made if f"``{key}``" not in by_hand} == set()
 
 
 @pytest.mark.parametrize("name", list(metadata.tables))
@@ -103,6 +106,18 @@ def test_every_path_a_page_names_exists(page):
     named = re.findall(rf"`((?:{rooms})/[^`\s]*|\.ci/run|[\w.-]+\.(?:toml|txt|md|yml))`", text_of(page))
     patterns = {"migrations/versions/NNNN_what_it_does.py"}
     assert [path for path in named if path not in patterns and not (ROOT / path).exists()] == []
+
+
+def test_every_file_that_code_names_exists():
+    files = [ROOT / name for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()]
+    bare = {path.name for path in files} | {"secrets.json", "ports.json", "run.json"}  # the latter: of a data folder
+    wrong = []
+    for path in files:
+        if path.suffix in {".py", ".lua", ".sql"} and path.is_file() and "tests" not in path.parts:
+            for name in re.findall(r"`([\w/]+\.(?:py|lua|lark|sql|json|md))`", path.read_text()):
+                exists = name in bare or ("/" in name and any(str(one).endswith(f"/{name}") for one in files))
+                wrong += [] if exists else [(path.name, name)]
+    assert wrong == []
 
 
 def test_every_promise_is_explained_and_guarded_by_tests_that_exist():

@@ -38,3 +38,10 @@ def test_a_row_is_shown_with_names_times_and_payloads():
     assert (shown["event"]["payload"], shown["event"]["occurred_at"]) == ({"a": 1}, "2025-11-10T10:30:00+00:00")
     row = contents_of("row", TABLES["row"].dead_letter(refused_rows(EVENT, 1)["row"], "no").raw)["row"]
     assert (row["goal_id"], row["completed_at"], row["state"]) == ("logins", None, [2])
+
+
+def test_the_names_of_the_release_before_are_still_shown():
+    event = contents_of("event", TABLES["event"].dead_letter(refused_rows(EVENT, 1)["event"], "no").raw)
+    row = contents_of("row", TABLES["row"].dead_letter(refused_rows(EVENT, 1)["row"], "no").raw)["row"]
+    assert event["stamp"] == event["record_version"]
+    assert (row["stamp"], row["slots"]) == (row["record_version"], row["version_states"])
