@@ -1,8 +1,8 @@
 """A rule in JSON, read into a ``Rule``.
 
-Expressions come this way, too: ``language/transformer.py`` turns them into this form first, so that both forms mean the same and
-are refused for the same reasons. The parts of a composite are read one level after the other, never deeper than
-``MAX_LEVELS``.
+Expressions come this way, too: ``language/transformer.py`` turns them into this form first, so that both forms mean
+the same and are refused for the same reasons. The parts of a composite are read one level after the other, never deeper
+than ``MAX_LEVELS``.
 """
 
 from typing import Any
