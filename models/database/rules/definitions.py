@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from models.exact import is_zone
-from models.rules.goals import Goal
+from models.rules.goals import Goal, Policy
 from models.rules.operators import make_rule
 from models.rules.rule import USER_ZONE, Comparison, Condition, Period, Rule
 
 _COMPARISONS = frozenset(get_args(Comparison))
 _PERIODS = frozenset({None, *get_args(Period)})
+_POLICIES = frozenset(get_args(Policy))
 _SHOWN = ("name", "description", "reward", "hidden", "secret", "on_change", "prerequisites")
 """What a publication keeps of a goal: none of it makes a new version, but for which prerequisites there are."""
 
@@ -40,8 +41,14 @@ def compiled_goal(definition: dict[str, Any], goal_id: str, digest: str) -> Goal
 
 
 def with_shown(goal: Goal, shown: Mapping[str, Any]) -> Goal:
-    """A compiled goal as a publication shows it."""
+    """A compiled goal as a publication shows it.
+
+    Raises:
+        ValueError, TypeError: another release shows what this one has no meaning for.
+    """
     said = {name: value for name, value in shown.items() if name in _SHOWN}
+    if said.get("on_change", "keep") not in _POLICIES:
+        raise ValueError(f"on_change is {said['on_change']}")
     return replace(goal, **said | {"prerequisites": tuple(said.get("prerequisites", ()))})
 
 

@@ -160,12 +160,15 @@ def _definitions(connection: Connection, wanted: Collection[tuple[str, int, str]
 def _compiled(row: Row[Any], goals: Mapping[tuple[str, int], Goal | None]) -> Rulebook | None:
     """The rulebook of a publication, put together from what is stored; None where its text must be parsed."""
     made = []
-    for shown in row.goals or ():
-        version = row.versions[shown["id"]]
-        goal = goals.get((shown["id"], version))
-        if goal is None:
-            return None
-        made.append(replace(with_shown(goal, shown), version=version))
+    try:
+        for shown in row.goals or ():
+            version = row.versions[shown["id"]]
+            goal = goals.get((shown["id"], version))
+            if goal is None:
+                return None
+            made.append(replace(with_shown(goal, shown), version=version))
+    except (KeyError, TypeError, ValueError):  # another release wrote it, in words of its own
+        return None
     return Rulebook(tuple(made)) if made else None
 
 

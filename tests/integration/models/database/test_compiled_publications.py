@@ -127,6 +127,22 @@ def test_what_a_later_release_compiled_is_not_half_understood(engine, files, pat
     assert [item.revision for item in found.unreadable] == [2]
 
 
+@pytest.mark.parametrize(
+    "goals",
+    ['[{"goal": "logins"}]', '[{"id": "logouts"}]', "[3]", "3", '{"logins": {}}', '[{"id": ["logins"]}]',
+     '[{"id": "logins", "prerequisites": 7}]', '[{"id": "logins", "on_change": "merge"}]',
+     '[{"id": "logins", "on_change": ["keep"]}]'],
+)  # fmt: skip
+def test_what_a_later_release_shows_of_goals_is_not_half_understood(engine, files, goals):
+    publish(engine, files.file(LOGINS), now_us=NOW)
+    publish(engine, Document(b"from the future", Rulebook((with_target(LOGINS, 4),)), "new.json"), now_us=NOW)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE rule_publications SET goals = %s WHERE revision = 2", (goals,))
+    found = load(engine, files.parse, since_us=NOW)
+    assert [revision for revision, _ in versions_of(found)] == [1]
+    assert [item.revision for item in found.unreadable] == [2]
+
+
 def test_a_publication_that_cannot_be_read_is_left_out(engine, files):
     publish(engine, files.file(LOGINS), now_us=NOW)
     publish(engine, Document(b"from the future", Rulebook((LOGINS,)), "new.json"), now_us=NOW)
