@@ -13,7 +13,7 @@ from api.dead_letters.contents import contents_of
 from models.database.dead_letters.reader import DeadLetterGroup, DeadLetterHead, StoredDeadLetter
 
 _ERROR_SHOWN = 100
-_WHOLE = frozenset({"Id", "DeadLetterPage", "Example", "Last seen", "First and last seen"})
+_WHOLE = frozenset({"Id", "Dead letters", "Example", "Last seen", "First and last seen"})
 """Columns that are not wrapped, however narrow the terminal."""
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cli import app
 from cli.client.http import Answer
 from cli.dead_letters.redrive import PAGE, _ask
+from cli.dead_letters.views import dead_letters_table, groups_table
 from models.errors import ReceiverUnavailableError
 
 REFUSED = {"id": 7, "code": "too_old", "reason": "1 of 1 events, the first e1: occurred_at is older"}
@@ -63,3 +64,11 @@ def test_nobody_there_is_said_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("QUESTLINE_DATA_DIR", str(tmp_path))
     with pytest.raises(ReceiverUnavailableError, match="no answer"):
         raise redrive().exception
+
+
+def test_numbers_and_times_are_not_wrapped():
+    whole = [
+        [column.header for column in table([]).columns if column.no_wrap]
+        for table in (dead_letters_table, groups_table)
+    ]
+    assert whole == [["Id", "Last seen"], ["Dead letters", "First and last seen", "Example"]]
