@@ -1,1 +1,1 @@
-"""Celery and its broker as the product uses them: publishing and the beat, messages that are none, shards by lease."""
+"""Celery and its broker as the product uses them: the streams of events, publishing, and messages that are none."""

@@ -34,8 +34,8 @@ class RedisPart(NamedTuple):
     name: str
     client: Redis
     is_state: bool
-    """Whether it holds the journal and what is not in PostgreSQL yet. A broker of its own does not: a message that it
-    loses waits for the sweep."""
+    """Whether it holds the journal and what is not in PostgreSQL yet. A broker of its own does not: a tick that it
+    loses is followed by the next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ SECOND = timedelta(seconds=1)
         ("journal-settings", {"journal_max_bytes": 1024 * 1024}, "warning", "JOURNAL_MAX_BYTES"),
         ("journal-settings", {"journal_max_age": 12 * SECOND}, "error", "JOURNAL_MAX_AGE"),
         ("journal-settings", {"journal_retry_after": SECOND}, "warning", "JOURNAL_RETRY_AFTER"),
-        ("journal-settings", {"journal_sweep_interval": 60 * SECOND}, "warning", "sweep"),
+        ("journal-settings", {"journal_sweep_interval": 60 * SECOND}, "warning", "QuestlineNothingTicks"),
         ("flush-settings", {"dirty_max_users": 10_000}, "error", "DIRTY_MAX_USERS"),
         ("flush-settings", {"dirty_max_users": 2, "buffer_max_size": 1}, "error", "below SHARDS"),
         ("flush-settings", {"buffer_flush_interval": 60 * SECOND}, "warning", "BUFFER_FLUSH_INTERVAL"),
