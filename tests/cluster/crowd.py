@@ -102,7 +102,12 @@ class Crowd:
         """Every event counted, none twice: in progress, in the log of events and in the unlocks."""
         self.installation.quiet()
         expected = self.expected()
-        assert self.rows() == expected
+        rows = self.rows()
+        wrong = {
+            key: (rows.get(key), expected.get(key)) for key in {*rows, *expected} if rows.get(key) != expected.get(key)
+        }
+        told = f"{len(wrong)} of {len(expected)} rows, {len(self.logged())} of {len(self.events)} events"
+        assert not wrong, f"{told}: {sorted(wrong.items())[:5]}"
         assert sorted(self.logged()) == sorted(event.event_id for event in self.events)
         unlocks = self.installation.query(
             "SELECT user_id, goal_id, period FROM unlocks WHERE tenant_id = %s", self.tenant
