@@ -237,13 +237,16 @@ class StreamReader:
     def close(self) -> None:
         """Give back whatever was claimed or brought and not worked on."""
         while self.claims:
-            self._give_back(self.claims.popleft())
+            self._give_back(self.claims.popleft(), is_tried=False)
         for tag in tuple(self.in_hand):
             self.give_back(tag)
 
-    def _give_back(self, work: Work) -> None:
+    def _give_back(self, work: Work, *, is_tried: bool = True) -> None:
         try:
-            self.journal.give_back(work.names)
+            if is_tried:
+                self.journal.give_back(work.names)
+            else:
+                self.journal.give_back_untried(work.shards)
         except (StateUnavailableError, RedisError) as error:  # it comes back all the same, later
             log.warning("batches_not_given_back", error=str(error))
 

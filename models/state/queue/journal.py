@@ -153,6 +153,15 @@ class Journal:
         """Let somebody else be given at once what a worker will not apply, by shard; raises as ``postpone`` does."""
         self._reclaim(entries, idle=self._retry_after_ms)
 
+    def give_back_untried(self, shards: Mapping[int, Sequence[TakenBatch]]) -> None:
+        """The same of what was claimed and never begun: that was no delivery; raises as ``postpone`` does."""
+        by_count: defaultdict[int, dict[int, list[str]]] = defaultdict(dict)
+        for shard, batches in shards.items():
+            for batch in batches:
+                by_count[batch.deliveries].setdefault(shard, []).append(batch.batch_id)
+        for deliveries, entries in by_count.items():
+            self._reclaim(entries, idle=_ms(LONGEST_WAIT), deliveries=deliveries - 1)
+
     def _reclaim(self, entries: Mapping[int, Sequence[str]], *, idle: int, deliveries: int | None = None) -> None:
         by_stream: defaultdict[str, list[Any]] = defaultdict(list)
         for shard, names in entries.items():

@@ -8,6 +8,7 @@ from config.shards import shard_for
 from models.errors import DatabaseUnavailableError, JournalFullError, StateUnavailableError
 from models.state.keys import shard_keys, stream_keys
 from models.state.queue.journal import GROUP, make_groups
+from tasks.broker.streams import StreamReader
 from tests.support.stack import SHARDS, Stack
 
 HERE = shard_for("t1", "u1", SHARDS)
@@ -192,3 +193,34 @@ def test_what_postgresql_lacks_is_bounded_too_and_the_bound_lifts_with_the_flush
     assert redis.get(shard_keys(HERE).log_bytes) is not None
     stack.flusher.flush()
     assert {int(redis.get(shard_keys(shard).log_bytes) or 0) for shard in range(SHARDS)} == {0}
+
+
+def test_what_a_worker_claimed_and_never_began_when_it_ends_was_no_delivery(stack):
+    taken_by_the_dead(stack)
+    for _ in range(8):
+        stack.wait(HERE, timedelta(hours=1))
+        reader = StreamReader(stack.journal, stack.redis)
+        reader.claim([HERE])
+        assert [batch.deliveries for work in reader.claims for batch in work.shards[HERE]] == [2]
+        reader.close()
+        assert due(stack) == 1  # at once
+        [entry_id] = [row["message_id"] for row in stack.redis.xpending_range(stream_keys(HERE)[0], GROUP, "-", "+", 9)]
+        stack.redis.xclaim(stream_keys(HERE)[0], GROUP, GROUP, 0, [entry_id], idle=0, retrycount=1, justid=True)
+
+
+def test_what_fails_for_long_in_one_stream_does_not_keep_another_from_coming_again(stack):
+    light, heavier = stream_keys(HERE)[:2]
+    make_groups(stack.redis, [light, heavier])
+    for stream, number in ((light, 300), (heavier, 1)):
+        for _ in range(number):
+            stack.redis.xadd(stream, {"b": b"x"})
+        stack.redis.xreadgroup(GROUP, GROUP, {stream: ">"}, count=number)
+
+    def came():
+        stack.wait(HERE, timedelta(seconds=11))
+        found = stack.journal.returned([HERE])[HERE]
+        for one in found:  # a passing fault, so that all is due at the next look again
+            stack.journal.postpone(HERE, [one.batch.batch_id])
+        return {one.batch.batch_id.partition(":")[0] for one in found}
+
+    assert any("1" in came() for _ in range(40))

@@ -21,8 +21,11 @@ local function is_due(idle, given)
   return idle >= math.min(wait * 2 ^ math.min(given - 1, 30), longest_wait)
 end
 
-local claimed, bytes = {}, 0
-for index, stream in ipairs(streams) do
+-- Each look begins with a stream by chance: what fails for long in one must not take all that a look gives.
+local claimed, bytes, first = {}, 0, tonumber(redis.call('TIME')[2])
+for turn = 1, Limit.STREAMS do
+  local index = (first + turn) % Limit.STREAMS + 1
+  local stream = streams[index]
   local pending = redis.pcall('XPENDING', stream, Text.GROUP, 'IDLE', ARGV[1], '-', '+', LOOKED_AT)
   for _, row in ipairs(pending) do -- none where the stream or its group is missing
     local id, idle, given = row[1], row[3], row[4]
