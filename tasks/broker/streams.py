@@ -118,10 +118,10 @@ class StreamReader:
     def tick(self) -> None:
         """Every second: look again at what was given before, and keep hold of what is in hand."""
         self._may_claim, self._foreign = True, frozenset()
-        for work in (*self.claims, *(work for work, _ in self.in_hand.values())):
+        for work in (*self.claims, *(work for work, _ in tuple(self.in_hand.values()))):
             try:
                 self.journal.hold(work.names)
-            except StateUnavailableError as error:
+            except (StateUnavailableError, RedisError, OSError) as error:
                 self.pause(error)
                 return
 

@@ -187,8 +187,8 @@ class Channel(redis.Channel):
             connection.disconnect()
 
     def tick_streams(self) -> None:
-        """Every second, see ``StreamReader.tick``."""
-        if self.active_shards:
+        """Every second, see ``StreamReader.tick``: also while a worker ends, which consumes nothing any more."""
+        if "reader" in self.__dict__:
             self.reader.tick()
             if self.reader.is_overdue():
                 self._lose_streams(RedisConnectionError("a read got no reply"))
