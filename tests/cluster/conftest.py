@@ -36,6 +36,7 @@ from tests.cluster.containers import (  # noqa: F401 - pytest finds fixtures by 
 from tests.cluster.crowd import Crowd
 from tests.cluster.installation import Installation, environment_of
 from tests.cluster.nodes import LocalRedis, LocalWorker, QuestlineWorker
+from tests.conftest import empty_tables
 
 SHARE_OF_LOW, SHARE_OF_HIGH = ("worker", "--shards", "0-1"), ("worker", "--shards", "2-3")
 
@@ -110,8 +111,10 @@ def container_nodes(request, redis_container, container_database_url):  # noqa: 
 
 
 def _migrate(environment):
+    """The tables, without what earlier tests left: their rules and their record of the installation would go on."""
     installation = Installation(environment)
     migrate(installation.engine)
+    empty_tables(installation.engine)
     prepare_database(installation.engine, installation.settings)
     installation.close()
 
