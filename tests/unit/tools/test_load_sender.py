@@ -153,7 +153,7 @@ def test_a_rate_is_kept_by_a_schedule_that_slow_answers_do_not_delay():
     report = send_to(receiver, plan_of(50), batch=1, rate=100, concurrency=4)
 
     assert 0.45 <= report.seconds < 3
-    assert receiver.times[20] - receiver.times[0] >= 0.15
+    assert receiver.times[-1] - receiver.times[0] >= 0.15
 
 
 def grpc_send(codes, plan, **pace):
